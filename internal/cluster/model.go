@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"net/netip"
+	"unique"
+)
+
+// Key names a namespaced object. The namespace is empty for Namespaces and Nodes.
+type Key struct{ Namespace, Name string }
+
+// String gives the form that kubectl and log lines use: namespace/name.
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return k.Name
+	}
+	return k.Namespace + "/" + k.Name
+}
+
+// Kind tells which kind of object a Ref names.
+type Kind uint8
+
+// The kinds of objects that a Store holds.
+const (
+	KindService Kind = iota
+	KindSlice
+	KindNamespace
+	KindPod
+	KindNode
+	kindCount
+)
+
+// String gives the API's plural, as in `kubectl get`.
+func (k Kind) String() string {
+	names := [kindCount]string{"services", "endpointslices", "namespaces", "pods", "nodes"}
+	if k < kindCount {
+		return names[k]
+	}
+	return "unknown"
+}
+
+// Ref identifies one object in a Store.
+type Ref struct {
+	Kind Kind
+	Key  Key
+}
+
+// Object is what a Store takes: *Service, *Slice, *Namespace, *Pod or *Node.
+// It belongs to the Store once put, and must not be changed afterwards.
+type Object interface {
+	Ref() Ref
+	put(*Store) // unexported, so that the set of kinds is closed
+}
+
+// Protocol is an IANA protocol number, as it stands in an IP header.
+type Protocol uint8
+
+// The protocols of Service ports.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// String gives the lower-case name as DNS labels have it (RFC 6335): tcp, udp, sctp.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case SCTP:
+		return "sctp"
+	}
+	return "unknown"
+}
+
+// Atom is an interned string: many endpoints share few node and zone names, and
+// comparing two Atoms compares two pointers. The zero Atom is the empty string.
+type Atom struct{ handle unique.Handle[string] }
+
+// MakeAtom interns s.
+func MakeAtom(s string) Atom {
+	if s == "" {
+		return Atom{}
+	}
+	return Atom{unique.Make(s)}
+}
+
+// String gives the interned text.
+func (a Atom) String() string {
+	if a == (Atom{}) {
+		return ""
+	}
+	return a.handle.Value()
+}
+
+// ServiceType is spec.type of a Service.
+type ServiceType uint8
+
+// The types of the API, in the order in which each includes the one before it.
+const (
+	ClusterIP ServiceType = iota
+	NodePort
+	LoadBalancer
+	ExternalName
+)
+
+// Service is a Service object without its endpoints.
+type Service struct {
+	Key
+	Type       ServiceType
+	Headless   bool         // spec.clusterIP is None
+	ClusterIPs []netip.Addr // at most one per family; empty when Headless or ExternalName
+	Ports      []ServicePort
+	External   *External // nil for the many Services that have nothing of it
+}
+
+// Ref implements Object.
+func (s *Service) Ref() Ref { return Ref{KindService, s.Key} }
+
+// External is the part of a Service that few have: addresses and names outside the cluster.
+type External struct {
+	Name string       // spec.externalName, without a final dot; only with type ExternalName
+	IPs  []netip.Addr // spec.externalIPs
+	LB   []netip.Addr // status.loadBalancer.ingress[].ip
+}
+
+// ServicePort is one of spec.ports.
+type ServicePort struct {
+	Name     string // empty for the only port of a Service; else a DNS label
+	Number   uint16
+	NodePort uint16 // 0 when none is allocated
+	Protocol Protocol
+}
+
+// Slice is an EndpointSlice of address type IPv4 or IPv6.
+type Slice struct {
+	Key              // of the EndpointSlice
+	Service   Key    // from the label kubernetes.io/service-name
+	Version   uint64 // resourceVersion: the newer of two slices decides about an address in both
+	Ports     []Port
+	Endpoints []Endpoint // sorted by address, no address twice: see NewSlice
+
+	ready4, ready6 int32 // ready endpoints per family, each address counted once per Service
+}
+
+// Ref implements Object.
+func (s *Slice) Ref() Ref { return Ref{KindSlice, s.Key} }
+
+// Port is where an endpoint listens: the target port's number under the Service port's name.
+type Port struct {
+	Name     string
+	Number   uint16
+	Protocol Protocol
+}
+
+// Endpoint is one address that serves a Service.
+type Endpoint struct {
+	Addr     netip.Addr
+	Hostname string // its label below the Service's name; empty: the dashed address stands for it
+	Node     Atom
+	Zone     Atom
+	Conditions
+}
+
+// Conditions of an endpoint (EndpointConditions, KEP-1672), plus one of our own.
+type Conditions uint8
+
+// The bits of Conditions.
+const (
+	Ready       Conditions = 1 << iota // takes new connections
+	Serving                            // answers, even while it terminates
+	Terminating                        // its pod has a deletion timestamp
+	// Repeated marks an address that another slice of the Service lists too, with
+	// other ports: count the address there, and only the ports here.
+	Repeated
+)
+
+// Has reports whether all bits of want are set.
+func (c Conditions) Has(want Conditions) bool { return c&want == want }
+
+// Namespace says that a namespace exists.
+type Namespace struct{ Name string }
+
+// Ref implements Object.
+func (n *Namespace) Ref() Ref { return Ref{KindNamespace, Key{Name: n.Name}} }
+
+// Pod is a running pod and its addresses: what `pods verified` asks for.
+type Pod struct {
+	Key
+	Addrs []netip.Addr
+}
+
+// Ref implements Object.
+func (p *Pod) Ref() Ref { return Ref{KindPod, p.Key} }
+
+// Node is a node, its addresses and its zone (label topology.kubernetes.io/zone).
+type Node struct {
+	Name  string
+	Addrs []netip.Addr // InternalIP first
+	Zone  Atom
+}
+
+// Ref implements Object.
+func (n *Node) Ref() Ref { return Ref{KindNode, Key{Name: n.Name}} }

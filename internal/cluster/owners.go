@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/gaissmai/bart"
+)
+
+// addresses maps addresses to their owners: which Services (or Pods) an address
+// belongs to. Reads are lock-free. A write copies the few trie nodes on its path
+// (about 3 µs), so a reader keeps a consistent trie. A trie, not a hash map,
+// because a reverse zone has inner nodes: 0.0.10.in-addr.arpa exists if any
+// address of 10.0.0.0/24 does.
+type addresses[V any] struct {
+	trie atomic.Pointer[bart.Table[*owner[V]]]
+}
+
+// owner is one link of an immutable list: nearly always the only one.
+type owner[V any] struct {
+	cell  *cell[V]
+	count int32 // in how many slices of the Service the address stands
+	next  *owner[V]
+}
+
+func (x *addresses[V]) init() { x.trie.Store(new(bart.Table[*owner[V]])) }
+
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// at returns the owners of a; nil when there are none.
+func (x *addresses[V]) at(a netip.Addr) *owner[V] {
+	o, _ := x.trie.Load().Lookup(a)
+	return o
+}
+
+// within reports whether any address inside p has an owner.
+func (x *addresses[V]) within(p netip.Prefix) bool { return x.trie.Load().OverlapsPrefix(p) }
+
+// add counts one more place where c owns a. Only for the writer.
+func (x *addresses[V]) add(a netip.Addr, c *cell[V]) { x.change(a, c, +1) }
+
+// remove takes one such place away. Only for the writer.
+func (x *addresses[V]) remove(a netip.Addr, c *cell[V]) { x.change(a, c, -1) }
+
+func (x *addresses[V]) change(a netip.Addr, c *cell[V], delta int32) {
+	x.trie.Store(x.trie.Load().ModifyPersist(host(a), func(list *owner[V], _ bool) (*owner[V], bool) {
+		list = list.changed(c, delta)
+		return list, list == nil
+	}))
+}
+
+// changed returns a list in which c counts delta more; links are copied, not changed.
+func (o *owner[V]) changed(c *cell[V], delta int32) *owner[V] {
+	if o == nil {
+		if delta <= 0 {
+			return nil
+		}
+		return &owner[V]{cell: c, count: delta}
+	}
+	if o.cell != c {
+		return &owner[V]{cell: o.cell, count: o.count, next: o.next.changed(c, delta)}
+	}
+	if o.count+delta <= 0 {
+		return o.next
+	}
+	return &owner[V]{cell: c, count: o.count + delta, next: o.next}
+}
