@@ -1,0 +1,97 @@
+// Command cluster is the harness that makes a real Kubernetes for the tests: it compiles the pinned
+// etcd, kube-apiserver and kubectl from their Go modules into the user's cache, once per version of the
+// recipe, and says where they are.
+//
+//	go -C test/cluster run . build    compile what is missing, print the directory
+//	go -C test/cluster run . where    print the directory, fail if something is missing
+//
+// It is a module of its own, so that Kubernetes, with its replace lines, stays out of the module that
+// ships. The command imports nothing of Kubernetes (tools.go only names it): it compiles in a second, and
+// the minutes are spent in `go build` children whose progress it shows. It must not start servers in its
+// own process and must not write outside the cache directory.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+)
+
+// env is what a command may touch of the outside world.
+type env struct {
+	stdout io.Writer // results, for scripts
+	stderr io.Writer // progress and diagnostics, for people
+	cache  string    // the user's cache directory, absolute
+}
+
+// command is one verb of the command line.
+type command struct {
+	name  string
+	short string
+	run   func(ctx context.Context, e *env) error
+}
+
+// commands returns the table of verbs, in the order in which the usage text lists them.
+func commands() []command {
+	return []command{
+		{"build", "compile the missing programs into the cache and print their directory", build},
+		{"where", "print the directory of the programs; fails if one is missing", where},
+	}
+}
+
+// errUsage says that the command line made no sense; the usage text has been printed already.
+var errUsage = errors.New("usage")
+
+func main() {
+	// Children are told to die with the thread that started them; the main thread lives as long as we do.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		err = run(ctx, &env{stdout: os.Stdout, stderr: os.Stderr, cache: cache}, os.Args[1:])
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+// run executes the verb that args name.
+func run(ctx context.Context, e *env, args []string) error {
+	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
+	flags.SetOutput(e.stderr)
+	flags.Usage = func() { usage(e.stderr) }
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		return errUsage
+	}
+	if flags.NArg() == 1 {
+		for _, c := range commands() {
+			if c.name == flags.Arg(0) {
+				return c.run(ctx, e)
+			}
+		}
+		fmt.Fprintf(e.stderr, "cluster: unknown command %q\n", flags.Arg(0))
+	}
+	usage(e.stderr)
+	return errUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "usage: go -C test/cluster run . COMMAND\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.short)
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	terminalInterval = 200 * time.Millisecond
+	logInterval      = 15 * time.Second // without a terminal, each report is a line of its own
+	tailLines        = 40               // kept of the child's output, to show when it fails
+)
+
+// progress reads the standard error of `go build -v` and shows how far it is: one line that rewrites
+// itself on a terminal, a line now and then elsewhere. It is an io.Writer for exec.Cmd.Stderr.
+type progress struct {
+	out   io.Writer
+	label string
+	width int // columns of the terminal, 0 if out is none
+	start time.Time
+	stop  chan struct{}
+	done  sync.WaitGroup
+
+	mu    sync.Mutex // guards the rest
+	rest  []byte     // an incomplete last line
+	last  string     // the last complete line
+	count int        // lines that name a compiled package
+	lines []string   // the newest tailLines lines
+}
+
+// newProgress starts a reporter; finish ends it.
+func newProgress(out io.Writer, label string) *progress {
+	p := &progress{out: out, label: label, width: columns(out), start: time.Now(), stop: make(chan struct{})}
+	interval := logInterval
+	if p.width > 0 {
+		interval = terminalInterval
+	}
+	p.done.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.show(p.line())
+			case <-p.stop:
+				return
+			}
+		}
+	})
+	return p
+}
+
+// columns returns the width of the terminal that w is, or 0.
+func columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
+// Write takes a piece of the child's output.
+func (p *progress) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rest = append(p.rest, b...)
+	for {
+		line, rest, found := bytes.Cut(p.rest, []byte("\n"))
+		if !found {
+			return len(b), nil
+		}
+		p.add(string(line))
+		p.rest = rest
+	}
+}
+
+// add counts a line. A package path has no blanks; everything else is a message of the go command.
+func (p *progress) add(line string) {
+	if line != "" && !strings.ContainsAny(line, " \t") {
+		p.count++
+	}
+	p.last = line
+	p.lines = append(p.lines, line)
+	if len(p.lines) > tailLines {
+		p.lines = p.lines[1:]
+	}
+}
+
+// line is the report of this moment.
+func (p *progress) line() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("%s %6s  %4d packages  %s", p.label, time.Since(p.start).Round(time.Second), p.count, p.last)
+}
+
+func (p *progress) show(line string) {
+	if p.width == 0 {
+		fmt.Fprintln(p.out, line)
+		return
+	}
+	if len(line) >= p.width {
+		line = line[:p.width-1]
+	}
+	fmt.Fprintf(p.out, "\r\x1b[K%s", line)
+}
+
+// finish stops the reports and writes the closing line.
+func (p *progress) finish(ok bool) {
+	close(p.stop)
+	p.done.Wait()
+	p.mu.Lock()
+	p.last = "done"
+	if !ok {
+		p.last = "stopped"
+	}
+	p.mu.Unlock()
+	p.show(p.line())
+	if p.width > 0 {
+		fmt.Fprintln(p.out)
+	}
+}
+
+// tail returns the newest output of the child. Call it after the child has ended.
+func (p *progress) tail() string {
+	return strings.Join(p.lines, "\n") + string(p.rest)
+}
