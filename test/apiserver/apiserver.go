@@ -1,0 +1,179 @@
+// Package apiserver runs a real Kubernetes API server for a test: etcd and kube-apiserver as child
+// processes on the loopback interface, with certificates of their own, RBAC, and dual-stack Services.
+//
+//	server := apiserver.Start(t)
+//	server.Kubectl(t, "apply", "-f", "testdata/objects.yaml")
+//
+// The API server validates, defaults, allocates and watches as in a cluster. There is nothing behind it: no
+// controller writes EndpointSlices or empties deleted namespaces, no scheduler and no kubelet runs Pods.
+//
+// Servers of parallel tests and packages do not meet: each has a loopback address and a temporary
+// directory of its own. The children end with the test or, however the test binary dies, with its process.
+// Tests need neither root nor a network.
+//
+// The package is a harness. It must not import Kubernetes, know what is being tested, or be imported by
+// code that ships.
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const (
+	// startTimeout bounds the start of the servers. It takes about 3 seconds on an idle machine.
+	startTimeout = 3 * time.Minute
+	// stopTimeout is how long a server may take to end by itself.
+	stopTimeout = 20 * time.Second
+)
+
+// Server is a running etcd and kube-apiserver. Its fields do not change. Its methods may be called from the
+// test's own goroutine only; each takes the (sub)test that calls it, which fails where the method cannot do
+// its work.
+type Server struct {
+	// URL is the base address, https://127.x.y.z:port. It stays the same over restarts.
+	URL string
+	// Kubeconfig is a file for the user admin, who may do everything, by a bearer token.
+	Kubeconfig string
+	// CAFile, CertFile and KeyFile are PEM files: the authority that signed the server's certificate, and a
+	// client certificate for the user admin.
+	CAFile, CertFile, KeyFile string
+	// ServiceCIDRs are the ranges that ClusterIPs come from, IPv4 first.
+	ServiceCIDRs []netip.Prefix
+
+	assets string // directory of the programs
+	dir    string
+	addr   netip.AddrPort
+	token  string // of the user admin
+	ca     *authority
+
+	etcd *process
+	api  *process // nil while stopped
+}
+
+// Start runs an API server until the test ends and returns when it is ready: /readyz is ok and the first
+// namespaces and the Service default/kubernetes exist. The programs come from the directory
+// $KUBEBUILDER_ASSETS or from the cache that test/cluster builds; without them the test is skipped or, where
+// CI=true, they are built. A failed test logs the end of what the servers said.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := launch(t.Context(), assets(t))
+	if err != nil {
+		t.Fatalf("start an API server: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of etcd's log:\n%s", tail(s.etcd.log))
+			t.Logf("the end of kube-apiserver's log:\n%s", tail(filepath.Join(s.dir, "kube-apiserver.log")))
+		}
+		if err := s.close(); err != nil {
+			t.Errorf("stop the API server: %v", err)
+		}
+	})
+	return s
+}
+
+// launch starts the servers with the programs of a directory.
+func launch(ctx context.Context, assets string) (*Server, error) {
+	addr, err := Loopback()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := temporaryDirectory()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		URL:          "https://" + addr.String(),
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112")},
+		assets:       assets,
+		dir:          dir,
+		addr:         addr,
+	}
+	if err := s.run(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// run fills the server's directory and starts both programs.
+func (s *Server) run(ctx context.Context) error {
+	if err := s.writeCredentials(); err != nil {
+		return err
+	}
+	if err := s.startEtcd(); err != nil {
+		return err
+	}
+	return s.startAPI(ctx)
+}
+
+// maxSocketPath is the length of the longest path that a Unix socket address holds (sun_path in unix(7),
+// less its final zero byte).
+const maxSocketPath = 107
+
+// temporaryDirectory makes a directory whose path is short enough for etcd's socket, private to the user.
+func temporaryDirectory() (string, error) {
+	dir, err := os.MkdirTemp("", "apiserver-")
+	if err == nil && len(filepath.Join(dir, etcdSocket)) > maxSocketPath {
+		if err := os.Remove(dir); err != nil {
+			return "", err
+		}
+		dir, err = os.MkdirTemp("/tmp", "apiserver-")
+	}
+	if err != nil {
+		return "", fmt.Errorf("make a directory for the API server: %w", err)
+	}
+	return dir, nil
+}
+
+// close ends both servers and removes their files.
+func (s *Server) close() error {
+	var err error
+	if s.api != nil {
+		err = s.api.stop(stopTimeout)
+	}
+	if s.etcd != nil {
+		s.etcd.kill() // its data is thrown away: there is nothing to save
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// Stop asks the API server to end, as a rolling upgrade does, and waits until it has. etcd, and with it
+// every object, stays. Clients get "connection refused" until Restart.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if s.api == nil {
+		t.Fatal("stop the API server: it is not running")
+	}
+	if err := s.api.stop(stopTimeout); err != nil {
+		t.Fatalf("stop the API server: %v", err)
+	}
+	s.api = nil
+}
+
+// Kill ends the API server without warning, as a crash does. Open connections are reset. etcd stays.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	if s.api == nil {
+		t.Fatal("kill the API server: it is not running")
+	}
+	s.api.kill()
+	s.api = nil
+}
+
+// Restart starts the API server again after Stop or Kill, at the same URL, and returns when it is ready.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if s.api != nil {
+		t.Fatal("restart the API server: it is running; Stop or Kill it first")
+	}
+	if err := s.startAPI(t.Context()); err != nil {
+		t.Fatalf("restart the API server: %v", err)
+	}
+}
