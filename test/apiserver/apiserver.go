@@ -24,6 +24,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/signpost-dns/signpost/test/apiserver/child"
 )
 
 const (
@@ -53,8 +55,9 @@ type Server struct {
 	token  string // of the user admin
 	ca     *authority
 
-	etcd *process
-	api  *process // nil while stopped
+	etcd *child.Process
+	api  *child.Process // the newest
+	down bool           // api was ended by Stop or Kill
 }
 
 // Start runs an API server until the test ends and returns when it is ready: /readyz is ok and the first
@@ -69,8 +72,8 @@ func Start(t testing.TB) *Server {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of etcd's log:\n%s", tail(s.etcd.log))
-			t.Logf("the end of kube-apiserver's log:\n%s", tail(filepath.Join(s.dir, "kube-apiserver.log")))
+			t.Logf("the end of etcd's log:\n%s", s.etcd.Tail())
+			t.Logf("the end of kube-apiserver's log:\n%s", s.api.Tail())
 		}
 		if err := s.close(); err != nil {
 			t.Errorf("stop the API server: %v", err)
@@ -81,7 +84,7 @@ func Start(t testing.TB) *Server {
 
 // launch starts the servers with the programs of a directory.
 func launch(ctx context.Context, assets string) (*Server, error) {
-	addr, err := Loopback()
+	addr, err := child.Loopback()
 	if err != nil {
 		return nil, err
 	}
@@ -136,10 +139,10 @@ func temporaryDirectory() (string, error) {
 func (s *Server) close() error {
 	var err error
 	if s.api != nil {
-		err = s.api.stop(stopTimeout)
+		err = s.api.Stop(stopTimeout)
 	}
 	if s.etcd != nil {
-		s.etcd.kill() // its data is thrown away: there is nothing to save
+		s.etcd.Kill() // its data is thrown away: there is nothing to save
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
@@ -148,32 +151,33 @@ func (s *Server) close() error {
 // every object, stays. Clients get "connection refused" until Restart.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	if s.api == nil {
+	if s.down {
 		t.Fatal("stop the API server: it is not running")
 	}
-	if err := s.api.stop(stopTimeout); err != nil {
+	if err := s.api.Stop(stopTimeout); err != nil {
 		t.Fatalf("stop the API server: %v", err)
 	}
-	s.api = nil
+	s.down = true
 }
 
 // Kill ends the API server without warning, as a crash does. Open connections are reset. etcd stays.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	if s.api == nil {
+	if s.down {
 		t.Fatal("kill the API server: it is not running")
 	}
-	s.api.kill()
-	s.api = nil
+	s.api.Kill()
+	s.down = true
 }
 
 // Restart starts the API server again after Stop or Kill, at the same URL, and returns when it is ready.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	if s.api != nil {
+	if !s.down {
 		t.Fatal("restart the API server: it is running; Stop or Kill it first")
 	}
 	if err := s.startAPI(t.Context()); err != nil {
 		t.Fatalf("restart the API server: %v", err)
 	}
+	s.down = false
 }

@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/signpost-dns/signpost/test/apiserver/child"
 )
 
 func clientFor(t *testing.T, config *rest.Config) *kubernetes.Clientset {
@@ -169,9 +171,9 @@ func TestNothingIsLeft(t *testing.T) {
 	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory %s is left (%v)", s.dir, err)
 	}
-	for _, p := range []*process{s.etcd, s.api} {
-		if err := syscall.Kill(p.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
-			t.Errorf("%s, process %d, is left (%v)", p.name, p.cmd.Process.Pid, err)
+	for _, p := range []*child.Process{s.etcd, s.api} {
+		if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("%s, process %d, is left (%v)", p.Name, p.PID(), err)
 		}
 	}
 }
@@ -181,7 +183,7 @@ func TestNothingIsLeft(t *testing.T) {
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	if os.Getenv("APISERVER_TEST_PARENT") != "" {
 		s := Start(t)
-		if err := json.NewEncoder(os.NewFile(3, "pids")).Encode([]int{s.etcd.cmd.Process.Pid, s.api.cmd.Process.Pid}); err != nil {
+		if err := json.NewEncoder(os.NewFile(3, "pids")).Encode([]int{s.etcd.PID(), s.api.PID()}); err != nil {
 			t.Fatal(err)
 		}
 		select {} // until we are killed
@@ -264,31 +266,13 @@ func TestLaunchFails(t *testing.T) {
 	}
 }
 
-// TestStopOfAStubbornProcess wants the error and the process gone.
-func TestStopOfAStubbornProcess(t *testing.T) {
-	t.Parallel()
-	tmp := t.TempDir()
-	script(t, filepath.Join(tmp, "stubborn"), "trap '' TERM; echo ready; while :; do sleep 0.1; done")
-	p, err := start(filepath.Join(tmp, "stubborn"), filepath.Join(tmp, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for tail(p.log) != "ready" {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err := p.stop(300 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "stubborn did not end within 300ms") {
-		t.Errorf("stop: got %v", err)
-	}
-	if alive(p.cmd.Process.Pid) {
-		t.Error("the process still runs")
-	}
-	if err := p.stop(time.Second); err != nil {
-		t.Errorf("stop of an ended process: %v", err)
-	}
-}
-
+// script writes a program of the shell.
 func script(t *testing.T, path, commands string) {
 	t.Helper()
+	// A child that another test forks meanwhile would hold the file open for writing, and a program that is
+	// being written cannot be run (ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+commands+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -317,23 +301,5 @@ func TestHarness(t *testing.T) {
 	}
 	if got, err := harness(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no test/cluster/go.mod") {
 		t.Errorf("outside a repository: got %s, %v", got, err)
-	}
-}
-
-// TestLoopback wants addresses that differ and that both protocols can be served at.
-func TestLoopback(t *testing.T) {
-	loopback, seen := netip.MustParsePrefix("127.0.0.0/8"), make(map[netip.AddrPort]bool)
-	for range 50 {
-		addr, err := Loopback()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if seen[addr] || !loopback.Contains(addr.Addr()) || addr.Port() < 10_000 || addr.Port() >= 30_000 {
-			t.Errorf("got %s (seen: %v)", addr, seen[addr])
-		}
-		seen[addr] = true
-		if err := try(addr); err != nil {
-			t.Error(err)
-		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/signpost-dns/signpost/test/apiserver/child"
 )
 
 // etcdSocket is where etcd serves its client, the API server, below the server's directory. A socket in a
@@ -19,7 +21,7 @@ const etcdSocket = "etcd.sock"
 func (s *Server) startEtcd() (err error) {
 	// Nobody dials the advertised and the peer addresses: this is a cluster of one.
 	const nowhere = "http://127.0.0.1:0"
-	s.etcd, err = start(filepath.Join(s.assets, "etcd"), s.file("etcd.log"),
+	s.etcd, err = child.Start(filepath.Join(s.assets, "etcd"), s.file("etcd.log"),
 		"--name=test",
 		"--data-dir="+s.file("etcd"),
 		"--listen-client-urls=unix://"+s.file(etcdSocket),
@@ -39,7 +41,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	for _, r := range s.ServiceCIDRs {
 		ranges = append(ranges, r.String())
 	}
-	api, err := start(filepath.Join(s.assets, "kube-apiserver"), s.file("kube-apiserver.log"),
+	api, err := child.Start(filepath.Join(s.assets, "kube-apiserver"), s.file("kube-apiserver.log"),
 		"--etcd-servers=unix://"+s.file(etcdSocket),
 		"--bind-address="+s.addr.Addr().String(),
 		fmt.Sprint("--secure-port=", s.addr.Port()),
@@ -64,8 +66,8 @@ func (s *Server) startAPI(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := s.ready(ctx, api); err != nil {
-		api.kill()
-		return fmt.Errorf("%w\nthe end of its log:\n%s", err, tail(api.log))
+		api.Kill()
+		return fmt.Errorf("%w\nthe end of its log:\n%s", err, api.Tail())
 	}
 	s.api = api
 	return nil
@@ -80,7 +82,7 @@ var firstObjects = []string{
 }
 
 // ready waits until every one of firstObjects is there.
-func (s *Server) ready(ctx context.Context, api *process) error {
+func (s *Server) ready(ctx context.Context, api *child.Process) error {
 	client := s.client()
 	defer client.CloseIdleConnections()
 	for _, path := range firstObjects {
@@ -90,10 +92,10 @@ func (s *Server) ready(ctx context.Context, api *process) error {
 				break
 			}
 			select {
-			case <-s.etcd.exited:
-				return fmt.Errorf("etcd ended: %w, the end of its log:\n%s", s.etcd.err, tail(s.etcd.log))
-			case <-api.exited:
-				return fmt.Errorf("kube-apiserver ended: %w", api.err)
+			case <-s.etcd.Exited():
+				return fmt.Errorf("etcd ended: %v, the end of its log:\n%s", s.etcd.Err(), s.etcd.Tail())
+			case <-api.Exited():
+				return fmt.Errorf("kube-apiserver ended: %v", api.Err())
 			case <-ctx.Done():
 				return fmt.Errorf("wait for kube-apiserver: %w: %w", ctx.Err(), err)
 			case <-time.After(50 * time.Millisecond):
