@@ -63,10 +63,20 @@ func (e *Entry) Ready() (v4, v6 int) {
 	return v4, v6
 }
 
-// ReadyEndpoint returns the ready endpoint with address a, or nil.
+// Size counts all endpoints, also those that are not ready.
+func (e *Entry) Size() int {
+	n := 0
+	for _, s := range e.Slices {
+		n += len(s.Endpoints)
+	}
+	return n
+}
+
+// ReadyEndpoint returns the ready endpoint with address a, or nil. If several
+// slices have it, it is the one that is not Repeated.
 func (e *Entry) ReadyEndpoint(a netip.Addr) *Endpoint {
 	for _, s := range e.Slices {
-		if ep := s.Endpoint(a); ep != nil && ep.Has(Ready) {
+		if ep := s.Endpoint(a); ep != nil && ep.Has(Ready) && !ep.Has(Repeated) {
 			return ep
 		}
 	}
@@ -104,44 +114,45 @@ func clashesOf(sl, before *Slice, others []*Slice) int32 {
 	return n
 }
 
-// resolve settles addresses that stand in several of the slices: the newest
-// slice decides, then the one with the greater name. In the others the endpoint
-// is left out or, if they add ports, marked Repeated. The originals stay as they are.
+// resolve settles addresses that stand in several of the slices: among those
+// with the same ports the newest slice decides, then the one with the greater
+// name, and in the others the endpoint is left out. Where the ports differ each
+// slice speaks for its own, and only one counts the address: see Repeated.
+// The originals stay as they are.
 func resolve(originals []*Slice) []*Slice {
 	rank := slices.Clone(originals)
 	slices.SortFunc(rank, func(a, b *Slice) int {
-		return cmp.Or(cmp.Compare(b.Version, a.Version), cmp.Compare(b.Name, a.Name))
+		return cmp.Or(cmp.Compare(b.Version, a.Version), compareSlices(b, a))
 	})
-	settled := make([]*Slice, 0, len(rank))
 	for i, s := range rank {
-		settled = append(settled, s.without(rank[:i]))
+		rank[i] = s.without(rank[:i])
 	}
-	slices.SortFunc(settled, func(a, b *Slice) int { return cmp.Compare(a.Name, b.Name) })
-	return settled
+	slices.SortFunc(rank, compareSlices)
+	return rank
 }
 
 // without returns s less what better slices already say; s itself if that is nothing.
 func (s *Slice) without(better []*Slice) *Slice {
-	var kept []Endpoint
-	changed := false
+	if clashesOf(s, nil, better) == 0 {
+		return s
+	}
+	kept := make([]Endpoint, 0, len(s.Endpoints))
 	for _, ep := range s.Endpoints {
+		same := false
 		for _, b := range better {
-			if b.Endpoint(ep.Addr) == nil {
+			said := b.Endpoint(ep.Addr)
+			if said == nil {
 				continue
 			}
-			changed = true
-			ep.Conditions |= Repeated
-			if slices.Equal(b.Ports, s.Ports) {
-				ep.Addr = netip.Addr{}
-				break
+			same = same || slices.Equal(b.Ports, s.Ports)
+			if ep.Has(Ready) && said.Has(Ready) {
+				ep.Conditions |= Repeated
+				ep.Hostname = said.Hostname // an address has one name below its Service
 			}
 		}
-		if ep.Addr.IsValid() {
+		if !same {
 			kept = append(kept, ep)
 		}
-	}
-	if !changed {
-		return s
 	}
 	c := &Slice{Key: s.Key, Service: s.Service, Version: s.Version, Ports: s.Ports, Endpoints: kept}
 	c.count()

@@ -48,7 +48,7 @@ type Ref struct {
 // It belongs to the Store once put, and must not be changed afterwards.
 type Object interface {
 	Ref() Ref
-	put(*Store) // unexported, so that the set of kinds is closed
+	put(*write) // unexported, so that the set of kinds is closed
 }
 
 // Protocol is an IANA protocol number, as it stands in an IP header.
@@ -137,7 +137,7 @@ type ServicePort struct {
 type Slice struct {
 	Key              // of the EndpointSlice
 	Service   Key    // from the label kubernetes.io/service-name
-	Version   uint64 // resourceVersion: the newer of two slices decides about an address in both
+	Version   uint64 // resourceVersion: of two slices with an address on the same ports the newer decides
 	Ports     []Port
 	Endpoints []Endpoint // sorted by address, no address twice: see NewSlice
 
@@ -171,8 +171,9 @@ const (
 	Ready       Conditions = 1 << iota // takes new connections
 	Serving                            // answers, even while it terminates
 	Terminating                        // its pod has a deletion timestamp
-	// Repeated marks an address that another slice of the Service lists too, with
-	// other ports: count the address there, and only the ports here.
+	// Repeated marks a ready address that a newer slice of the Service lists as
+	// ready too, with other ports: count the address there, and only the ports
+	// here. It has the hostname from there.
 	Repeated
 )
 

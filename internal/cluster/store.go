@@ -3,6 +3,7 @@ package cluster
 import (
 	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -24,6 +25,7 @@ type Store struct {
 	mu           sync.Mutex     // one writer at a time; guards what is below
 	slices       map[Key]*Slice // by their own key, as received
 	serviceCount int            // the table also holds slices that wait for their Service
+	declared     int            // Namespaces; that table also holds those only Services live in
 }
 
 // namespace exists if the API says so or a Service lives in it: the watches of
@@ -65,7 +67,8 @@ func (s *Store) Node(name string) *Node { return s.nodes.get(Key{Name: name}) }
 // the host's network share an address, so the namespace is part of the question.
 func (s *Store) PodAt(namespace string, a netip.Addr) *Pod {
 	for o := s.podAddrs.at(a); o != nil; o = o.next {
-		if p := o.cell.value.Load(); p != nil && p.Namespace == namespace {
+		p := o.cell.value.Load() // as it is now: it may have left the address
+		if p != nil && p.Namespace == namespace && slices.Contains(p.Addrs, a) {
 			return p
 		}
 	}
