@@ -1,0 +1,50 @@
+package source
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// Options are choices of the user that decide what an API object means to us.
+type Options struct {
+	// PodNames gives an endpoint without hostname the name of its pod as label
+	// (`endpoint_pod_names`), where that name is usable as one label.
+	PodNames bool
+}
+
+// Convert turns an object of the API into ours. It takes *corev1.Service,
+// *discoveryv1.EndpointSlice, *corev1.Namespace, *corev1.Pod and *corev1.Node;
+// any other type, and an object that has nothing for us (an EndpointSlice of no
+// Service, a pod that has ended), gives a nil Object.
+//
+// The result shares no memory with obj, which stays as it is. Convert may be
+// called from any number of goroutines.
+func Convert(obj any, o Options) (cluster.Object, []Problem) {
+	switch obj := obj.(type) {
+	case *corev1.Service:
+		return convertService(obj)
+	case *discoveryv1.EndpointSlice:
+		return convertSlice(obj, o)
+	case *corev1.Namespace:
+		return convertNamespace(obj)
+	case *corev1.Pod:
+		return convertPod(obj)
+	case *corev1.Node:
+		return convertNode(obj)
+	}
+	return nil, nil
+}
+
+// Version reads a resourceVersion as the number that it is since KEP-5504; 0 if
+// it is none.
+func Version(resourceVersion string) uint64 {
+	v, err := strconv.ParseUint(resourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}

@@ -1,0 +1,122 @@
+package source
+
+import (
+	gojson "encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// decoder reads JSON as the API server does for `kubectl apply`: case matters,
+// and unknown fields are noticed.
+var decoder = strictDecoder()
+
+// strictDecoder knows the kinds that Convert takes.
+func strictDecoder() *json.Serializer {
+	s := runtime.NewScheme()
+	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Service{}, &corev1.Namespace{}, &corev1.Pod{}, &corev1.Node{})
+	s.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{})
+	return json.NewSerializerWithOptions(json.DefaultMetaFactory, s, s, json.SerializerOptions{Strict: true})
+}
+
+// ErrOtherKind is what Decode says of an object that Convert does not take.
+var ErrOtherKind = errors.New("an object of another kind")
+
+// Decode reads one object in the JSON form of the API, for Convert. A field that
+// the API does not have is passed over and reported; a value of the wrong type is
+// an error (a *TypeError), because then nobody knows what the rest means. As with
+// kubectl, what names no namespace is in `default`.
+func Decode(data []byte) (obj any, unknown []Problem, err error) {
+	o, _, err := decoder.Decode(data, nil, nil)
+	if runtime.IsNotRegisteredError(err) {
+		return nil, nil, ErrOtherKind
+	}
+	strict, _ := runtime.AsStrictDecodingError(err)
+	if err != nil && strict == nil {
+		return nil, nil, readable(err)
+	}
+	ref := place(o)
+	if strict != nil {
+		for _, e := range strict.Errors() {
+			unknown = append(unknown, unknownField(ref, e.Error()))
+		}
+	}
+	return o, unknown, nil
+}
+
+// place sets the namespace where it is missing and tells which object it is.
+func place(o runtime.Object) cluster.Ref {
+	switch o := o.(type) {
+	case *corev1.Service:
+		return placed(cluster.KindService, &o.ObjectMeta)
+	case *discoveryv1.EndpointSlice:
+		return placed(cluster.KindSlice, &o.ObjectMeta)
+	case *corev1.Pod:
+		return placed(cluster.KindPod, &o.ObjectMeta)
+	case *corev1.Namespace:
+		return cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: o.Name}}
+	case *corev1.Node:
+		return cluster.Ref{Kind: cluster.KindNode, Key: cluster.Key{Name: o.Name}}
+	}
+	return cluster.Ref{}
+}
+
+func placed(kind cluster.Kind, m *metav1.ObjectMeta) cluster.Ref {
+	if m.Namespace == "" {
+		m.Namespace = metav1.NamespaceDefault
+	}
+	return cluster.Ref{Kind: kind, Key: cluster.Key{Namespace: m.Namespace, Name: m.Name}}
+}
+
+// unknownField reads what the decoder says: unknown field "spec.clusterIp".
+func unknownField(ref cluster.Ref, message string) Problem {
+	p := Problem{Ref: ref, Field: message, Want: wantKnownField}
+	if what, path, ok := strings.Cut(message, ` "`); ok {
+		p.Field, p.Value = strings.TrimSuffix(path, `"`), what
+	}
+	return p
+}
+
+// TypeError is a value of the wrong type.
+type TypeError struct {
+	Field string // path without the indexes of lists: spec.ports.port
+	Value string // what stands there: string, number 1.5, array, …
+	Want  string
+}
+
+// Error implements error.
+func (e *TypeError) Error() string { return fmt.Sprintf("%s is %s: want %s", e.Field, e.Value, e.Want) }
+
+// readable says in the words of YAML what encoding/json says in those of Go.
+func readable(err error) error {
+	var wrong *gojson.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("reading the object: %w", err)
+	}
+	e := &TypeError{Field: wrong.Field, Value: wrong.Value, Want: "a " + wrong.Type.String()}
+	switch wrong.Type.Kind() {
+	case reflect.String:
+		e.Want = "text (in quotes)"
+	case reflect.Bool:
+		e.Want = "true or false"
+	case reflect.Int32, reflect.Int64, reflect.Int:
+		e.Want = "a whole number"
+		if wrong.Type.Kind() == reflect.Int32 {
+			e.Want += " below 2147483648"
+		}
+	case reflect.Slice:
+		e.Want = "a list"
+	case reflect.Map, reflect.Struct:
+		e.Want = "a mapping"
+	}
+	return e
+}

@@ -1,0 +1,78 @@
+package source
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// A namespace that is being deleted still exists, and so do its names.
+func convertNamespace(n *corev1.Namespace) (cluster.Object, []Problem) {
+	f, ok := identified(cluster.KindNamespace, &n.ObjectMeta)
+	if !ok {
+		return nil, f.list
+	}
+	return &cluster.Namespace{Name: names.intern(n.Name)}, f.list
+}
+
+// convertPod keeps pods that run and have an address: one that has ended keeps
+// its address in the API although another pod may have it by now.
+func convertPod(p *corev1.Pod) (cluster.Object, []Problem) {
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		return nil, nil
+	}
+	f, ok := identified(cluster.KindPod, &p.ObjectMeta)
+	if !ok {
+		return nil, f.list
+	}
+	ips, one := p.Status.PodIPs, len(p.Status.PodIPs) == 0 // files may give podIP alone
+	if one && p.Status.PodIP != "" {
+		ips = []corev1.PodIP{{IP: p.Status.PodIP}}
+	}
+	var addrs []netip.Addr
+	for i := range ips {
+		if a, ok := parseAddr(ips[i].IP); ok {
+			addrs = append(addrs, a)
+		} else if one {
+			f.add(ips[i].IP, wantIP, "status.podIP")
+		} else {
+			f.add(ips[i].IP, wantIP, at("status.podIPs", i)+".ip")
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, f.list
+	}
+	return &cluster.Pod{Key: f.ref.Key, Addrs: slices.Clip(addrs)}, f.list
+}
+
+// convertNode keeps the addresses that are IP addresses, InternalIP first: that
+// is the one that the node's kubelet and pods in the host's network have.
+func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
+	f, ok := identified(cluster.KindNode, &n.ObjectMeta)
+	if !ok {
+		return nil, f.list
+	}
+	out := &cluster.Node{Name: strings.Clone(n.Name), Zone: cluster.MakeAtom(n.Labels[corev1.LabelTopologyZone])}
+	var external []netip.Addr
+	for i := range n.Status.Addresses {
+		na := &n.Status.Addresses[i]
+		if na.Type != corev1.NodeInternalIP && na.Type != corev1.NodeExternalIP {
+			continue
+		}
+		a, ok := parseAddr(na.Address)
+		switch {
+		case !ok:
+			f.add(na.Address, wantIP, at("status.addresses", i)+".address")
+		case na.Type == corev1.NodeInternalIP:
+			out.Addrs = append(out.Addrs, a)
+		default:
+			external = append(external, a)
+		}
+	}
+	out.Addrs = append(out.Addrs, external...)
+	return out, f.list
+}

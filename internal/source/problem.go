@@ -1,0 +1,81 @@
+package source
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// Problem is one thing in one object that cannot be used.
+type Problem struct {
+	Where string      // file:line for what comes from a file, else empty
+	Ref   cluster.Ref // the object; zero when a file as a whole is meant
+	Field string      // path as kubectl prints it: spec.ports[1].port
+	Value string      // what stands there
+	Want  string      // what was expected, and what happens now
+}
+
+// longestValue is how many bytes of a value a Problem repeats: enough to find
+// it, and a line of a log stays a line.
+const longestValue = 100
+
+// String says it in one line, whatever control characters a file has in its names.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Where != "" {
+		b.WriteString(p.Where + ": ")
+	}
+	if p.Ref == (cluster.Ref{}) { // KindService is the zero Kind, but no object has no name
+		b.WriteString(p.Field)
+	} else {
+		fmt.Fprintf(&b, "%v %v: %s %q", p.Ref.Kind, p.Ref.Key, p.Field, p.Value)
+	}
+	b.WriteString(": want " + p.Want)
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, b.String())
+}
+
+// What each kind of field must be, and what its absence costs.
+const (
+	wantLabel        = "a DNS label (RFC 1123, lower case); this object is left out"
+	wantName         = "a name; this object is left out"
+	wantServiceType  = "ClusterIP, NodePort, LoadBalancer or ExternalName; it is read as ClusterIP"
+	wantClusterIP    = "an address, or None; without one the name has no address"
+	wantOnePerFamily = "one IPv4 and one IPv6 address at most; this one is left out"
+	wantExternalName = "a DNS name of at most 253 characters; without one the name leads nowhere"
+	wantPublicIP     = "an IP address that is not unspecified, loopback or link-local; this one is left out"
+	wantIP           = "an IP address; this one is left out"
+	wantIPv4         = "an IPv4 address; this one is left out"
+	wantIPv6         = "an IPv6 address; this one is left out"
+	wantAddressType  = "IPv4 or IPv6; this object is left out"
+	wantPort         = "1 to 65535; this port is left out"
+	wantNodePort     = "0 to 65535; this node port is left out"
+	wantPortName     = "a DNS label (RFC 1123, lower case) or nothing; this port is left out"
+	wantOtherPort    = "a name and a number that no other port here has; this port is left out"
+	wantProtocol     = "TCP, UDP or SCTP; this port is left out"
+	wantHostname     = "a DNS label (RFC 1123, lower case); the address stands for it"
+	wantKnownField   = "a field that the API has, once; it is passed over"
+)
+
+// findings gathers the Problems of one object.
+type findings struct {
+	ref  cluster.Ref
+	list []Problem
+}
+
+// add notes that value is not what field wants.
+func (f *findings) add(value, want, field string) {
+	if len(value) > longestValue {
+		value = strings.ToValidUTF8(value[:longestValue], "") + "…"
+	}
+	f.list = append(f.list, Problem{Ref: f.ref, Field: field, Value: strings.Clone(value), Want: want})
+}
+
+// at is the path of one element of a list.
+func at(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

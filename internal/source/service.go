@@ -1,0 +1,169 @@
+package source
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+func convertService(s *corev1.Service) (cluster.Object, []Problem) {
+	f, ok := identified(cluster.KindService, &s.ObjectMeta)
+	if !ok {
+		return nil, f.list
+	}
+	out := &cluster.Service{Key: f.ref.Key, Type: f.serviceType(s.Spec.Type), Ports: f.servicePorts(s.Spec.Ports)}
+	if out.Type == cluster.ExternalName {
+		out.External = &cluster.External{Name: f.externalName(s.Spec.ExternalName)}
+		return out, f.list
+	}
+	out.ClusterIPs, out.Headless = f.clusterIPs(&s.Spec)
+	out.External = f.external(s)
+	return out, f.list
+}
+
+func (f *findings) serviceType(t corev1.ServiceType) cluster.ServiceType {
+	switch t {
+	case corev1.ServiceTypeClusterIP, "": // empty is the API's default
+		return cluster.ClusterIP
+	case corev1.ServiceTypeNodePort:
+		return cluster.NodePort
+	case corev1.ServiceTypeLoadBalancer:
+		return cluster.LoadBalancer
+	case corev1.ServiceTypeExternalName:
+		return cluster.ExternalName
+	}
+	f.add(string(t), wantServiceType, "spec.type")
+	return cluster.ClusterIP
+}
+
+func (f *findings) externalName(s string) string {
+	name := strings.TrimSuffix(s, ".")
+	if !isDNSName(name) {
+		f.add(s, wantExternalName, "spec.externalName")
+		return ""
+	}
+	return strings.Clone(name)
+}
+
+// clusterIPs reads spec.clusterIPs, or spec.clusterIP where the list is missing:
+// objects from before dual-stack, and files.
+func (f *findings) clusterIPs(spec *corev1.ServiceSpec) (ips []netip.Addr, headless bool) {
+	list := spec.ClusterIPs
+	if len(list) == 0 {
+		list = []string{spec.ClusterIP}
+	}
+	if list[0] == corev1.ClusterIPNone {
+		return nil, true
+	}
+	for i, s := range list {
+		field := "spec.clusterIP"
+		if len(spec.ClusterIPs) > 0 {
+			field = at("spec.clusterIPs", i)
+		}
+		a, ok := parseAddr(s)
+		switch {
+		case !ok:
+			f.add(s, wantClusterIP, field)
+		case slices.ContainsFunc(ips, func(b netip.Addr) bool { return a.Is4() == b.Is4() }):
+			f.add(s, wantOnePerFamily, field)
+		default:
+			ips = append(ips, a)
+		}
+	}
+	return slices.Clip(ips), false
+}
+
+// external reads the addresses outside the cluster; nil when there are none.
+// A load balancer that is known by a host name only has no address for us.
+func (f *findings) external(s *corev1.Service) *cluster.External {
+	var e cluster.External
+	for i, ip := range s.Spec.ExternalIPs {
+		a, ok := parseAddr(ip)
+		if !ok || isLocal(a) {
+			f.add(ip, wantPublicIP, at("spec.externalIPs", i))
+			continue
+		}
+		e.IPs = append(e.IPs, a)
+	}
+	for i := range s.Status.LoadBalancer.Ingress {
+		ip := s.Status.LoadBalancer.Ingress[i].IP
+		if ip == "" {
+			continue
+		}
+		a, ok := parseAddr(ip)
+		if !ok {
+			f.add(ip, wantIP, at("status.loadBalancer.ingress", i)+".ip")
+			continue
+		}
+		e.LB = append(e.LB, a)
+	}
+	if e.IPs == nil && e.LB == nil {
+		return nil
+	}
+	return &e
+}
+
+func (f *findings) servicePorts(list []corev1.ServicePort) []cluster.ServicePort {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]cluster.ServicePort, 0, len(list))
+	for i := range list {
+		p := &list[i]
+		protocol, ok := f.protocol(p.Protocol, "spec.ports", i)
+		number, ok2 := f.port(p.Port, "spec.ports", i)
+		ok3 := f.portName(p.Name, "spec.ports", i)
+		if !ok || !ok2 || !ok3 {
+			continue
+		}
+		if slices.ContainsFunc(out, func(o cluster.ServicePort) bool {
+			return o.Name == p.Name || o.Number == number && o.Protocol == protocol
+		}) {
+			f.add(p.Name, wantOtherPort, at("spec.ports", i)+".name")
+			continue
+		}
+		nodePort := p.NodePort
+		if nodePort < 0 || nodePort > 65535 {
+			f.add(strconv.Itoa(int(nodePort)), wantNodePort, at("spec.ports", i)+".nodePort")
+			nodePort = 0
+		}
+		out = append(out, cluster.ServicePort{
+			Name: names.intern(p.Name), Number: number, NodePort: uint16(nodePort), Protocol: protocol,
+		})
+	}
+	return slices.Clip(out)
+}
+
+func (f *findings) protocol(p corev1.Protocol, ports string, i int) (cluster.Protocol, bool) {
+	switch p {
+	case corev1.ProtocolTCP, "": // empty is the API's default
+		return cluster.TCP, true
+	case corev1.ProtocolUDP:
+		return cluster.UDP, true
+	case corev1.ProtocolSCTP:
+		return cluster.SCTP, true
+	}
+	f.add(string(p), wantProtocol, at(ports, i)+".protocol")
+	return 0, false
+}
+
+func (f *findings) port(n int32, ports string, i int) (uint16, bool) {
+	if n < 1 || n > 65535 {
+		f.add(strconv.Itoa(int(n)), wantPort, at(ports, i)+".port")
+		return 0, false
+	}
+	return uint16(n), true
+}
+
+func (f *findings) portName(s, ports string, i int) bool {
+	if s != "" && !isLabel(s) {
+		f.add(s, wantPortName, at(ports, i)+".name")
+		return false
+	}
+	return true
+}

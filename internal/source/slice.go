@@ -1,0 +1,143 @@
+package source
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// convertSlice reads an EndpointSlice. Its Service is the one that its label
+// names; slices of nobody and those of host names (address type FQDN, to which
+// the API gives no meaning) are not for us.
+func convertSlice(s *discoveryv1.EndpointSlice, o Options) (cluster.Object, []Problem) {
+	service := s.Labels[discoveryv1.LabelServiceName]
+	if service == "" || s.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil, nil
+	}
+	f, ok := identified(cluster.KindSlice, &s.ObjectMeta)
+	v4 := s.AddressType == discoveryv1.AddressTypeIPv4
+	if !v4 && s.AddressType != discoveryv1.AddressTypeIPv6 {
+		f.add(string(s.AddressType), wantAddressType, "addressType")
+		ok = false
+	}
+	if !isLabel(service) {
+		f.add(service, wantLabel, "metadata.labels["+discoveryv1.LabelServiceName+"]")
+		ok = false
+	}
+	if !ok {
+		return nil, f.list
+	}
+	key := f.ref.Key
+	// The controller names a slice after its Service: share the bytes.
+	if strings.HasPrefix(key.Name, service) {
+		service = key.Name[:len(service)]
+	} else {
+		service = strings.Clone(service)
+	}
+	return cluster.NewSlice(key, cluster.Key{Namespace: key.Namespace, Name: service},
+		Version(s.ResourceVersion), f.slicePorts(s.Ports), f.endpoints(s.Endpoints, v4, o)), f.list
+}
+
+// slicePorts reads the ports. One without number stands for every port, which is
+// nothing that an SRV record or a VIP could name; the API gives Services none of those.
+func (f *findings) slicePorts(list []discoveryv1.EndpointPort) []cluster.Port {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]cluster.Port, 0, len(list))
+	for i := range list {
+		p := &list[i]
+		if p.Port == nil {
+			continue
+		}
+		name := value(p.Name, "")
+		protocol, ok := f.protocol(value(p.Protocol, corev1.ProtocolTCP), "ports", i)
+		number, ok2 := f.port(*p.Port, "ports", i)
+		ok3 := f.portName(name, "ports", i)
+		if !ok || !ok2 || !ok3 {
+			continue
+		}
+		if slices.ContainsFunc(out, func(o cluster.Port) bool { return o.Name == name }) {
+			f.add(name, wantOtherPort, at("ports", i)+".name")
+			continue
+		}
+		out = append(out, cluster.Port{Name: names.intern(name), Number: number, Protocol: protocol})
+	}
+	return slices.Clip(out)
+}
+
+// endpoints reads the endpoints, one for each address. The API's own controller
+// gives each exactly one; in slices made by hand all of them serve.
+func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []cluster.Endpoint {
+	want := wantIPv6
+	if v4 {
+		want = wantIPv4
+	}
+	out := make([]cluster.Endpoint, 0, len(list))
+	for i := range list {
+		e := &list[i]
+		ep := cluster.Endpoint{
+			Node:       cluster.MakeAtom(value(e.NodeName, "")),
+			Zone:       cluster.MakeAtom(value(e.Zone, "")),
+			Conditions: conditions(&e.Conditions),
+		}
+		hostname := f.hostname(e, i, o)
+		for j, s := range e.Addresses {
+			a, ok := parseAddr(s)
+			switch {
+			case !ok || a.Is4() != v4:
+				f.add(s, want, at(at("endpoints", i)+".addresses", j))
+			case isLocal(a):
+				f.add(s, wantPublicIP, at(at("endpoints", i)+".addresses", j))
+			default:
+				ep.Addr, ep.Hostname = a, hostname
+				out = append(out, ep)
+			}
+		}
+	}
+	return slices.Clip(out)
+}
+
+// hostname is the label of an endpoint below the name of its Service; empty when
+// it has none of its own.
+func (f *findings) hostname(e *discoveryv1.Endpoint, i int, o Options) string {
+	if h := value(e.Hostname, ""); h != "" {
+		if isLabel(h) {
+			return strings.Clone(h)
+		}
+		f.add(h, wantHostname, at("endpoints", i)+".hostname")
+		return ""
+	}
+	if o.PodNames && e.TargetRef != nil && e.TargetRef.Kind == "Pod" && isLabel(e.TargetRef.Name) {
+		return strings.Clone(e.TargetRef.Name)
+	}
+	return ""
+}
+
+// conditions reads what the API says about missing ones: ready and serving are
+// true, terminating is false.
+func conditions(c *discoveryv1.EndpointConditions) cluster.Conditions {
+	var out cluster.Conditions
+	if value(c.Ready, true) {
+		out |= cluster.Ready
+	}
+	if value(c.Serving, true) {
+		out |= cluster.Serving
+	}
+	if value(c.Terminating, false) {
+		out |= cluster.Terminating
+	}
+	return out
+}
+
+// value is what p points to, or the default.
+func value[T any](p *T, def T) T {
+	if p == nil {
+		return def
+	}
+	return *p
+}
