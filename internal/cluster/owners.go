@@ -49,16 +49,26 @@ func (x *addresses[V]) change(a netip.Addr, c *cell[V], delta int32) {
 	}))
 }
 
-// changed returns a list in which c counts delta more; links are copied, not changed.
+// changed returns a list in which c counts delta more. Links are copied, not
+// changed; a new owner comes first, so that the others need not be copied.
 func (o *owner[V]) changed(c *cell[V], delta int32) *owner[V] {
-	if o == nil {
-		if delta <= 0 {
-			return nil
+	for other := o; ; other = other.next {
+		if other == nil && delta > 0 {
+			return &owner[V]{cell: c, count: delta, next: o}
 		}
-		return &owner[V]{cell: c, count: delta}
+		if other == nil {
+			return o
+		}
+		if other.cell == c {
+			return o.recounted(c, delta)
+		}
 	}
+}
+
+// recounted is changed for a list that has c.
+func (o *owner[V]) recounted(c *cell[V], delta int32) *owner[V] {
 	if o.cell != c {
-		return &owner[V]{cell: o.cell, count: o.count, next: o.next.changed(c, delta)}
+		return &owner[V]{cell: o.cell, count: o.count, next: o.next.recounted(c, delta)}
 	}
 	if o.count+delta <= 0 {
 		return o.next
