@@ -14,7 +14,7 @@ import (
 // It is an open-addressing hash table of cell pointers. A deleted key leaves a
 // cell without value, which a new Put of the key revives; when dead cells and
 // live ones fill three quarters, a new array takes over the live ones.
-// The zero table is ready for readers; a writer calls init first.
+// It must be given an init before it is used.
 type table[V any] struct {
 	array atomic.Pointer[cells[V]]
 	seed  maphash.Seed
