@@ -1,0 +1,197 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/signpost-dns/signpost/test/apiserver"
+)
+
+// TestApply gives the manifests to a real API server by the real kubectl, as the
+// README says.
+func TestApply(t *testing.T) {
+	t.Run("a fresh cluster", func(t *testing.T) {
+		api := apiserver.Start(t)
+		// The wrong overlay first: it must be refused, and not leave half a Deployment.
+		out, err := api.TryKubectl(t, "apply", "-k", kubeadm)
+		if err == nil || !strings.Contains(out, `The Deployment "coredns" is invalid`) {
+			t.Errorf("overlays/kubeadm where there is no CoreDNS: kubectl says %q (%v), expected that the Deployment is invalid", out, err)
+		}
+		api.Kubectl(t, "delete", "clusterrolebinding,clusterrole", "system:coredns:signpost")
+
+		if out := api.Kubectl(t, "apply", "-k", fresh); strings.Contains(strings.ToLower(out), "warning") {
+			t.Errorf("the API server warns:\n%s", out)
+		}
+		before := versions(t, api)
+		api.Kubectl(t, "apply", "-k", fresh)
+		if diff := cmp.Diff(before, versions(t, api)); diff != "" {
+			t.Errorf("applied a second time it changes objects (-before +after):\n%s", diff)
+		}
+		authorized(t, api, "services", "namespaces", "endpointslices.discovery.k8s.io")
+	})
+	t.Run("a kubeadm cluster", testApplyKubeadm)
+}
+
+// versions lists the objects of the fresh overlay with their resourceVersion.
+func versions(t *testing.T, api *apiserver.Server) string {
+	t.Helper()
+	return api.Kubectl(t, "get", "-k", fresh, "-o",
+		`jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
+}
+
+// authorized asks the server's own authorizer what the pods' account may do: list
+// and watch the resources named, and nothing else.
+func authorized(t *testing.T, api *apiserver.Server, resources ...string) {
+	t.Helper()
+	got := map[string]string{}
+	for line := range strings.Lines(api.Kubectl(t, "auth", "can-i", "--list", "--no-headers",
+		"--as=system:serviceaccount:kube-system:coredns")) {
+		// RESOURCE [URLS] [NAMES] [VERBS]; lines of URLs alone are what everybody may read.
+		resource, rest, _ := strings.Cut(line, " ")
+		if resource == "" || strings.Contains(resource, ".authorization.k8s.io") || strings.Contains(resource, ".authentication.k8s.io") {
+			continue // everybody may ask who they are
+		}
+		got[resource] = strings.Join(strings.Fields(rest), " ")
+	}
+	want := map[string]string{}
+	for _, r := range resources {
+		want[r] = "[] [] [list watch]"
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what the ServiceAccount coredns may do, by resource (-want +got):\n%s", diff)
+	}
+}
+
+// testApplyKubeadm walks the way there and back on a cluster as kubeadm leaves it,
+// changed by its owner. (There is no controller behind this API server, so the
+// pods of the rollout are left out.)
+func testApplyKubeadm(t *testing.T) {
+	api := apiserver.Start(t)
+	theirs := kubeadmDeployment()
+	corefile := readFile(t, "testdata/corefiles/kubeadm.Corefile")
+	create(t, api, theirs, &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Name: "coredns", Namespace: "kube-system"},
+		Data:       map[string]string{"Corefile": corefile, "zones.db": "kept"},
+	})
+	deployment := func() *appsv1.Deployment {
+		return get[appsv1.Deployment](t, api, "deployment/coredns")
+	}
+	config := func() *corev1.ConfigMap { return get[corev1.ConfigMap](t, api, "configmap/coredns") }
+	before, configBefore := deployment(), config()
+
+	api.Kubectl(t, "apply", "-k", kubeadm)
+	want := before.Spec.DeepCopy()
+	want.Template.Spec.Containers[0].Image = "signpost/coredns:dev"
+	if diff := cmp.Diff(*want, deployment().Spec); diff != "" {
+		t.Errorf("the overlay changes more of the Deployment than the image (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(configBefore, config()); diff != "" {
+		t.Errorf("the overlay changes the ConfigMap (-want +got):\n%s", diff)
+	}
+
+	migrate(t, api, "kubernetes", "signpost")
+	if diff := cmp.Diff(map[string]string{"Corefile": oneWord(t, corefile), "zones.db": "kept"}, config().Data); diff != "" {
+		t.Errorf("the Corefile after the README's command (-want +got):\n%s", diff)
+	}
+	migrate(t, api, "signpost", "kubernetes")
+	if diff := cmp.Diff(configBefore.Data, config().Data); diff != "" {
+		t.Errorf("the Corefile after the way back (-want +got):\n%s", diff)
+	}
+}
+
+// oneWord changes the name of the plugin in a Corefile's stanza, the slow and
+// obvious way; the README's command must give the same.
+func oneWord(t *testing.T, corefile string) string {
+	t.Helper()
+	lines := strings.Split(corefile, "\n")
+	changed := 0
+	for i, line := range lines {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == "kubernetes" {
+			lines[i] = strings.Replace(line, "kubernetes", "signpost", 1)
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Fatalf("%d stanzas of kubernetes in the Corefile, expected 1", changed)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// migrate changes one word of the Corefile in the cluster into another by the
+// README's command.
+func migrate(t *testing.T, api *apiserver.Server, from, to string) {
+	t.Helper()
+	object := api.Kubectl(t, "-n", "kube-system", "get", "configmap", "coredns", "-o", "json")
+	path := filepath.Join(t.TempDir(), "configmap.json")
+	if err := os.WriteFile(path, []byte(sed(t, from, to, object)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	api.Kubectl(t, "replace", "-f", path)
+}
+
+// sed runs the README's sed command for one direction over a ConfigMap in JSON.
+func sed(t *testing.T, from, to, object string) string {
+	t.Helper()
+	command := regexp.MustCompile(`(?m)^ *kubectl -n kube-system get configmap coredns -o json \|
+ *(sed -E '.*\)` + from + ` /\\1` + to + ` /g') \|
+ *kubectl replace -f -$`)
+	found := command.FindAllStringSubmatch(readFile(t, root+"/README.md"), -1)
+	if len(found) != 1 {
+		t.Fatalf("README.md has %d commands that change %s into %s in the ConfigMap, expected 1", len(found), from, to)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", found[0][1])
+	cmd.Stdin = strings.NewReader(object)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", found[0][1], err)
+	}
+	return string(out)
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// create gives objects to the API server.
+func create(t *testing.T, api *apiserver.Server, objects ...runtime.Object) {
+	t.Helper()
+	for _, o := range objects {
+		data, err := yaml.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "object.yaml")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		api.Kubectl(t, "create", "-f", path)
+	}
+}
+
+// get reads an object of kube-system.
+func get[T any](t *testing.T, api *apiserver.Server, name string) *T {
+	t.Helper()
+	o := new(T)
+	if err := json.Unmarshal([]byte(api.Kubectl(t, "-n", "kube-system", "get", name, "-o", "json")), o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
