@@ -1,0 +1,101 @@
+//go:build linux
+
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// TB is the part of [testing.TB] that [New] needs.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Skipf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// refusedHere is why this test process is not in a sandbox; set once, by [Enter].
+var refusedHere error
+
+// Enter makes a test binary run inside a [Sandbox]; call it first in TestMain. Outside, it runs the binary again inside,
+// with the same arguments, and exits with its code. Inside, it returns. If the machine refuses it returns too, and [New]
+// will skip the tests that need a lab; with CI=true in the environment it lets them fail. Root keeps its privileges.
+func Enter() {
+	Init()
+	if inside {
+		return
+	}
+	ctx, cancel := WithGoTool(context.Background())
+	defer cancel()
+	box := Sandbox{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		NoUserNamespace: true,
+	}
+	code, err := box.Run(ctx)
+	if refused, ok := errors.AsType[*Refused](err); ok {
+		refusedHere = refused
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+// New builds a lab for one test and closes it with the test.
+func New(t TB, config Config) *Lab {
+	t.Helper()
+	Need(t)
+	lab, err := Build(config)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(lab.Close)
+	return lab
+}
+
+// Need skips the test where the machine allows no sandbox; with CI=true it fails it.
+func Need(t TB) {
+	t.Helper()
+	switch {
+	case inside:
+	case refusedHere == nil:
+		t.Fatalf("this test is not in a sandbox: expected netlab.Enter in TestMain")
+	case os.Getenv("CI") == "true":
+		t.Fatalf("with CI=true nothing is skipped: %v", refusedHere)
+	default:
+		t.Skipf("%v", refusedHere)
+	}
+}
+
+// WithGoTool returns a context that ends when the go command that started this process (go run, go test) is gone. The go
+// command does not take its child along when it is killed. A process that something else started is not watched: it
+// may well be meant to outlive its parent.
+func WithGoTool(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	parent := os.Getppid()
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent)); err != nil || string(name) != "go\n" {
+		return ctx, func() { cancel(context.Canceled) }
+	}
+	go func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if os.Getppid() != parent {
+					cancel(errors.New("the go command that started this program is gone"))
+					return
+				}
+			}
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
+}
