@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -14,7 +15,7 @@ type draft struct {
 	before   *Entry // never nil
 	service  *Service
 	received []*Slice // sorted by name, before resolve
-	clashes  int32
+	clashes  clashes
 
 	after *Entry
 	cell  *cell[Entry] // nil if there was nothing before and is nothing after
@@ -32,7 +33,7 @@ func (w *write) draft(k Key) *draft {
 		before:   e,
 		service:  e.Service,
 		received: slices.Clone(w.store.received(e)),
-		clashes:  e.clashes,
+		clashes:  maps.Clone(e.clashes),
 	}
 	if w.drafts == nil {
 		w.drafts = map[Key]*draft{}
@@ -51,7 +52,7 @@ func (s *Store) entry(k Key) *Entry {
 
 // received returns the slices of e as they arrived, before resolve.
 func (s *Store) received(e *Entry) []*Slice {
-	if e.clashes == 0 {
+	if len(e.clashes) == 0 {
 		return e.Slices
 	}
 	originals := make([]*Slice, len(e.Slices))
@@ -72,7 +73,7 @@ func (d *draft) change(old, next *Slice) {
 		at, _ := slices.BinarySearchFunc(d.received, old, compareSlices)
 		d.received = slices.Delete(d.received, at, at+1)
 	}
-	d.clashes += clashesOf(next, old, d.received) - clashesOf(old, next, d.received)
+	d.clashes.change(old, next, d.received)
 	if next != nil {
 		at, _ := slices.BinarySearchFunc(d.received, next, compareSlices)
 		d.received = slices.Insert(d.received, at, next)
@@ -83,10 +84,7 @@ func (d *draft) change(old, next *Slice) {
 // goes before retire, so that what stays is never missing; and the namespace
 // comes first, since a name that exists has an existing parent.
 func (d *draft) publish(s *Store) {
-	d.after = &Entry{Service: d.service, Slices: d.received, clashes: d.clashes}
-	if d.clashes > 0 {
-		d.after.Slices = resolve(d.received)
-	}
+	d.after = &Entry{Service: d.service, Slices: d.clashes.resolve(d.received), clashes: d.clashes}
 	if d.before.empty() && d.after.empty() {
 		return
 	}

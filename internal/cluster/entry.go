@@ -12,7 +12,7 @@ type Entry struct {
 	Service *Service // nil only inside the Store, while slices wait for their Service
 	Slices  []*Slice // sorted by name; no endpoint twice with the same ports
 
-	clashes int32 // pairs of slices that list the same address; then Slices are not the originals
+	clashes clashes // nil for nearly all; else Slices are not what was received
 }
 
 // NewSlice sorts the endpoints by address, drops repeated addresses (the first
@@ -96,55 +96,101 @@ func (e *Entry) Endpoints() iter.Seq2[*Endpoint, []Port] {
 	}
 }
 
-// clashesOf counts in how many of the other slices each address of sl stands that
-// was not in the version of sl before. Either version may be nil.
-func clashesOf(sl, before *Slice, others []*Slice) int32 {
-	n := int32(0)
-	for i := 0; sl != nil && i < len(sl.Endpoints); i++ {
-		a := sl.Endpoints[i].Addr
-		if before != nil && before.Endpoint(a) != nil {
-			continue
-		}
+// clashes holds the addresses that stand in more than one slice of a Service, and
+// in how many. It is kept so that settling costs what clashes, not all endpoints.
+type clashes map[netip.Addr]int32
+
+// change notes that old became next beside the other slices; either may be nil.
+func (c *clashes) change(old, next *Slice, others []*Slice) {
+	for a := range next.addrsNotIn(old) {
+		n := int32(1)
 		for _, o := range others {
 			if o.Endpoint(a) != nil {
 				n++
 			}
 		}
+		if n > 1 && *c == nil {
+			*c = clashes{}
+		}
+		if n > 1 {
+			(*c)[a] = n
+		}
 	}
-	return n
+	for a := range old.addrsNotIn(next) {
+		if n := (*c)[a]; n > 2 {
+			(*c)[a] = n - 1
+		} else {
+			delete(*c, a)
+		}
+	}
+	if len(*c) == 0 {
+		*c = nil
+	}
+}
+
+// touch reports whether s lists an address that another slice lists too.
+func (c clashes) touch(s *Slice) bool {
+	if len(c) < len(s.Endpoints) {
+		for a := range c {
+			if s.Endpoint(a) != nil {
+				return true
+			}
+		}
+		return false
+	}
+	return slices.ContainsFunc(s.Endpoints, func(ep Endpoint) bool { return c[ep.Addr] > 0 })
+}
+
+// addrsNotIn yields the addresses that s lists and other does not; either may be nil.
+func (s *Slice) addrsNotIn(other *Slice) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for i := 0; s != nil && i < len(s.Endpoints); i++ {
+			a := s.Endpoints[i].Addr
+			if (other == nil || other.Endpoint(a) == nil) && !yield(a) {
+				return
+			}
+		}
+	}
 }
 
 // resolve settles addresses that stand in several of the slices: among those
 // with the same ports the newest slice decides, then the one with the greater
 // name, and in the others the endpoint is left out. Where the ports differ each
 // slice speaks for its own, and only one counts the address: see Repeated.
-// The originals stay as they are.
-func resolve(originals []*Slice) []*Slice {
-	rank := slices.Clone(originals)
+// What was received stays as it is.
+func (c clashes) resolve(received []*Slice) []*Slice {
+	if len(c) == 0 {
+		return received
+	}
+	var rank []*Slice // those that clash, the best first
+	for _, s := range received {
+		if c.touch(s) {
+			rank = append(rank, s)
+		}
+	}
 	slices.SortFunc(rank, func(a, b *Slice) int {
 		return cmp.Or(cmp.Compare(b.Version, a.Version), compareSlices(b, a))
 	})
+	settled := slices.Clone(received)
 	for i, s := range rank {
-		rank[i] = s.without(rank[:i])
+		rank[i] = s.without(rank[:i], c)
+		at, _ := slices.BinarySearchFunc(settled, s, compareSlices)
+		settled[at] = rank[i]
 	}
-	slices.SortFunc(rank, compareSlices)
-	return rank
+	return settled
 }
 
-// without returns s less what better slices already say; s itself if that is nothing.
-func (s *Slice) without(better []*Slice) *Slice {
-	if clashesOf(s, nil, better) == 0 {
-		return s
-	}
+// without returns s less what better slices already say.
+func (s *Slice) without(better []*Slice, clashing clashes) *Slice {
 	kept := make([]Endpoint, 0, len(s.Endpoints))
 	for _, ep := range s.Endpoints {
 		same := false
-		for _, b := range better {
-			said := b.Endpoint(ep.Addr)
+		for i := 0; clashing[ep.Addr] > 0 && i < len(better); i++ {
+			said := better[i].Endpoint(ep.Addr)
 			if said == nil {
 				continue
 			}
-			same = same || slices.Equal(b.Ports, s.Ports)
+			same = same || slices.Equal(better[i].Ports, s.Ports)
 			if ep.Has(Ready) && said.Has(Ready) {
 				ep.Conditions |= Repeated
 				ep.Hostname = said.Hostname // an address has one name below its Service

@@ -112,6 +112,7 @@ type Service struct {
 	Headless   bool         // spec.clusterIP is None
 	ClusterIPs []netip.Addr // at most one per family; empty when Headless or ExternalName
 	Ports      []ServicePort
+	Created    int64     // metadata.creationTimestamp in Unix seconds: of two claims the older wins
 	External   *External // nil for the many Services that have nothing of it
 }
 

@@ -9,11 +9,16 @@ import (
 
 // addresses maps addresses to their owners: which Services (or Pods) an address
 // belongs to. Reads are lock-free. A write copies the few trie nodes on its path
-// (about 3 µs), so a reader keeps a consistent trie. A trie, not a hash map,
-// because a reverse zone has inner nodes: 0.0.10.in-addr.arpa exists if any
-// address of 10.0.0.0/24 does.
+// (3 µs, where addresses are dense 15 µs), so a reader keeps a consistent trie. A
+// trie, not a hash map, because a reverse zone has inner nodes:
+// 0.0.10.in-addr.arpa exists if any address of 10.0.0.0/24 does.
 type addresses[V any] struct {
 	trie atomic.Pointer[bart.Table[*owner[V]]]
+
+	// The writer's: how many changes it made since publish, and, if these were
+	// many, the copy of the whole trie that it changes in place.
+	changes int
+	copied  *bart.Table[*owner[V]]
 }
 
 // owner is one link of an immutable list: nearly always the only one.
@@ -36,17 +41,40 @@ func (x *addresses[V]) at(a netip.Addr) *owner[V] {
 // within reports whether any address inside p has an owner.
 func (x *addresses[V]) within(p netip.Prefix) bool { return x.trie.Load().OverlapsPrefix(p) }
 
-// add counts one more place where c owns a. Only for the writer.
+// add counts one more place where c owns a. Only for the writer, who calls publish
+// when it is done.
 func (x *addresses[V]) add(a netip.Addr, c *cell[V]) { x.change(a, c, +1) }
 
-// remove takes one such place away. Only for the writer.
+// remove takes one such place away. Only for the writer, as add.
 func (x *addresses[V]) remove(a netip.Addr, c *cell[V]) { x.change(a, c, -1) }
 
+// change shows a few changes to readers at once. When there are so many that one
+// copy of everything costs no more than the paths copied so far (a first list),
+// it goes on in such a copy.
 func (x *addresses[V]) change(a netip.Addr, c *cell[V], delta int32) {
-	x.trie.Store(x.trie.Load().ModifyPersist(host(a), func(list *owner[V], _ bool) (*owner[V], bool) {
+	update := func(list *owner[V], _ bool) (*owner[V], bool) {
 		list = list.changed(c, delta)
 		return list, list == nil
-	}))
+	}
+	if x.copied != nil {
+		x.copied.Modify(host(a), update)
+		return
+	}
+	now := x.trie.Load()
+	if x.changes++; x.changes <= 8+now.Size()/128 {
+		x.trie.Store(now.ModifyPersist(host(a), update))
+		return
+	}
+	x.copied = now.Clone()
+	x.copied.Modify(host(a), update)
+}
+
+// publish shows all changes to readers.
+func (x *addresses[V]) publish() {
+	if x.copied != nil {
+		x.trie.Store(x.copied)
+	}
+	x.changes, x.copied = 0, nil
 }
 
 // changed returns a list in which c counts delta more. Links are copied, not

@@ -22,10 +22,11 @@ type Store struct {
 	version atomic.Uint64
 	objects [kindCount]atomic.Int64
 
-	mu           sync.Mutex     // one writer at a time; guards what is below
-	slices       map[Key]*Slice // by their own key, as received
-	serviceCount int            // the table also holds slices that wait for their Service
-	declared     int            // Namespaces; that table also holds those only Services live in
+	mu            sync.Mutex     // one writer at a time; guards what is below
+	slices        map[Key]*Slice // by their own key, as received
+	serviceCount  int            // the table also holds slices that wait for their Service
+	declared      int            // Namespaces; that table also holds those only Services live in
+	subscriptions []*Subscription
 }
 
 // namespace exists if the API says so or a Service lives in it: the watches of

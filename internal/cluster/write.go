@@ -59,6 +59,11 @@ func (w *write) publish(version uint64) {
 	for _, d := range w.drafts {
 		d.retire(w.store)
 	}
+	for k := range w.drafts {
+		w.store.told(Ref{KindService, k})
+	}
+	w.store.byAddr.publish()
+	w.store.podAddrs.publish()
 	w.store.wrote(version)
 }
 
@@ -112,6 +117,7 @@ func (w *write) delete(r Ref) {
 		w.store.deletePod(r.Key)
 	case KindNode:
 		w.store.nodes.delete(r.Key)
+		w.store.told(r)
 	}
 }
 
@@ -157,7 +163,10 @@ func (s *Store) changeNamespace(name string, change func(*namespace)) {
 	}
 }
 
-func (n *Node) put(w *write) { w.store.nodes.put(Key{Name: n.Name}, n) }
+func (n *Node) put(w *write) {
+	w.store.nodes.put(Key{Name: n.Name}, n)
+	w.store.told(n.Ref())
+}
 
 // put adds the addresses before it removes the old ones, so that one which stays
 // is never missing.
