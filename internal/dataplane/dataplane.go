@@ -1,0 +1,60 @@
+// Package dataplane is the contract between the table of frontends and the ways
+// to put it into a kernel. It must not know any of them, nor Services.
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Dataplane makes a kernel route what the table says. It is used by one goroutine.
+type Dataplane interface {
+	// Sync makes the kernel equal to the whole table. It adopts what is right
+	// already and writes only what differs: at the start, after an error, when
+	// the host changes, and when somebody else changed the rules.
+	Sync(ctx context.Context, host Host, t *vip.Table) error
+	// Apply brings the kernel from the table before the changes to the one after.
+	// Its cost is that of the changes. After an error only Sync is of use.
+	Apply(ctx context.Context, changes []vip.Change) error
+	// Intact reports whether the kernel's state is still what was written: false
+	// if another program changed or flushed it. It is cheap enough for each second.
+	Intact() (bool, error)
+	// Close lets go of the kernel and leaves the rules working.
+	Close() error
+}
+
+// Host is what the rules depend on besides the table. It is not to be changed
+// once passed.
+type Host struct {
+	// NodePortAddrs are the addresses of this node that serve NodePorts, both families.
+	NodePortAddrs []netip.Addr
+	// PodCIDRs tell pods from outside (vip.FromPod); none: nothing can be told.
+	PodCIDRs []netip.Prefix
+	// MasqueradeMark is the bit of the packet mark that asks for masquerading.
+	MasqueradeMark uint32
+}
+
+// ErrNotSupported is wrapped by errors about a kernel that lacks a feature.
+var ErrNotSupported = errors.New("not supported by this kernel")
+
+// ErrInUse is wrapped by errors about rules that another process owns.
+var ErrInUse = errors.New("in use by another process")
+
+// RouteError is one route that could not be programmed while the others were.
+// Sync and Apply join these (errors.Join) where single routes are to blame.
+type RouteError struct {
+	Route *vip.Route
+	Err   error
+}
+
+// Error implements error.
+func (e *RouteError) Error() string {
+	return fmt.Sprintf("programming %v for %v: %v", e.Route.Frontend, e.Route.Owner, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *RouteError) Unwrap() error { return e.Err }
