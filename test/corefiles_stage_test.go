@@ -1,0 +1,236 @@
+//go:build linux
+
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// stageEnv carries a stage, as JSON, into the sandbox.
+const stageEnv = "SIGNPOST_TEST_STAGE"
+
+// patience bounds each wait in a stage. What is waited for takes well under a
+// second on an idle machine.
+const patience = 60 * time.Second
+
+// A stage is what a coredns process finds around it, and what must come of it:
+// the container of the manifests, in a sandbox.
+type stage struct {
+	Binary    string
+	Args      []string
+	Dir       string            // where the process starts
+	Files     map[string]string // below /etc/coredns
+	Rights    []string          // what the API grants, as "verb group/resource"
+	TTL       uint32            // of the first answer
+	Ask       []ask
+	JustStart bool // only see that it serves; the ports are those of the Corefile
+}
+
+// An ask is a question with its answer: the data of one record, or a response code.
+type ask struct{ Name, Type, Want string }
+
+// perform plays a stage inside the sandbox and returns the exit code.
+func perform(script string) int {
+	var s stage
+	err := json.Unmarshal([]byte(script), &s)
+	if err == nil {
+		err = s.perform()
+	}
+	if err != nil {
+		fmt.Println("stage:", err)
+		return 1
+	}
+	return 0
+}
+
+func (s stage) perform() error {
+	run, err := filepath.EvalSymlinks("/var/run") // /run nearly everywhere
+	if err != nil {
+		return err
+	}
+	if err := cover("/etc", run); err != nil {
+		return err
+	}
+	api, err := startAPI(s.Rights)
+	if err != nil {
+		return err
+	}
+	if err := s.writeFiles(); err != nil {
+		return err
+	}
+	cmd := exec.Command(s.Binary, s.Args...)
+	cmd.Dir = s.Dir
+	cmd.Env = []string{"KUBERNETES_SERVICE_HOST=" + api.host, "KUBERNETES_SERVICE_PORT=" + api.port}
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	// No lame-duck period: everything here dies with the sandbox anyway.
+	defer cmd.Process.Kill()
+	if s.JustStart {
+		return s.serves(ended)
+	}
+	if err := wait(ended, func() error { return fetch("http://127.0.0.1:8181/ready", "OK") }); err != nil {
+		return errors.Join(err, api.verdict())
+	}
+	// ready answers before the server listens for DNS.
+	for _, network := range []string{"udp", "tcp"} {
+		if err := wait(ended, func() error { return answers(network, "53", "cluster.local.") }); err != nil {
+			return err
+		}
+	}
+	err = errors.Join(
+		fetch("http://127.0.0.1:8080/health", "OK"),
+		fetch("http://127.0.0.1:9153/metrics", "coredns_build_info"),
+	)
+	for i, a := range s.Ask {
+		for _, network := range []string{"udp", "tcp"} {
+			ttl := s.TTL
+			if i > 0 || network != "udp" {
+				ttl = 0 // a cache may have it by now
+			}
+			err = errors.Join(err, a.check(network, ttl))
+		}
+	}
+	// The last right that is used is to watch: give the watches time to begin.
+	return errors.Join(err, wait(ended, api.verdict))
+}
+
+// cover hides folders of the machine behind empty ones, in this mount namespace.
+func cover(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+			return fmt.Errorf("cover %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// writeFiles fills /etc. The name server that /etc/resolv.conf names does not
+// exist: what is forwarded there fails, as on a machine that is cut off.
+func (s stage) writeFiles() error {
+	files := map[string]string{"/etc/resolv.conf": "nameserver 192.0.2.53\n"}
+	for name, text := range s.Files {
+		files["/etc/coredns/"+name] = text
+	}
+	for path, text := range files {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait tries until something holds, the process has ended, or patience has.
+func wait(ended <-chan struct{}, try func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after %v: %w", patience, err)
+		}
+		select {
+		case <-ended:
+			return errors.Join(errors.New("coredns has ended"), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// fetch reads a page that must be there and hold some text.
+func fetch(url, want string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	r, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+		return fmt.Errorf("%s: %s %.100q %v, expected 200 with %q", url, r.Status, body, err, want)
+	}
+	return nil
+}
+
+// check asks once. A ttl of 0 is not looked at.
+func (a ask) check(network string, ttl uint32) error {
+	r, err := exchange(network, "127.0.0.1:53", a.Name, dns.StringToType[a.Type])
+	if err != nil {
+		return fmt.Errorf("%s %s by %s: %w", a.Name, a.Type, network, err)
+	}
+	got := dns.RcodeToString[r.Rcode]
+	if len(r.Answer) > 0 {
+		rr := r.Answer[0]
+		got = strings.TrimPrefix(rr.String(), rr.Header().String())
+		if ttl != 0 && rr.Header().Ttl != ttl {
+			return fmt.Errorf("%s %s: TTL %d, expected %d", a.Name, a.Type, rr.Header().Ttl, ttl)
+		}
+	}
+	if got != a.Want {
+		return fmt.Errorf("%s %s by %s: %s, expected %s", a.Name, a.Type, network, got, a.Want)
+	}
+	return nil
+}
+
+func exchange(network, server, name string, qtype uint16) (*dns.Msg, error) {
+	m := new(dns.Msg)
+	m.SetQuestion(name, qtype)
+	client := dns.Client{Net: network, Timeout: 5 * time.Second}
+	r, _, err := client.Exchange(m, server)
+	return r, err
+}
+
+// answers asks for the apex of a zone; any response will do.
+func answers(network, port, zone string) error {
+	_, err := exchange(network, net.JoinHostPort("127.0.0.1", port), dns.Fqdn(zone), dns.TypeSOA)
+	return err
+}
+
+// serves waits until every server block of the Corefile gives some answer.
+func (s stage) serves(ended <-chan struct{}) error {
+	data, err := caddyfile.ToJSON([]byte(s.Files["Corefile"]))
+	if err != nil {
+		return err
+	}
+	var blocks []struct{ Keys []string }
+	if err := json.Unmarshal(data, &blocks); err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		for _, key := range b.Keys {
+			zone, port, found := strings.Cut(key, ":")
+			if !found {
+				port = "53"
+			}
+			if err := wait(ended, func() error { return answers("udp", port, zone) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
