@@ -142,8 +142,15 @@ func testRestarts(t *testing.T, s *Server) {
 		t.Run(way.name, func(t *testing.T) {
 			name := "before-" + way.name
 			s.Kubectl(t, "create", "configmap", name)
+			watch, err := client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer watch.Stop()
 			url := s.URL
 			way.end(t)
+			for range watch.ResultChan() { // until the server's end has ended the watch
+			}
 			if _, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), name, metav1.GetOptions{}); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("%s: got %v, want a refused connection", way.name, err)
 			}
