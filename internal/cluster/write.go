@@ -59,12 +59,12 @@ func (w *write) publish(version uint64) {
 	for _, d := range w.drafts {
 		d.retire(w.store)
 	}
-	for k := range w.drafts {
-		w.store.told(Ref{KindService, k})
-	}
 	w.store.byAddr.publish()
 	w.store.podAddrs.publish()
 	w.store.wrote(version)
+	for k := range w.drafts { // last: who is woken looks at once
+		w.store.told(Ref{KindService, k})
+	}
 }
 
 // wrote notes the version and the counts after a write.
