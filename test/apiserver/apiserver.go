@@ -18,10 +18,7 @@ package apiserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -50,7 +47,7 @@ type Server struct {
 	ServiceCIDRs []netip.Prefix
 
 	assets string // directory of the programs
-	dir    string
+	dir    *directory
 	addr   netip.AddrPort
 	token  string // of the user admin
 	ca     *authority
@@ -88,7 +85,7 @@ func launch(ctx context.Context, assets string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := temporaryDirectory()
+	dir, err := newDirectory()
 	if err != nil {
 		return nil, err
 	}
@@ -116,25 +113,6 @@ func (s *Server) run(ctx context.Context) error {
 	return s.startAPI(ctx)
 }
 
-// maxSocketPath is the length of the longest path that a Unix socket address holds (sun_path in unix(7),
-// less its final zero byte).
-const maxSocketPath = 107
-
-// temporaryDirectory makes a directory whose path is short enough for etcd's socket, private to the user.
-func temporaryDirectory() (string, error) {
-	dir, err := os.MkdirTemp("", "apiserver-")
-	if err == nil && len(filepath.Join(dir, etcdSocket)) > maxSocketPath {
-		if err := os.Remove(dir); err != nil {
-			return "", err
-		}
-		dir, err = os.MkdirTemp("/tmp", "apiserver-")
-	}
-	if err != nil {
-		return "", fmt.Errorf("make a directory for the API server: %w", err)
-	}
-	return dir, nil
-}
-
 // close ends both servers and removes their files.
 func (s *Server) close() error {
 	var err error
@@ -144,7 +122,7 @@ func (s *Server) close() error {
 	if s.etcd != nil {
 		s.etcd.Kill() // its data is thrown away: there is nothing to save
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(err, s.dir.remove())
 }
 
 // Stop asks the API server to end, as a rolling upgrade does, and waits until it has. etcd, and with it

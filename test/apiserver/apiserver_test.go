@@ -175,8 +175,8 @@ func TestNothingIsLeft(t *testing.T) {
 	if s == nil {
 		t.SkipNow() // the subtest said why
 	}
-	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory %s is left (%v)", s.dir, err)
+	if _, err := os.Stat(s.dir.path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory %s is left (%v)", s.dir.path, err)
 	}
 	for _, p := range []*child.Process{s.etcd, s.api} {
 		if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
@@ -218,6 +218,16 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 	if err != nil {
 		t.Fatalf("read the children's numbers: %v", err)
 	}
+	defer func() { // after the children are gone: the next server removes what they wrote
+		left, err := filepath.Glob(filepath.Join(tmp, directoryPattern))
+		if err != nil || len(left) != 1 {
+			t.Fatalf("directories left: got %v (%v), want one", left, err)
+		}
+		sweep(tmp)
+		if _, err := os.Stat(left[0]); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there (%v)", left[0], err)
+		}
+	}()
 	for _, pid := range pids {
 		for deadline := time.Now().Add(30 * time.Second); alive(pid); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {

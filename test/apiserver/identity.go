@@ -149,7 +149,7 @@ func (s *Server) TryKubectl(t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(s.assets, "kubectl"), args...)
 	// kubectl keeps a cache and looks for preferences below HOME: keep it out of the user's.
-	cmd.Env = append(os.Environ(), "HOME="+s.dir, "KUBECONFIG="+s.Kubeconfig)
+	cmd.Env = append(os.Environ(), "HOME="+s.dir.path, "KUBECONFIG="+s.Kubeconfig)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("kubectl %q: %w\n%s", args, err, out)

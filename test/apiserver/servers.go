@@ -141,4 +141,4 @@ func (s *Server) request(ctx context.Context, client *http.Client, method, path 
 }
 
 // file returns the path of a file of the server's directory.
-func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
+func (s *Server) file(name string) string { return filepath.Join(s.dir.path, name) }
