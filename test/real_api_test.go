@@ -28,6 +28,7 @@ var plugins = []string{"signpost", "kubernetes"}
 // TestRealAPI points the real coredns at a real API server: objects come by kubectl and client-go, answers
 // are read over real UDP and TCP.
 func TestRealAPI(t *testing.T) {
+	t.Parallel()
 	api := apiserver.Start(t)
 	binary := buildCoreDNS(t)
 	t.Run("objects", func(t *testing.T) { testRealObjects(t, api, binary) })
@@ -313,6 +314,7 @@ func testRealOutage(t *testing.T, api *apiserver.Server, binary string) {
 			readiness(t, during, http.StatusServiceUnavailable)
 			steady(t, before, known)
 			readiness(t, before, http.StatusOK)
+			metric(t, before, "coredns_signpost_watch_failures_total", func(sum float64) bool { return sum > 0 })
 
 			api.Restart(t)
 			create("third", ip+"3")
@@ -340,15 +342,18 @@ func testRealRefusal(t *testing.T, api *apiserver.Server, binary string) {
 		{"another authority", "kubeconfig " + kubeconfigWith(t, api, "set-cluster", "test", "--certificate-authority="+api.CertFile, "--embed-certs"), "unknown authority"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			var servers []*coredns
 			for _, plugin := range plugins {
 				servers = append(servers, startCoreDNS(t, binary, plugin, corefile{plugin, tt.options}))
 			}
 			converge(t, servers, []question{{"kubernetes.default.svc", dns.TypeA, "SERVFAIL"}})
 			readiness(t, servers, http.StatusServiceUnavailable)
+			metric(t, servers, "coredns_signpost_synced", func(sum float64) bool { return sum == 0 })
+			metric(t, servers, "coredns_signpost_watch_failures_total", func(sum float64) bool { return sum > 0 })
 			poll(t, servers, func() (found []string) {
 				for _, s := range servers {
-					if s.name == "signpost" && !strings.Contains(s.Tail(), tt.reason) {
+					if s.plugin == "signpost" && !strings.Contains(s.Tail(), tt.reason) {
 						found = append(found, fmt.Sprintf("%s does not log %q", s.name, tt.reason))
 					}
 				}

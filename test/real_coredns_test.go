@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,11 +45,12 @@ type corefile struct {
 
 // text fills in the addresses. docs.example.org and everything else below example.org exists, so that
 // ExternalNames lead somewhere.
-func (c corefile) text(dns, ready netip.AddrPort) string {
+func (c corefile) text(dns, ready, metrics netip.AddrPort) string {
 	return fmt.Sprintf(`.:%d {
     bind %s
     errors
     ready %s
+    prometheus %s
     template IN A example.org {
         answer "{{ .Name }} 60 IN A 192.0.2.80"
     }
@@ -57,21 +60,22 @@ func (c corefile) text(dns, ready netip.AddrPort) string {
         ttl 30
     }
 }
-`, dns.Port(), dns.Addr(), ready, c.plugin, strings.ReplaceAll(c.options, "\n", "\n        "))
+`, dns.Port(), dns.Addr(), ready, metrics, c.plugin, strings.ReplaceAll(c.options, "\n", "\n        "))
 }
 
 // A coredns is a running process.
 type coredns struct {
 	*child.Process
-	name  string // for messages
-	dns   netip.AddrPort
-	ready string // URL
+	name           string // for messages
+	plugin         string
+	dns            netip.AddrPort
+	ready, metrics string // URLs
 }
 
 // startCoreDNS runs a process until the test ends. It does not wait for anything: tests poll.
 func startCoreDNS(t *testing.T, binary, name string, c corefile) *coredns {
 	t.Helper()
-	var addrs [2]netip.AddrPort
+	var addrs [3]netip.AddrPort
 	for i := range addrs {
 		addr, err := child.Loopback()
 		if err != nil {
@@ -81,7 +85,7 @@ func startCoreDNS(t *testing.T, binary, name string, c corefile) *coredns {
 	}
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "Corefile")
-	if err := os.WriteFile(conf, []byte(c.text(addrs[0], addrs[1])), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(c.text(addrs[0], addrs[1], addrs[2])), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p, err := child.Start(binary, filepath.Join(dir, "coredns.log"), "-conf", conf)
@@ -96,7 +100,11 @@ func startCoreDNS(t *testing.T, binary, name string, c corefile) *coredns {
 			t.Logf("%s, the end of its log:\n%s", name, p.Tail())
 		}
 	})
-	return &coredns{Process: p, name: name, dns: addrs[0], ready: fmt.Sprintf("http://%s/ready", addrs[1])}
+	return &coredns{
+		Process: p, name: name, plugin: c.plugin, dns: addrs[0],
+		ready:   fmt.Sprintf("http://%s/ready", addrs[1]),
+		metrics: fmt.Sprintf("http://%s/metrics", addrs[2]),
+	}
 }
 
 // A question is a name and a type with the one right answer. The answer is written as its response code and
@@ -220,4 +228,44 @@ func readiness(t *testing.T, servers []*coredns, status int) {
 		}
 		return found
 	})
+}
+
+// metric waits until the sum of a metric over its labels is right, on the servers of our plugin.
+func metric(t *testing.T, servers []*coredns, name string, right func(sum float64) bool) {
+	t.Helper()
+	poll(t, servers, func() (found []string) {
+		for _, s := range servers {
+			if s.plugin != "signpost" {
+				continue
+			}
+			if sum, err := s.metric(name); err != nil || !right(sum) {
+				found = append(found, fmt.Sprintf("%s: %s is %v (%v)", s.name, name, sum, err))
+			}
+		}
+		return found
+	})
+}
+
+// metric reads a metric and adds up its values over all labels.
+func (c *coredns) metric(name string) (sum float64, err error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	res, err := client.Get(c.metrics)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	err = fmt.Errorf("no such metric")
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		rest, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || rest[0] != '{' && rest[0] != ' ' {
+			continue
+		}
+		var value float64
+		if value, err = strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64); err != nil {
+			return 0, err
+		}
+		sum += value
+	}
+	return sum, err
 }

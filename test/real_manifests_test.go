@@ -13,6 +13,7 @@ import (
 // goes through validation and admission. kube-system warns of whatever the Pod Security Standard "restricted"
 // forbids: no root, no privilege, no capability but NET_BIND_SERVICE.
 func TestRealManifestsWithoutWarnings(t *testing.T) {
+	t.Parallel()
 	api := apiserver.Start(t)
 	api.Kubectl(t, "label", "namespace", "kube-system", "pod-security.kubernetes.io/warn=restricted")
 	dryRun := []string{"--dry-run=server", "--warnings-as-errors"}
