@@ -100,7 +100,7 @@ func (e *TypeError) Error() string { return fmt.Sprintf("%s is %s: want %s", e.F
 func readable(err error) error {
 	var wrong *gojson.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
-		return fmt.Errorf("reading the object: %w", err)
+		return fmt.Errorf("reading the object: %.200w", err) // some repeat the whole object
 	}
 	e := &TypeError{Field: wrong.Field, Value: wrong.Value, Want: "a " + wrong.Type.String()}
 	switch wrong.Type.Kind() {

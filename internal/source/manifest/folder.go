@@ -1,0 +1,94 @@
+package manifest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/source"
+)
+
+// folder is what all files say together. It is pure: files go in, and what
+// changes for the Store comes out.
+type folder struct {
+	files  map[string]*file         // by name
+	places map[cluster.Ref][]string // the files that an object stands in, sorted
+	shown  map[cluster.Ref]*item    // what the Store was told
+}
+
+func newFolder() *folder {
+	return &folder{files: map[string]*file{}, places: map[cluster.Ref][]string{}, shown: map[cluster.Ref]*item{}}
+}
+
+// edits are new contents of files by name; nil for a file that is gone.
+type edits map[string]*file
+
+// changes are what the Store must be told after edits.
+type changes struct {
+	put      []cluster.Object
+	version  uint64 // the highest of those put, 0 if none has one
+	gone     []cluster.Ref
+	repeated []source.Problem
+}
+
+// apply takes edits over. The cost is that of the files edited.
+func (f *folder) apply(e edits) changes {
+	touched := map[cluster.Ref]struct{}{}
+	for name, next := range e {
+		if old := f.files[name]; old != nil {
+			for ref := range old.byRef {
+				f.places[ref] = slices.DeleteFunc(f.places[ref], func(s string) bool { return s == name })
+				touched[ref] = struct{}{}
+			}
+		}
+		delete(f.files, name)
+		if next == nil {
+			continue
+		}
+		f.files[name] = next
+		for ref := range next.byRef {
+			at, _ := slices.BinarySearch(f.places[ref], name)
+			f.places[ref] = slices.Insert(f.places[ref], at, name)
+			touched[ref] = struct{}{}
+		}
+	}
+	return f.settle(touched)
+}
+
+// settle finds out which touched objects are new, changed or gone.
+func (f *folder) settle(touched map[cluster.Ref]struct{}) changes {
+	var c changes
+	for _, ref := range slices.SortedFunc(maps.Keys(touched), compareRefs) {
+		names := f.places[ref]
+		if len(names) == 0 {
+			delete(f.places, ref)
+			if f.shown[ref] != nil {
+				delete(f.shown, ref)
+				c.gone = append(c.gone, ref)
+			}
+			continue
+		}
+		last := len(names) - 1
+		next, old := f.files[names[last]].byRef[ref], f.shown[ref]
+		f.shown[ref] = next
+		if old == nil || old.sum != next.sum {
+			c.put = append(c.put, next.object)
+			c.version = max(c.version, next.version)
+		}
+		if last > 0 {
+			other := f.files[names[last-1]].byRef[ref]
+			c.repeated = append(c.repeated, repeated(ref, place(names[last], next.line), place(names[last-1], other.line)))
+		}
+	}
+	return c
+}
+
+// compareRefs puts Services before their slices, and gives all runs one order.
+func compareRefs(a, b cluster.Ref) int {
+	return cmp.Or(
+		cmp.Compare(a.Kind, b.Kind),
+		cmp.Compare(a.Key.Namespace, b.Key.Namespace),
+		cmp.Compare(a.Key.Name, b.Key.Name),
+	)
+}

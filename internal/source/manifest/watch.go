@@ -1,0 +1,171 @@
+package manifest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// How long the feed waits before it reads. Editors and `cp` write in steps: a file
+// is read when the folder was quiet for settle, but not later than patience after
+// the first event. Between events it looks around anyway, because links can
+// lead to files in folders that are not watched, and network file systems do not
+// tell; more often where there is no inotify at all.
+const (
+	settle      = 20 * time.Millisecond
+	patience    = time.Second
+	pollWatched = 5 * time.Second
+	pollBlind   = time.Second
+)
+
+// Run keeps the Store equal to the folder until ctx is done. Then no goroutine
+// of it is left.
+func (f *Feed) Run(ctx context.Context) {
+	w := watcher{feed: f, paths: map[string]struct{}{}, watched: map[string]os.FileInfo{}}
+	defer w.close()
+	w.open()
+	w.poll = time.NewTicker(w.interval())
+	defer w.poll.Stop()
+	w.timer = time.NewTimer(0) // what changed since New
+	defer w.timer.Stop()
+	w.all = true
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev := <-w.events:
+			w.event(ev)
+		case err := <-w.errors:
+			// An overflow: events are lost.
+			f.options.Logf("debug", "manifests: watching %s: %v; looking through it", f.dir, err)
+			w.note("")
+		case <-w.poll.C:
+			w.note("")
+		case <-w.timer.C:
+			w.look()
+		}
+	}
+}
+
+// watcher gathers what happens in the folder until it is time to look. It belongs
+// to the goroutine of Run.
+type watcher struct {
+	feed    *Feed
+	inotify *fsnotify.Watcher // nil: only looking around
+	events  chan fsnotify.Event
+	errors  chan error
+	watched map[string]os.FileInfo // folders
+	poll    *time.Ticker
+	timer   *time.Timer
+
+	paths map[string]struct{} // to be read
+	all   bool                // to be looked through
+	first time.Time           // when the oldest of them was noted; zero: nothing is
+}
+
+func (w *watcher) interval() time.Duration {
+	if w.inotify == nil {
+		return pollBlind
+	}
+	return pollWatched
+}
+
+func (w *watcher) open() {
+	inotify, err := w.feed.newWatcher()
+	if err != nil {
+		w.feed.options.Logf("warning", "manifests: watching %s: %v; looking at it every %v instead", w.feed.dir, err, pollBlind)
+		return
+	}
+	w.inotify, w.events, w.errors = inotify, inotify.Events, inotify.Errors
+}
+
+func (w *watcher) close() {
+	if w.inotify != nil {
+		w.inotify.Close()
+	}
+	w.inotify, w.events, w.errors = nil, nil, nil
+}
+
+// event notes what an event is about. A name that is no manifest may be a folder
+// or a link to one (the ..data of a mounted ConfigMap): then everything may have changed.
+func (w *watcher) event(ev fsnotify.Event) {
+	name := filepath.Base(ev.Name)
+	switch {
+	case isManifest(name):
+		w.note(ev.Name)
+	case isHidden(name) && !strings.HasPrefix(name, ".."):
+	case ev.Has(fsnotify.Create) || ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename):
+		w.note("")
+	}
+}
+
+// note remembers a path, or with "" everything, and waits for quiet.
+func (w *watcher) note(path string) {
+	now := time.Now()
+	if w.first.IsZero() {
+		w.first = now
+	}
+	if path == "" {
+		w.all = true
+	} else {
+		w.paths[path] = struct{}{}
+	}
+	w.timer.Reset(min(settle, max(0, patience-now.Sub(w.first))))
+}
+
+// look reads what was noted.
+func (w *watcher) look() {
+	var paths []string
+	for path := range w.paths {
+		paths = append(paths, path)
+	}
+	clear(w.paths)
+	all := w.all
+	w.all, w.first = false, time.Time{}
+	if len(paths) > 0 {
+		w.feed.take(paths)
+	}
+	if all {
+		if folders, err := w.feed.lookAround(); err == nil {
+			w.watch(folders)
+		}
+	}
+}
+
+// watch watches exactly these folders. After a new one everything is looked
+// through again: files may have come before the watch.
+func (w *watcher) watch(folders []string) {
+	if w.inotify == nil {
+		return
+	}
+	now := map[string]os.FileInfo{}
+	for _, folder := range folders {
+		info, err := os.Stat(folder)
+		if err != nil {
+			continue
+		}
+		now[folder] = info
+		if old := w.watched[folder]; old != nil && os.SameFile(old, info) {
+			continue
+		}
+		_ = w.inotify.Remove(folder) // another folder under the same name
+		if err := w.inotify.Add(folder); err != nil {
+			w.feed.options.Logf("warning", "manifests: watching %s: %v; looking at %s every %v instead",
+				folder, err, w.feed.dir, pollBlind)
+			w.close()
+			w.poll.Reset(w.interval())
+			return
+		}
+		w.note("")
+	}
+	for folder := range w.watched {
+		if now[folder] == nil {
+			_ = w.inotify.Remove(folder) // it may live on under another name
+		}
+	}
+	w.watched = now
+}
