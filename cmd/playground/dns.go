@@ -1,0 +1,115 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// corefile is the configuration of the playground's coredns. It differs from Corefile.example where there is no cluster:
+// objects come from a folder; there is no other DNS to forward to, so names outside of the cluster do not exist.
+// Answers are not cached, so that a change shows at once.
+func corefile(manifests string) string {
+	return `cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
+    errors
+    ready
+    signpost cluster.local in-addr.arpa ip6.arpa {
+        manifests ` + manifests + `
+        pods insecure
+    }
+    loadbalance
+}
+.:53 {
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
+}
+`
+}
+
+// Where the plugin ready listens.
+const readyPort = 8181
+
+// dnsPod is the pod of coredns, as manifests/coredns makes it: the Service kube-dns finds it by its label.
+func dnsPod(node string) *corev1.Pod {
+	return &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "coredns", Namespace: metav1.NamespaceSystem, Labels: map[string]string{"k8s-app": "kube-dns"},
+		},
+		Spec: corev1.PodSpec{
+			NodeName: node,
+			Containers: []corev1.Container{{Name: "coredns", Ports: []corev1.ContainerPort{
+				{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP},
+				{Name: "dns-tcp", ContainerPort: 53, Protocol: corev1.ProtocolTCP},
+			}}},
+		},
+	}
+}
+
+// addDNS makes the pod of coredns, which is the name server of the pods to come.
+func (c *cluster) addDNS() (*runningPod, error) {
+	p, err := c.addPod(dnsPod(c.lab.Node(1).Name))
+	if err == nil {
+		c.dns = p.host.IPv4
+	}
+	return p, err
+}
+
+// startDNS starts the real coredns in its pod. What is in the folder by now, it will know when it is ready.
+func (p *runningPod) startDNS(binary, scratch, manifests string) error {
+	config := filepath.Join(scratch, "Corefile")
+	if err := os.WriteFile(config, []byte(corefile(manifests)), 0o644); err != nil {
+		return fmt.Errorf("write the Corefile: %w", err)
+	}
+	cmd := exec.Command(binary, "-conf", config)
+	cmd.Dir = scratch
+	cmd.Stdout, cmd.Stderr = &p.output, &p.output
+	var err error
+	p.process, err = p.host.Start(cmd)
+	return err
+}
+
+// awaitDNS waits until coredns says that it is ready: it has read the folder.
+func (p *runningPod) awaitDNS(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	at := netip.AddrPortFrom(p.host.IPv4, readyPort)
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return p.node.Dial(ctx, network, at)
+		},
+	}}
+	err := p.poll(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ready", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("coredns is not ready: %s", strings.TrimSpace(string(text)))
+		}
+		return nil
+	})
+	if err == nil {
+		p.setReady()
+	}
+	return err
+}

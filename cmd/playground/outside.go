@@ -1,0 +1,131 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
+)
+
+const modulePath = "github.com/signpost-dns/signpost"
+
+// runOutside is the part on the machine itself: find out whether namespaces are allowed, build coredns while there still
+// is a network, then run the rest inside a sandbox.
+func runOutside(ctx context.Context, o options, env environment) int {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	ctx, unwatch := netlab.WithGoTool(ctx)
+	defer unwatch()
+	code, err := outside(ctx, o, env)
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(env.stderr, "playground: stopped:", context.Cause(ctx))
+		return exitStopped
+	case err != nil:
+		fmt.Fprintln(env.stderr, "playground:", err)
+		return exitFailed
+	}
+	return code
+}
+
+func outside(ctx context.Context, o options, env environment) (int, error) {
+	screen := newScreen(env, len(o.command) > 0)
+	screen.title()
+	if err := (&netlab.Sandbox{}).Probe(ctx); err != nil {
+		return 0, err
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return 0, err
+	}
+	scratch, err := os.MkdirTemp("", "signpost-playground-")
+	if err != nil {
+		return 0, fmt.Errorf("create a temporary folder: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	coredns, err := findCoreDNS(ctx, o.coredns, root, scratch, screen)
+	if err != nil {
+		return 0, err
+	}
+	defer keepTerminal(env.stdin)()
+	box := netlab.Sandbox{
+		Args:  append([]string{"inside", root, scratch, coredns, "--"}, o.command...),
+		Stdin: env.stdin, Stdout: env.stdout, Stderr: env.stderr,
+		Scratch: scratch,
+	}
+	return box.Run(ctx)
+}
+
+// moduleRoot finds the clone that the current folder is in: its manifests are played, its cmd/coredns is built.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the current folder: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		switch {
+		case err == nil && modfile.ModulePath(text) == modulePath:
+			return dir, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("look for the module %s: %w", modulePath, err)
+		case dir == filepath.Dir(dir):
+			return "", fmt.Errorf("no module %s in the current folder or above: run this in a clone of it", modulePath)
+		}
+	}
+}
+
+// findCoreDNS returns the path of a coredns: the given binary, or cmd/coredns built into the scratch folder.
+func findCoreDNS(ctx context.Context, given, root, scratch string, screen *screen) (string, error) {
+	if given != "" {
+		path, err := filepath.Abs(given)
+		if err == nil {
+			err = unix.Access(path, unix.X_OK)
+		}
+		if err != nil {
+			return "", fmt.Errorf("-coredns %s: expected a program: %w", given, err)
+		}
+		return path, nil
+	}
+	screen.progress("go build ./cmd/coredns: the first time this compiles all of CoreDNS and takes minutes, later seconds")
+	began := time.Now()
+	path := filepath.Join(scratch, "coredns")
+	if err := build(ctx, root, path); err != nil {
+		return "", err
+	}
+	screen.progress("built in %.1f s", time.Since(began).Seconds())
+	screen.line("")
+	return path, nil
+}
+
+func build(ctx context.Context, root, path string) error {
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		return fmt.Errorf("build cmd/coredns: no go command: install Go and put it on PATH, or name a ready binary with -coredns FILE: %w", err)
+	}
+	// The compiler is to die with this program; the kernel takes the thread that started it for its parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, tool, "build", "-o", path, "./cmd/coredns")
+	cmd.Dir = root
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build cmd/coredns with %s: %w\n%s", tool, err, strings.TrimSpace(string(text)))
+	}
+	return nil
+}
