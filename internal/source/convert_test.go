@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	"sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -37,7 +37,7 @@ var apiVersions = map[string]string{
 
 func (c conversion) decode(t *testing.T) any {
 	t.Helper()
-	data, err := yaml.YAMLToJSONStrict([]byte("apiVersion: " + apiVersions[c.kind] + "\nkind: " + c.kind + "\n" + c.yaml))
+	data, err := yaml.ToJSON([]byte("apiVersion: " + apiVersions[c.kind] + "\nkind: " + c.kind + "\n" + c.yaml))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,9 @@ func show(o cluster.Object) string {
 		return ""
 	case *cluster.Service:
 		s := fmt.Sprintf("%v type=%d headless=%v ips=%v ports=%v", o.Key, o.Type, o.Headless, o.ClusterIPs, o.Ports)
+		if o.Created != 0 {
+			s += fmt.Sprintf(" created=%d", o.Created)
+		}
 		if o.External != nil {
 			s += fmt.Sprintf(" name=%q external=%v lb=%v", o.External.Name, o.External.IPs, o.External.LB)
 		}

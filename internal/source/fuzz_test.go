@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -16,7 +16,7 @@ import (
 // the promises of the model, and it is the same when asked again.
 func FuzzConvert(f *testing.F) {
 	for _, c := range allConversions() {
-		data, err := yaml.YAMLToJSON([]byte("apiVersion: " + apiVersions[c.kind] + "\nkind: " + c.kind + "\n" + c.yaml))
+		data, err := yaml.ToJSON([]byte("apiVersion: " + apiVersions[c.kind] + "\nkind: " + c.kind + "\n" + c.yaml))
 		if err != nil {
 			f.Fatal(err)
 		}

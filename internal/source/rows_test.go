@@ -2,9 +2,9 @@ package source
 
 var serviceConversions = []conversion{
 	{name: "cluster IP", kind: "Service", yaml: `
-metadata: {namespace: shop, name: web, resourceVersion: "7"}
+metadata: {namespace: shop, name: web, resourceVersion: "7", creationTimestamp: "2026-01-02T03:04:05Z"}
 spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ports: [{name: http, port: 80, targetPort: 8080}]}`,
-		want: "shop/web type=0 headless=false ips=[10.0.0.1] ports=[{http 80 0 tcp}]"},
+		want: "shop/web type=0 headless=false ips=[10.0.0.1] ports=[{http 80 0 tcp}] created=1767323045"},
 	{name: "dual-stack", kind: "Service", yaml: `
 metadata: {name: web}
 spec: {clusterIPs: ["fd00::1", 10.0.0.1], ports: [{port: 80}]}`,

@@ -17,6 +17,9 @@ func convertService(s *corev1.Service) (cluster.Object, []Problem) {
 		return nil, f.list
 	}
 	out := &cluster.Service{Key: f.ref.Key, Type: f.serviceType(s.Spec.Type), Ports: f.servicePorts(s.Spec.Ports)}
+	if !s.CreationTimestamp.IsZero() {
+		out.Created = s.CreationTimestamp.Unix()
+	}
 	if out.Type == cluster.ExternalName {
 		out.External = &cluster.External{Name: f.externalName(s.Spec.ExternalName)}
 		return out, f.list
