@@ -1,0 +1,108 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/kube-proxy/config/v1alpha1"
+)
+
+// The proxy modes of the type.
+const (
+	ModeNFTables v1alpha1.ProxyMode = "nftables"
+	ModeIPTables v1alpha1.ProxyMode = "iptables"
+	ModeIPVS     v1alpha1.ProxyMode = "ipvs"
+)
+
+// The ways to tell local pods from others (detectLocalMode).
+const (
+	LocalClusterCIDR         v1alpha1.LocalMode = "ClusterCIDR"
+	LocalNodeCIDR            v1alpha1.LocalMode = "NodeCIDR"
+	LocalBridgeInterface     v1alpha1.LocalMode = "BridgeInterface"
+	LocalInterfaceNamePrefix v1alpha1.LocalMode = "InterfaceNamePrefix"
+)
+
+// Config is everything that the user said, checked and complete.
+type Config struct {
+	// Wire is the configuration in its own type, with all defaults: what /configz
+	// shows and --write-config-to writes.
+	Wire v1alpha1.KubeProxyConfiguration
+	// Flags are what no field of the file stands for.
+	Flags Flags
+	// Notes are settings that were understood and have no effect, each with the reason.
+	Notes []string
+
+	// What follows is read from Wire.
+
+	HostnameOverride string     // empty: the machine's name
+	BindAddress      netip.Addr // unspecified unless the user names the node's address
+	NodePorts        NodePorts
+	ClusterCIDRs     []netip.Prefix // at most one of each family
+	MasqueradeAll    bool
+	MasqueradeMark   uint32        // one bit
+	SyncPeriod       time.Duration // twice this without success is not healthy
+}
+
+// Flags are the settings that only the command line has.
+type Flags struct {
+	ConfigFile    string
+	WriteConfigTo string
+	Master        string // address of the API server
+	Manifests     string // folder that stands in for an API
+	Cleanup       bool
+	InitOnly      bool
+	Version       bool
+}
+
+// NodePorts says which addresses of the node serve NodePorts (nodePortAddresses).
+type NodePorts struct {
+	Primary bool // the node's own address of each family, as its Node object has it
+	All     bool // every address of the machine that is not a loopback one
+	// CIDRs give the addresses inside them. A family without any has all its
+	// addresses, as kube-proxy has it, unless Primary is set.
+	CIDRs []netip.Prefix
+}
+
+// ErrHelp is returned by Load when the user asked for the flags; Usage has them.
+var ErrHelp = pflag.ErrHelp
+
+// Load reads the command line, without the program's name, and the file that it
+// names. The error joins all that is wrong.
+func Load(args []string) (*Config, error) {
+	p := newParser()
+	if err := p.flags.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return nil, ErrHelp
+		}
+		return nil, flagError(err)
+	}
+	if err := noArguments(p.flags.Args()); err != nil {
+		return nil, err
+	}
+	c := &Config{Flags: p.own}
+	if p.own.ConfigFile == "" {
+		c.Wire = p.flagged()
+	} else {
+		wire, err := readFile(p.own.ConfigFile)
+		if err != nil {
+			return nil, err
+		}
+		p.overrule(&wire)
+		c.Wire = wire
+		c.Notes = p.overruled()
+	}
+	c.setMode()
+	if c.Flags.WriteConfigTo != "" {
+		return c, nil // as kube-proxy: written as it is, checked when it is used
+	}
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	c.Notes = append(c.Notes, withoutEffect(&c.Wire)...)
+	return c, nil
+}
+
+// Usage lists the flags.
+func Usage() string { return newParser().flags.FlagUsages() }

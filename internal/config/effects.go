@@ -1,0 +1,170 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/kube-proxy/config/v1alpha1"
+)
+
+// effect is what becomes of a field.
+type effect struct {
+	unused string // why it has no effect; empty: it has one
+	refuse string // which values are refused although kube-proxy knows them
+}
+
+// Why a field has no effect.
+const (
+	forIPTables = "it is about iptables mode"
+	forIPVS     = "it is about ipvs mode"
+	forWindows  = "it is about Windows"
+	atOnce      = "a change is written at once, and what comes meanwhile together after it"
+	noResync    = "nothing is read again that has not changed"
+	protobuf    = "the API is always asked for protobuf"
+	logLines    = "lines are written one by one to the standard error"
+)
+
+// effects holds every field of the type by its path in the file.
+var effects = map[string]effect{
+	"kind":       {},
+	"apiVersion": {},
+
+	"featureGates":                        {unused: "there are no gates here: what is built in is on"},
+	"clientConnection.kubeconfig":         {},
+	"clientConnection.acceptContentTypes": {unused: protobuf},
+	"clientConnection.contentType":        {unused: protobuf},
+	"clientConnection.qps":                {},
+	"clientConnection.burst":              {},
+
+	"logging.format":                      {},
+	"logging.verbosity":                   {},
+	"logging.flushFrequency":              {unused: logLines},
+	"logging.vmodule":                     {unused: "there is one level for all"},
+	"logging.options.text.splitStream":    {unused: logLines},
+	"logging.options.text.infoBufferSize": {unused: logLines},
+	"logging.options.json.splitStream":    {unused: logLines},
+	"logging.options.json.infoBufferSize": {unused: logLines},
+
+	"hostnameOverride":            {},
+	"bindAddress":                 {},
+	"healthzBindAddress":          {},
+	"metricsBindAddress":          {},
+	"bindAddressHardFail":         {},
+	"enableProfiling":             {},
+	"showHiddenMetricsForVersion": {unused: "no metric is hidden"},
+
+	"mode": {refuse: "iptables and ipvs are not built yet, kernelspace is Windows"},
+
+	"iptables.masqueradeBit":      {unused: forIPTables}, // but for an empty mode: see setMode
+	"iptables.masqueradeAll":      {unused: forIPTables},
+	"iptables.localhostNodePorts": {unused: forIPTables},
+	"iptables.syncPeriod":         {unused: forIPTables},
+	"iptables.minSyncPeriod":      {unused: forIPTables},
+
+	"ipvs.syncPeriod":    {unused: forIPVS},
+	"ipvs.minSyncPeriod": {unused: forIPVS},
+	"ipvs.scheduler":     {unused: forIPVS},
+	"ipvs.excludeCIDRs":  {unused: forIPVS},
+	"ipvs.strictARP":     {unused: forIPVS},
+	"ipvs.tcpTimeout":    {unused: forIPVS},
+	"ipvs.tcpFinTimeout": {unused: forIPVS},
+	"ipvs.udpTimeout":    {unused: forIPVS},
+
+	"nftables.masqueradeBit": {},
+	"nftables.masqueradeAll": {},
+	"nftables.syncPeriod":    {},
+	"nftables.minSyncPeriod": {unused: atOnce},
+
+	"winkernel.networkName":           {unused: forWindows},
+	"winkernel.sourceVip":             {unused: forWindows},
+	"winkernel.enableDSR":             {unused: forWindows},
+	"winkernel.rootHnsEndpointName":   {unused: forWindows},
+	"winkernel.forwardHealthCheckVip": {unused: forWindows},
+
+	"detectLocalMode":                 {refuse: "only ClusterCIDR is built yet"},
+	"detectLocal.bridgeInterface":     {unused: "detectLocalMode is not BridgeInterface"},
+	"detectLocal.interfaceNamePrefix": {unused: "detectLocalMode is not InterfaceNamePrefix"},
+	"clusterCIDR":                     {},
+	"nodePortAddresses":               {refuse: "localhost is not built yet"},
+
+	"oomScoreAdj":                     {},
+	"conntrack.maxPerCore":            {},
+	"conntrack.min":                   {},
+	"conntrack.tcpEstablishedTimeout": {},
+	"conntrack.tcpCloseWaitTimeout":   {},
+	"conntrack.tcpBeLiberal":          {},
+	"conntrack.udpTimeout":            {},
+	"conntrack.udpStreamTimeout":      {},
+	"configSyncPeriod":                {unused: noResync},
+	"portRange":                       {unused: "it is about kube-proxy's userspace mode of long ago"},
+	"windowsRunAsService":             {unused: forWindows},
+}
+
+// withoutEffect notes the fields that differ from their defaults to no effect.
+func withoutEffect(w *v1alpha1.KubeProxyConfiguration) []string {
+	given, usual := leaves(*w), leaves(defaulted())
+	var notes []string
+	for _, path := range slices.Sorted(maps.Keys(effects)) {
+		why := effects[path].unused
+		if why != "" && !reflect.DeepEqual(given[path], usual[path]) {
+			notes = append(notes, fmt.Sprintf("%s has no effect: %s", path, why))
+		}
+	}
+	return notes
+}
+
+// defaulted is the configuration that an empty file stands for.
+func defaulted() v1alpha1.KubeProxyConfiguration {
+	var c Config
+	setDefaults(&c.Wire)
+	c.setMode()
+	return c.Wire
+}
+
+// leaves gives the fields by their paths in the file, pointers followed. An empty
+// list or map counts as none.
+func leaves(w v1alpha1.KubeProxyConfiguration) map[string]any {
+	found := map[string]any{}
+	walk("", reflect.ValueOf(w), func(path string, v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Slice, reflect.Map:
+			if v.Len() == 0 {
+				found[path] = nil
+				return
+			}
+		}
+		found[path] = v.Interface()
+	})
+	return found
+}
+
+// walk calls f for every field of a configuration that is not itself a group of
+// fields: those types are structs with JSON names inside.
+func walk(path string, v reflect.Value, f func(string, reflect.Value)) {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct || !isGroup(v.Type()) {
+		f(path, v)
+		return
+	}
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		below := path
+		if name != "" {
+			below = strings.TrimPrefix(path+"."+name, ".")
+		}
+		walk(below, v.Field(i), f)
+	}
+}
+
+// isGroup tells a section of the configuration from a value such as a duration, which
+// is one string in the file.
+func isGroup(t reflect.Type) bool {
+	_, writesItself := reflect.PointerTo(t).MethodByName("UnmarshalJSON")
+	return !writesItself
+}

@@ -1,0 +1,304 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/kube-proxy/config/v1alpha1"
+)
+
+// parser holds the flags and where they put their values.
+type parser struct {
+	flags *pflag.FlagSet
+	wire  v1alpha1.KubeProxyConfiguration // what the flags say, on top of the defaults
+	own   Flags
+
+	// Flags that have not the form of their field.
+	mode, localMode          string
+	healthzPort, metricsPort int32
+	masqueradeAll            bool
+}
+
+// fieldOf tells which field of the file a flag stands for. Flags that are not here
+// are the command line's alone, or older forms of others.
+var fieldOf = map[string]string{
+	"feature-gates":                     "featureGates",
+	"kubeconfig":                        "clientConnection.kubeconfig",
+	"kube-api-content-type":             "clientConnection.contentType",
+	"kube-api-burst":                    "clientConnection.burst",
+	"kube-api-qps":                      "clientConnection.qps",
+	"hostname-override":                 "hostnameOverride",
+	"bind-address":                      "bindAddress",
+	"healthz-bind-address":              "healthzBindAddress",
+	"healthz-port":                      "healthzBindAddress",
+	"metrics-bind-address":              "metricsBindAddress",
+	"metrics-port":                      "metricsBindAddress",
+	"bind-address-hard-fail":            "bindAddressHardFail",
+	"profiling":                         "enableProfiling",
+	"show-hidden-metrics-for-version":   "showHiddenMetricsForVersion",
+	"proxy-mode":                        "mode",
+	"masquerade-all":                    "nftables.masqueradeAll",
+	"iptables-masquerade-bit":           "iptables.masqueradeBit",
+	"iptables-localhost-nodeports":      "iptables.localhostNodePorts",
+	"iptables-sync-period":              "iptables.syncPeriod",
+	"iptables-min-sync-period":          "iptables.minSyncPeriod",
+	"ipvs-sync-period":                  "ipvs.syncPeriod",
+	"ipvs-min-sync-period":              "ipvs.minSyncPeriod",
+	"ipvs-scheduler":                    "ipvs.scheduler",
+	"ipvs-exclude-cidrs":                "ipvs.excludeCIDRs",
+	"ipvs-strict-arp":                   "ipvs.strictARP",
+	"ipvs-tcp-timeout":                  "ipvs.tcpTimeout",
+	"ipvs-tcpfin-timeout":               "ipvs.tcpFinTimeout",
+	"ipvs-udp-timeout":                  "ipvs.udpTimeout",
+	"detect-local-mode":                 "detectLocalMode",
+	"pod-bridge-interface":              "detectLocal.bridgeInterface",
+	"pod-interface-name-prefix":         "detectLocal.interfaceNamePrefix",
+	"cluster-cidr":                      "clusterCIDR",
+	"nodeport-addresses":                "nodePortAddresses",
+	"oom-score-adj":                     "oomScoreAdj",
+	"conntrack-max-per-core":            "conntrack.maxPerCore",
+	"conntrack-min":                     "conntrack.min",
+	"conntrack-tcp-timeout-established": "conntrack.tcpEstablishedTimeout",
+	"conntrack-tcp-timeout-close-wait":  "conntrack.tcpCloseWaitTimeout",
+	"conntrack-tcp-be-liberal":          "conntrack.tcpBeLiberal",
+	"conntrack-udp-timeout":             "conntrack.udpTimeout",
+	"conntrack-udp-timeout-stream":      "conntrack.udpStreamTimeout",
+	"config-sync-period":                "configSyncPeriod",
+	"logging-format":                    "logging.format",
+	"log-flush-frequency":               "logging.flushFrequency",
+	"v":                                 "logging.verbosity",
+	"vmodule":                           "logging.vmodule",
+	"log-text-split-stream":             "logging.options.text.splitStream",
+	"log-text-info-buffer-size":         "logging.options.text.infoBufferSize",
+	"log-json-split-stream":             "logging.options.json.splitStream",
+	"log-json-info-buffer-size":         "logging.options.json.infoBufferSize",
+}
+
+// fileYields are the flags that count beside a file: kube-proxy's manifests give the
+// node's name by a flag, and people turn up the log where they start a program.
+var fileYields = []string{
+	"hostname-override", "logging-format", "log-flush-frequency", "v", "vmodule", "log-text-split-stream",
+	"log-text-info-buffer-size", "log-json-split-stream", "log-json-info-buffer-size",
+}
+
+func newParser() *parser {
+	p := &parser{flags: pflag.NewFlagSet("forwarder", pflag.ContinueOnError)}
+	setDefaults(&p.wire)
+	p.flags.SortFlags = false
+	p.flags.SetOutput(io.Discard) // what is wrong is in the error
+	p.flags.Usage = func() {}
+	p.flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	})
+	p.addOwn()
+	p.addConnection()
+	p.addNode()
+	p.addRouting()
+	p.addModes()
+	p.addConntrack()
+	p.addLogging()
+	return p
+}
+
+func (p *parser) addOwn() {
+	f, o := p.flags, &p.own
+	f.StringVar(&o.ConfigFile, "config", "", "file with a KubeProxyConfiguration; most flags are passed over then")
+	f.StringVar(&o.WriteConfigTo, "write-config-to", "", "write the configuration to this file and exit")
+	f.StringVar(&o.Manifests, "manifests", "", "folder of manifests to read in place of an API")
+	f.BoolVar(&o.InitOnly, "init-only", false, "set what needs all privileges (sysctls) and exit; CAP_NET_ADMIN is enough for the rest")
+	f.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules from this node and exit")
+	f.BoolVar(&o.Version, "version", false, "print the version and exit")
+}
+
+func (p *parser) addConnection() {
+	f, c := p.flags, &p.wire.ClientConnection
+	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "kubeconfig file with the API server and the credentials")
+	f.StringVar(&p.own.Master, "master", "", "URL of the API server, before the one in the kubeconfig; not an address that the forwarder itself routes")
+	f.StringVar(&c.ContentType, "kube-api-content-type", c.ContentType, "without effect")
+	f.Int32Var(&c.Burst, "kube-api-burst", c.Burst, "requests to the API at once")
+	f.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "requests to the API per second")
+	f.DurationVar(&p.wire.ConfigSyncPeriod.Duration, "config-sync-period", p.wire.ConfigSyncPeriod.Duration, "without effect")
+}
+
+func (p *parser) addNode() {
+	f, w := p.flags, &p.wire
+	f.StringVar(&w.HostnameOverride, "hostname-override", "", "name of this node's Node object; the machine's name if empty. Counts beside --config")
+	f.StringVar(&w.BindAddress, "bind-address", w.BindAddress, "address of this node, before those of its Node object; nothing is bound to it")
+	f.StringVar(&w.HealthzBindAddress, "healthz-bind-address", w.HealthzBindAddress, "address and port of /healthz and /livez; empty for none")
+	f.StringVar(&w.MetricsBindAddress, "metrics-bind-address", w.MetricsBindAddress, "address and port of /metrics, /proxyMode, /configz and /debug/table; empty for none")
+	f.Int32Var(&p.healthzPort, "healthz-port", healthzPort, "older form of --healthz-bind-address; 0 for none")
+	f.Int32Var(&p.metricsPort, "metrics-port", metricsPort, "older form of --metrics-bind-address; 0 for none")
+	f.BoolVar(&w.BindAddressHardFail, "bind-address-hard-fail", false, "exit if a port cannot be bound, in place of trying again")
+	f.BoolVar(&w.EnableProfiling, "profiling", false, "serve /debug/pprof beside /metrics")
+	f.StringVar(&w.ShowHiddenMetricsForVersion, "show-hidden-metrics-for-version", "", "without effect")
+	f.Int32Var(w.OOMScoreAdj, "oom-score-adj", *w.OOMScoreAdj, "what the kernel adds when it looks for a process to kill for its memory, -1000 to 1000")
+	f.Var(gates{&w.FeatureGates}, "feature-gates", "without effect")
+}
+
+func (p *parser) addRouting() {
+	f, w := p.flags, &p.wire
+	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables (the default)")
+	f.StringSliceVar(&w.NodePortAddresses, "nodeport-addresses", nil, "which addresses of the node serve NodePorts: CIDR blocks, primary (the default) or all")
+	f.StringVar(&p.localMode, "detect-local-mode", "", "how pods are told from others: ClusterCIDR (the default)")
+	f.StringVar(&w.ClusterCIDR, "cluster-cidr", "", "CIDR block of the pods, or one of each family with a comma between them")
+	f.StringVar(&w.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "without effect: needs --detect-local-mode=BridgeInterface")
+	f.StringVar(&w.DetectLocal.InterfaceNamePrefix, "pod-interface-name-prefix", "", "without effect: needs --detect-local-mode=InterfaceNamePrefix")
+	f.BoolVar(&p.masqueradeAll, "masquerade-all", false, "replace the source address of all traffic to cluster IPs")
+}
+
+func (p *parser) addModes() {
+	f, ipt, ipvs := p.flags, &p.wire.IPTables, &p.wire.IPVS
+	ipt.MasqueradeBit = new(int32)
+	f.Int32Var(ipt.MasqueradeBit, "iptables-masquerade-bit", masqueradeBit, "bit of the packet mark that asks for masquerading, 0 to 31")
+	f.BoolVar(ipt.LocalhostNodePorts, "iptables-localhost-nodeports", true, "without effect")
+	f.DurationVar(&ipt.SyncPeriod.Duration, "iptables-sync-period", ipt.SyncPeriod.Duration, "twice this without success is not healthy")
+	f.DurationVar(&ipt.MinSyncPeriod.Duration, "iptables-min-sync-period", ipt.MinSyncPeriod.Duration, "without effect")
+	f.DurationVar(&ipvs.SyncPeriod.Duration, "ipvs-sync-period", ipvs.SyncPeriod.Duration, "without effect")
+	f.DurationVar(&ipvs.MinSyncPeriod.Duration, "ipvs-min-sync-period", ipvs.MinSyncPeriod.Duration, "without effect")
+	f.StringVar(&ipvs.Scheduler, "ipvs-scheduler", "", "without effect")
+	f.StringSliceVar(&ipvs.ExcludeCIDRs, "ipvs-exclude-cidrs", nil, "without effect")
+	f.BoolVar(&ipvs.StrictARP, "ipvs-strict-arp", false, "without effect")
+	f.DurationVar(&ipvs.TCPTimeout.Duration, "ipvs-tcp-timeout", 0, "without effect")
+	f.DurationVar(&ipvs.TCPFinTimeout.Duration, "ipvs-tcpfin-timeout", 0, "without effect")
+	f.DurationVar(&ipvs.UDPTimeout.Duration, "ipvs-udp-timeout", 0, "without effect")
+}
+
+func (p *parser) addConntrack() {
+	f, c := p.flags, &p.wire.Conntrack
+	f.Int32Var(c.MaxPerCore, "conntrack-max-per-core", *c.MaxPerCore, "connections that the kernel tracks, per CPU; 0 leaves its limit as it is")
+	f.Int32Var(c.Min, "conntrack-min", *c.Min, "connections that the kernel tracks, at least")
+	f.DurationVar(&c.TCPEstablishedTimeout.Duration, "conntrack-tcp-timeout-established", c.TCPEstablishedTimeout.Duration, "how long idle TCP connections are tracked; 0 leaves it as it is")
+	f.DurationVar(&c.TCPCloseWaitTimeout.Duration, "conntrack-tcp-timeout-close-wait", c.TCPCloseWaitTimeout.Duration, "how long half-closed TCP connections are tracked; 0 leaves it as it is")
+	f.BoolVar(&c.TCPBeLiberal, "conntrack-tcp-be-liberal", false, "let TCP packets outside of the window pass")
+	f.DurationVar(&c.UDPTimeout.Duration, "conntrack-udp-timeout", 0, "how long UDP flows without a reply are tracked; 0 leaves it as it is")
+	f.DurationVar(&c.UDPStreamTimeout.Duration, "conntrack-udp-timeout-stream", 0, "how long UDP flows with replies are tracked; 0 leaves it as it is")
+}
+
+func (p *parser) addLogging() { addLogging(p.flags, &p.wire.Logging) }
+
+func addLogging(f *pflag.FlagSet, l *logsapi.LoggingConfiguration) {
+	f.StringVar(&l.Format, "logging-format", l.Format, "text or json")
+	f.VarP(logsapi.VerbosityLevelPflag(&l.Verbosity), "v", "v", "how much to log; from 4 on with what happens to each Service")
+	f.DurationVar(&l.FlushFrequency.Duration.Duration, "log-flush-frequency", l.FlushFrequency.Duration.Duration, "without effect")
+	f.Var(logsapi.VModuleConfigurationPflag(&l.VModule), "vmodule", "without effect")
+	text, json := &l.Options.Text, &l.Options.JSON
+	f.BoolVar(&text.SplitStream, "log-text-split-stream", false, "without effect")
+	f.Var(&text.InfoBufferSize, "log-text-info-buffer-size", "without effect")
+	f.BoolVar(&json.SplitStream, "log-json-split-stream", false, "without effect")
+	f.Var(&json.InfoBufferSize, "log-json-info-buffer-size", "without effect")
+}
+
+// flagged is the configuration that the flags make without a file.
+func (p *parser) flagged() v1alpha1.KubeProxyConfiguration {
+	w := p.wire
+	w.Mode, w.DetectLocalMode = v1alpha1.ProxyMode(p.mode), v1alpha1.LocalMode(p.localMode)
+	// These two hold for every mode as flags, while the file has them per mode.
+	w.IPTables.MasqueradeAll, w.NFTables.MasqueradeAll = p.masqueradeAll, p.masqueradeAll
+	if p.flags.Changed("iptables-sync-period") {
+		w.NFTables.SyncPeriod = w.IPTables.SyncPeriod
+	}
+	if !p.flags.Changed("iptables-masquerade-bit") {
+		w.IPTables.MasqueradeBit = nil
+	}
+	w.HealthzBindAddress = p.bound("healthz-bind-address", w.HealthzBindAddress, p.healthzPort)
+	w.MetricsBindAddress = p.bound("metrics-bind-address", w.MetricsBindAddress, p.metricsPort)
+	w.HostnameOverride = hostname(w.HostnameOverride)
+	return w
+}
+
+// bound applies the older flag for the port alone: it counts where the address names
+// no port, and 0 turns the server off whatever the address.
+func (p *parser) bound(flag, address string, port int32) string {
+	if port == 0 || address == "" {
+		return ""
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil && !p.flags.Changed(flag) {
+		address = host
+	}
+	return withPort(address, int(port))
+}
+
+// overrule puts those flags into the file's configuration that count beside it.
+func (p *parser) overrule(w *v1alpha1.KubeProxyConfiguration) {
+	if p.flags.Changed("hostname-override") {
+		w.HostnameOverride = p.wire.HostnameOverride
+	}
+	w.HostnameOverride = hostname(w.HostnameOverride)
+	logging := pflag.NewFlagSet("", pflag.ContinueOnError)
+	addLogging(logging, &w.Logging)
+	logging.VisitAll(func(f *pflag.Flag) {
+		if given := p.flags.Lookup(f.Name); given.Changed {
+			// It was taken from the command line before, so it is well-formed.
+			_ = f.Value.Set(given.Value.String())
+		}
+	})
+}
+
+// overruled notes the flags that a file makes void.
+func (p *parser) overruled() []string {
+	var notes []string
+	p.flags.Visit(func(f *pflag.Flag) {
+		if field := fieldOf[f.Name]; field != "" && !slices.Contains(fileYields, f.Name) {
+			notes = append(notes, fmt.Sprintf("flag --%s is passed over because --config names a file: set %s there", f.Name, field))
+		}
+	})
+	return notes
+}
+
+// hostname brings a name into the form in which kubelets register their nodes.
+func hostname(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+
+func noArguments(args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("argument %q: expected flags only, each with two dashes (forwarder --help lists them)", args[0])
+	}
+	return nil
+}
+
+// flagError says what is wrong with the command line.
+func flagError(err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		return fmt.Errorf("flag --%s: it does not exist (forwarder --help lists those that do)", unknown.GetSpecifiedName())
+	}
+	if value, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return fmt.Errorf("flag --%s=%s: %w: expected a value of type %s",
+			value.GetFlag().Name, value.GetValue(), errors.Unwrap(value), value.GetFlag().Value.Type())
+	}
+	return err
+}
+
+// gates is the flag value of a map: Name=true,Other=false.
+type gates struct{ to *map[string]bool }
+
+func (g gates) Set(value string) error {
+	for pair := range strings.SplitSeq(value, ",") {
+		name, state, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		on, err := strconv.ParseBool(state)
+		if name == "" || err != nil {
+			return fmt.Errorf("%q is not of the form Name=true or Name=false", pair)
+		}
+		if *g.to == nil {
+			*g.to = map[string]bool{}
+		}
+		(*g.to)[name] = on
+	}
+	return nil
+}
+
+func (g gates) String() string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(*g.to)) {
+		pairs = append(pairs, fmt.Sprintf("%s=%v", name, (*g.to)[name]))
+	}
+	return strings.Join(pairs, ",")
+}
+
+func (gates) Type() string { return "Name=true,..." }

@@ -1,0 +1,233 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kube-proxy/config/v1alpha1"
+)
+
+// setMode settles what an empty mode means, with what depends on it. Whoever leaves
+// the mode out may have filled in the section of kube-proxy's default, iptables: what
+// it says then counts where the one for nftables is silent.
+func (c *Config) setMode() {
+	w := &c.Wire
+	if w.Mode == "" {
+		w.Mode = ModeNFTables
+		w.NFTables.MasqueradeAll = w.NFTables.MasqueradeAll || w.IPTables.MasqueradeAll
+		if w.NFTables.MasqueradeBit == nil && w.IPTables.MasqueradeBit != nil {
+			bit := *w.IPTables.MasqueradeBit
+			w.NFTables.MasqueradeBit = &bit
+		}
+		if w.NFTables.SyncPeriod.Duration == 30*time.Second {
+			w.NFTables.SyncPeriod = w.IPTables.SyncPeriod
+		}
+	}
+	setPointer(&w.NFTables.MasqueradeBit, masqueradeBit)
+	setPointer(&w.IPTables.MasqueradeBit, masqueradeBit)
+	setDefault(&w.DetectLocalMode, LocalClusterCIDR)
+	if len(w.NodePortAddresses) == 0 && w.Mode == ModeNFTables {
+		w.NodePortAddresses = []string{primary}
+	}
+}
+
+// complete checks the wire form and reads from it what others need.
+func (c *Config) complete() error {
+	w := &c.Wire
+	k := checker{fromFile: c.Flags.ConfigFile != ""}
+	k.mode(w.Mode)
+	k.localMode(w.DetectLocalMode)
+	k.numbers(w)
+	k.durations(w)
+	k.logging(w)
+	k.hostPort("healthzBindAddress", w.HealthzBindAddress)
+	k.hostPort("metricsBindAddress", w.MetricsBindAddress)
+	c.BindAddress = k.addr("bindAddress", w.BindAddress)
+	c.NodePorts = k.nodePorts(w.NodePortAddresses)
+	c.ClusterCIDRs = k.clusterCIDRs(w.ClusterCIDR)
+	if len(k.found) > 0 {
+		return errors.Join(k.found...)
+	}
+	c.HostnameOverride = w.HostnameOverride
+	c.MasqueradeAll = w.NFTables.MasqueradeAll
+	c.MasqueradeMark = 1 << *w.NFTables.MasqueradeBit
+	c.SyncPeriod = w.NFTables.SyncPeriod.Duration
+	return nil
+}
+
+// checker gathers what is wrong.
+type checker struct {
+	fromFile bool
+	found    []error
+}
+
+// wrong notes a field with its value and what was expected of it. It is named as the
+// user wrote it, field or flag.
+func (k *checker) wrong(field string, value any, want string) {
+	if !k.fromFile {
+		field = flagOf(field)
+	}
+	k.found = append(k.found, fmt.Errorf("%s: %v: expected %s", field, value, want))
+}
+
+// flagOf gives the flag for a field, which may have an index: nodePortAddresses[1].
+func flagOf(field string) string {
+	path, _, _ := strings.Cut(field, "[")
+	if path == "nftables.syncPeriod" {
+		path = "iptables.syncPeriod" // the flag is older than the mode
+	}
+	best := ""
+	for flag, to := range fieldOf {
+		if to == path && len(flag) > len(best) { // healthz-bind-address rather than healthz-port
+			best = flag
+		}
+	}
+	if best == "" {
+		return field
+	}
+	return "flag --" + best
+}
+
+func (k *checker) mode(m v1alpha1.ProxyMode) {
+	switch m {
+	case ModeNFTables:
+	case ModeIPTables, ModeIPVS:
+		k.wrong("mode", m, "nftables: this mode is not built yet")
+	default:
+		k.wrong("mode", m, "nftables, iptables or ipvs")
+	}
+}
+
+func (k *checker) localMode(m v1alpha1.LocalMode) {
+	switch m {
+	case LocalClusterCIDR:
+	case LocalNodeCIDR, LocalBridgeInterface, LocalInterfaceNamePrefix:
+		k.wrong("detectLocalMode", m, "ClusterCIDR: this way is not built yet")
+	default:
+		k.wrong("detectLocalMode", m, "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
+	}
+}
+
+func (k *checker) numbers(w *v1alpha1.KubeProxyConfiguration) {
+	for _, n := range []struct {
+		field      string
+		value      int32
+		least, top int32
+	}{
+		{"nftables.masqueradeBit", *w.NFTables.MasqueradeBit, 0, 31},
+		{"iptables.masqueradeBit", *w.IPTables.MasqueradeBit, 0, 31},
+		{"oomScoreAdj", *w.OOMScoreAdj, -1000, 1000},
+		{"conntrack.maxPerCore", *w.Conntrack.MaxPerCore, 0, 1<<31 - 1},
+		{"conntrack.min", *w.Conntrack.Min, 0, 1<<31 - 1},
+		{"clientConnection.burst", w.ClientConnection.Burst, 0, 1<<31 - 1},
+	} {
+		if n.value < n.least || n.value > n.top {
+			k.wrong(n.field, n.value, fmt.Sprintf("a number from %d to %d", n.least, n.top))
+		}
+	}
+}
+
+func (k *checker) durations(w *v1alpha1.KubeProxyConfiguration) {
+	for _, d := range []struct {
+		field string
+		value metav1.Duration
+		least time.Duration
+		want  string
+	}{
+		{"nftables.syncPeriod", w.NFTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
+		{"nftables.minSyncPeriod", w.NFTables.MinSyncPeriod, 0, "a time, such as 1s, or 0"},
+		{"configSyncPeriod", w.ConfigSyncPeriod, 1, "a time greater than 0, such as 15m"},
+		{"conntrack.tcpEstablishedTimeout", *w.Conntrack.TCPEstablishedTimeout, 0, "a time, such as 24h, or 0 to leave it as it is"},
+		{"conntrack.tcpCloseWaitTimeout", *w.Conntrack.TCPCloseWaitTimeout, 0, "a time, such as 1h, or 0 to leave it as it is"},
+		{"conntrack.udpTimeout", w.Conntrack.UDPTimeout, 0, "a time, such as 30s, or 0 to leave it as it is"},
+		{"conntrack.udpStreamTimeout", w.Conntrack.UDPStreamTimeout, 0, "a time, such as 2m, or 0 to leave it as it is"},
+	} {
+		if d.value.Duration < d.least {
+			k.wrong(d.field, d.value.Duration, d.want)
+		}
+	}
+}
+
+func (k *checker) logging(w *v1alpha1.KubeProxyConfiguration) {
+	if f := w.Logging.Format; f != "text" && f != "json" {
+		k.wrong("logging.format", strconv.Quote(f), "text or json")
+	}
+}
+
+// hostPort checks where a server listens; empty means that it does not.
+func (k *checker) hostPort(field, value string) {
+	if value == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = netip.ParseAddr(host)
+	}
+	number, numberErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numberErr != nil || number == 0 {
+		k.wrong(field, strconv.Quote(value), "an IP address and a port from 1 to 65535, such as 0.0.0.0:10256 or [::]:10256")
+	}
+}
+
+func (k *checker) addr(field, value string) netip.Addr {
+	a, err := netip.ParseAddr(value)
+	if err != nil || a.Zone() != "" {
+		k.wrong(field, strconv.Quote(value), "an IP address")
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
+
+// The words that stand among the CIDR blocks of nodePortAddresses.
+const (
+	primary   = "primary"
+	localhost = "localhost"
+	all       = "all"
+)
+
+func (k *checker) nodePorts(list []string) NodePorts {
+	var out NodePorts
+	for i, s := range list {
+		field := fmt.Sprintf("nodePortAddresses[%d]", i)
+		switch s {
+		case primary:
+			out.Primary = true
+		case all:
+			out.All = true
+		case localhost:
+			k.wrong(field, s, "CIDR blocks, primary or all: NodePorts on loopback addresses are not built yet")
+		default:
+			p, err := netip.ParsePrefix(s)
+			if err != nil {
+				k.wrong(field, strconv.Quote(s), "a CIDR block such as 192.0.2.0/24, primary or all")
+				continue
+			}
+			out.CIDRs = append(out.CIDRs, p.Masked())
+		}
+	}
+	return out
+}
+
+// clusterCIDRs reads one CIDR block, or two of different families.
+func (k *checker) clusterCIDRs(value string) []netip.Prefix {
+	if value == "" {
+		return nil
+	}
+	const want = "a CIDR block such as 10.244.0.0/16, or one of each family with a comma between them"
+	var out []netip.Prefix
+	for s := range strings.SplitSeq(value, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(s))
+		if err != nil || len(out) == 2 || len(out) == 1 && out[0].Addr().Is4() == p.Addr().Is4() {
+			k.wrong("clusterCIDR", strconv.Quote(value), want)
+			return nil
+		}
+		out = append(out, p.Masked())
+	}
+	return out
+}
