@@ -1,0 +1,236 @@
+package signpost
+
+import (
+	"math/rand/v2"
+	"net/netip"
+
+	"github.com/miekg/dns"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// question is what one query asks, with the limits of its transport.
+type question struct {
+	owner string // the name as it was asked: answers echo its case
+	qtype uint16
+	zone  *zone
+	limit int // bytes that an answer to this client may have
+}
+
+// answer is what a node says to a question. No records and no rcode is NODATA.
+type answer struct {
+	records, extra []dns.RR
+	authority      []dns.RR // only what an upstream said; our own SOA is added later
+	rcode          int
+	partial        bool // there are more records than could be sent: TC over UDP
+}
+
+// Smallest sizes of records in a compressed message: what bounds how many are made.
+const (
+	addressSize = 16 // pointer, fixed part, IPv4 address
+	srvSize     = 24 // pointer, fixed part, priority, weight, port, one label and a pointer
+)
+
+// answer makes the records of a node for a question. RFC 8482 lets ANY be
+// answered by one record set: it is the first that the node has.
+func (s *Signpost) answer(n *node, q question) answer {
+	if q.qtype != dns.TypeANY {
+		return s.records(n, q)
+	}
+	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeSOA, dns.TypeTXT} {
+		q.qtype = t
+		if a := s.records(n, q); len(a.records) > 0 {
+			return a
+		}
+	}
+	return answer{}
+}
+
+func (s *Signpost) records(n *node, q question) answer {
+	switch n.kind {
+	case apex:
+		return s.apexRecords(q)
+	case nameserver:
+		return answer{records: addressRecords(q.owner, q.qtype, s.ttl, s.serverAddresses(q.qtype))}
+	case version:
+		if q.qtype == dns.TypeTXT {
+			return answer{records: []dns.RR{versionRecord(q.owner)}}
+		}
+	case pointer:
+		if q.qtype == dns.TypePTR {
+			return answer{records: ptrRecords(q.owner, s.ttl, s.pointers(n.addr))}
+		}
+	case pod:
+		if q.qtype == familyType(n.addr) {
+			return answer{records: addressRecords(q.owner, q.qtype, s.ttl, []netip.Addr{n.addr})}
+		}
+	case clusterIP, headless, endpoint, portName:
+		switch q.qtype {
+		case dns.TypeA, dns.TypeAAAA:
+			return s.addressAnswer(n, q)
+		case dns.TypeSRV:
+			return s.srvAnswer(n, q)
+		}
+	}
+	return answer{}
+}
+
+// familyType is the record type that holds the address.
+func familyType(a netip.Addr) uint16 {
+	if a.Is4() {
+		return dns.TypeA
+	}
+	return dns.TypeAAAA
+}
+
+// addressAnswer answers A and AAAA for a Service or an endpoint.
+func (s *Signpost) addressAnswer(n *node, q question) answer {
+	var room [8]netip.Addr
+	addrs := room[:0]
+	switch n.kind {
+	case clusterIP:
+		addrs = appendFamily(addrs, n.entry.Service.ClusterIPs, q.qtype)
+	case headless:
+		return s.headlessAnswer(n, q)
+	case endpoint:
+		for ep := range n.readyEndpoints() {
+			if !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype {
+				addrs = append(addrs, ep.Addr)
+			}
+		}
+	}
+	return answer{records: addressRecords(q.owner, q.qtype, s.ttl, addrs)}
+}
+
+func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
+	for _, a := range from {
+		if familyType(a) == rrtype {
+			dst = append(dst, a)
+		}
+	}
+	return dst
+}
+
+// headlessAnswer answers with the ready endpoints of a family. Only as many as
+// can be sent are made, from a random start, so that a Service of thousands costs
+// what a small one does and every endpoint has its turn.
+func (s *Signpost) headlessAnswer(n *node, q question) answer {
+	ready, ready6 := n.entry.Ready()
+	if q.qtype == dns.TypeAAAA {
+		ready = ready6
+	}
+	want := min(ready, q.limit/addressSize)
+	addrs := make([]netip.Addr, 0, want)
+	rotate(n.entry, want < ready, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
+		if ep.Has(cluster.Ready) && !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype {
+			addrs = append(addrs, ep.Addr)
+		}
+		return len(addrs) < want
+	})
+	return answer{records: addressRecords(q.owner, q.qtype, s.ttl, addrs), partial: want < ready}
+}
+
+// rotate visits every endpoint once until visit returns false: in order, or from
+// a random place on.
+func rotate(e *cluster.Entry, random bool, visit func(*cluster.Endpoint, []cluster.Port) bool) {
+	total := 0
+	for _, slice := range e.Slices {
+		total += len(slice.Endpoints)
+	}
+	skip := 0
+	if random && total > 0 {
+		skip = rand.IntN(total)
+	}
+	position := 0
+	for round := range 2 { // first what stands behind the start, then what stands before it
+		position = 0
+		for _, slice := range e.Slices {
+			for i := range slice.Endpoints {
+				if (position >= skip) == (round == 0) && !visit(&slice.Endpoints[i], slice.Ports) {
+					return
+				}
+				position++
+			}
+		}
+	}
+}
+
+// srvAnswer answers SRV: at a port's name for this port, at a Service's or an
+// endpoint's own name for every port (peer finders ask so).
+func (s *Signpost) srvAnswer(n *node, q question) answer {
+	if n.kind == clusterIP || n.kind == portName && !n.entry.Service.Headless {
+		return s.serviceSRV(n, q)
+	}
+	return s.endpointSRV(n, q)
+}
+
+func (n *node) hasPort(name string, protocol cluster.Protocol) bool {
+	return n.kind != portName || name == n.label && protocol == n.proto
+}
+
+// serviceSRV points at the Service's own name.
+func (s *Signpost) serviceSRV(n *node, q question) answer {
+	var room [4]srv
+	list := room[:0]
+	target := n.entry.Service.Name + "." + n.entry.Service.Namespace + ".svc." + q.zone.suffix()
+	for i := range n.entry.Service.Ports {
+		if p := &n.entry.Service.Ports[i]; n.hasPort(p.Name, p.Protocol) {
+			list = append(list, srv{target, p.Number})
+		}
+	}
+	if len(list) == 0 {
+		return answer{}
+	}
+	return answer{
+		records: srvRecords(q.owner, s.ttl, list),
+		extra:   s.glue(target, n.entry.Service.ClusterIPs),
+	}
+}
+
+// endpointSRV points at the endpoints' names; addresses of the targets go along.
+func (s *Signpost) endpointSRV(n *node, q question) answer {
+	base := "." + n.entry.Service.Name + "." + n.entry.Service.Namespace + ".svc." + q.zone.suffix()
+	most := max(1, q.limit/srvSize)
+	var list []srv
+	var extra []dns.RR
+	seen := map[srv]bool{}
+	partial := false
+	rotate(n.entry, n.entry.Size() > most, func(ep *cluster.Endpoint, ports []cluster.Port) bool {
+		if n.kind == endpoint && !n.standsFor(ep) || !ep.Has(cluster.Ready) {
+			return true
+		}
+		target := ""
+		for i := range ports {
+			if !n.hasPort(ports[i].Name, ports[i].Protocol) {
+				continue
+			}
+			if len(list) == most {
+				partial = true
+				return false
+			}
+			if target == "" {
+				target = endpointLabel(ep) + base
+			}
+			record := srv{target, ports[i].Number}
+			if ep.Hostname != "" { // several endpoints may share a hostname
+				if seen[record] {
+					continue
+				}
+				seen[record] = true
+			}
+			list = append(list, record)
+		}
+		if target != "" && !ep.Has(cluster.Repeated) {
+			extra = append(extra, s.glue(target, []netip.Addr{ep.Addr})...)
+		}
+		return true
+	})
+	return answer{records: srvRecords(q.owner, s.ttl, list), extra: extra, partial: partial}
+}
+
+// glue makes the address records of a target.
+func (s *Signpost) glue(target string, addrs []netip.Addr) []dns.RR {
+	var room [2]netip.Addr
+	rrs := addressRecords(target, dns.TypeA, s.ttl, appendFamily(room[:0], addrs, dns.TypeA))
+	return append(rrs, addressRecords(target, dns.TypeAAAA, s.ttl, appendFamily(room[:0], addrs, dns.TypeAAAA))...)
+}

@@ -1,0 +1,205 @@
+package signpost
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/source"
+	"github.com/signpost-dns/signpost/internal/source/kube"
+	"github.com/signpost-dns/signpost/internal/source/manifest"
+)
+
+// feedConfig says where the cluster's objects come from. It is comparable: stanzas
+// with equal ones share one feed and one index.
+type feedConfig struct {
+	kube      kube.Config
+	manifests string // a folder in place of the API
+	podNames  bool   // label endpoints by pod name
+	pods      bool   // watch pods too
+	files     [sha256.Size]byte
+}
+
+// feed fills one index for all stanzas of this process that ask for the same, in
+// all server blocks and across a reload: the new configuration takes over the
+// index of the old one, so it is synced at once and never twice in memory.
+type feed struct {
+	config feedConfig
+	store  *cluster.Store
+	source running
+	begun  time.Time
+	users  int
+	stop   context.CancelFunc
+	done   chan struct{}
+}
+
+// running is a source that feeds a store.
+type running interface {
+	Run(context.Context)
+	Status() []source.Status
+}
+
+// feeds are those that run in this process.
+var feeds = struct {
+	sync.Mutex
+	byConfig map[feedConfig]*feed
+}{byConfig: map[feedConfig]*feed{}}
+
+// lease is one stanza's share in a feed.
+type lease struct {
+	config feedConfig
+	rest   *rest.Config // nil with manifests
+	feed   *feed        // nil unless started
+}
+
+// open checks the configuration without starting anything.
+func (f feedConfig) open() (*lease, error) {
+	if f.manifests != "" {
+		return &lease{config: f}, nil
+	}
+	rc, err := f.kube.REST()
+	if err != nil {
+		return nil, err
+	}
+	f.files = digest(f.kube.Kubeconfig, f.kube.CertFile, f.kube.KeyFile, f.kube.CAFile)
+	return &lease{config: f, rest: rc}, nil
+}
+
+// digest tells whether credentials changed under the same file names.
+func digest(files ...string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, name := range files {
+		if name == "" {
+			continue
+		}
+		content, err := os.ReadFile(name)
+		fmt.Fprintf(h, "%s %d %v\n", name, len(content), err != nil)
+		h.Write(content)
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// start joins the feed of this configuration, or begins one.
+func (l *lease) start() (*cluster.Store, error) {
+	feeds.Lock()
+	defer feeds.Unlock()
+	f := feeds.byConfig[l.config]
+	if f == nil {
+		var err error
+		if f, err = l.begin(); err != nil {
+			return nil, err
+		}
+		feeds.byConfig[l.config] = f
+	}
+	f.users++
+	l.feed = f
+	return f.store, nil
+}
+
+func (l *lease) begin() (*feed, error) {
+	f := &feed{config: l.config, store: cluster.NewStore(), begun: time.Now(), done: make(chan struct{})}
+	convert := source.Options{PodNames: l.config.podNames}
+	var err error
+	if dir := l.config.manifests; dir != "" {
+		f.source, err = manifest.New(dir, f.store, manifest.Options{Source: convert, Report: report, Logf: logf})
+	} else {
+		f.source, err = kube.New(l.rest, f.store, kube.Options{
+			Source: convert, Kinds: l.config.kinds(), Report: report, Logf: logf,
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	go func() {
+		defer close(f.done)
+		f.source.Run(ctx)
+	}()
+	return f, nil
+}
+
+// release gives the share back; the last one stops the feed and waits for its end.
+func (l *lease) release() {
+	feeds.Lock()
+	f := l.feed
+	l.feed = nil
+	last := false
+	if f != nil {
+		f.users--
+		if last = f.users == 0; last {
+			delete(feeds.byConfig, f.config)
+		}
+	}
+	feeds.Unlock()
+	if last {
+		f.stop()
+		<-f.done
+	}
+}
+
+// Waiting for the first sync: how often to look, and when to tell that we wait.
+const (
+	syncPoll    = 5 * time.Millisecond
+	syncPatient = 500 * time.Millisecond
+)
+
+// wait returns once the index is synced, or after the timeout: then names are
+// answered with SERVFAIL until it is.
+func (l *lease) wait(timeout time.Duration) {
+	begin, told := time.Now(), false
+	for !l.feed.store.Synced() {
+		waited := time.Since(begin)
+		if waited >= timeout {
+			log.Warningf("starting the server before the first sync with %s; names get SERVFAIL until then", l.config.name())
+			return
+		}
+		if waited >= syncPatient && !told {
+			told = true
+			log.Infof("waiting for the first sync with %s before starting the server", l.config.name())
+		}
+		time.Sleep(syncPoll)
+	}
+}
+
+// name tells people where the objects come from.
+func (f *feedConfig) name() string {
+	switch k := &f.kube; {
+	case f.manifests != "":
+		return "manifests " + f.manifests
+	case k.Kubeconfig != "" && k.Context != "":
+		return "kubeconfig " + k.Kubeconfig + " " + k.Context
+	case k.Kubeconfig != "":
+		return "kubeconfig " + k.Kubeconfig
+	case k.Endpoint != "":
+		return "endpoint " + k.Endpoint
+	}
+	return "the Kubernetes API of this cluster"
+}
+
+// logf writes a source's log line.
+func logf(level, format string, args ...any) {
+	switch level {
+	case "error":
+		log.Errorf(format, args...)
+	case "warning":
+		log.Warningf(format, args...)
+	case "debug":
+		log.Debugf(format, args...)
+	default:
+		log.Infof(format, args...)
+	}
+}
+
+// report tells of a part of an object that was left out.
+func report(p source.Problem) {
+	problems.WithLabelValues(p.Ref.Kind.String()).Inc()
+	log.Warning(p.String())
+}

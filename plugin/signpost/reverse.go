@@ -1,0 +1,121 @@
+package signpost
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// reverseNode finds a name of a reverse zone, given whole and in lower case. An
+// inner node exists if any address below it does.
+func (s *Signpost) reverseNode(name string, z *zone) node {
+	if name == z.name {
+		return node{kind: apex}
+	}
+	p, ok := parseReverse(name)
+	switch {
+	case !ok:
+		return nodeMissing
+	case !p.IsSingleIP():
+		return emptyIf(s.store.HasAddressIn(p))
+	case s.hasPointer(p.Addr()):
+		return node{kind: pointer, addr: p.Addr()}
+	}
+	return nodeMissing
+}
+
+// parseReverse reads a name below in-addr.arpa or ip6.arpa (RFC 1035 §3.5, RFC
+// 3596 §2.5) as the prefix that its labels spell: a full name is one address.
+func parseReverse(name string) (netip.Prefix, bool) {
+	if strings.HasPrefix(name, ".") {
+		return netip.Prefix{}, false
+	}
+	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa."); ok {
+		return parseReverse4(rest)
+	}
+	if rest, ok := strings.CutSuffix(name, ".ip6.arpa."); ok {
+		return parseReverse6(rest)
+	}
+	return netip.Prefix{}, false
+}
+
+func parseReverse4(name string) (netip.Prefix, bool) {
+	var ip [4]byte
+	n := 0
+	for ; name != ""; n++ {
+		var label string
+		if name, label = cutLast(name); n == len(ip) {
+			return netip.Prefix{}, false
+		}
+		octet, ok := parseOctet(label)
+		if !ok {
+			return netip.Prefix{}, false
+		}
+		ip[n] = octet
+	}
+	return netip.PrefixFrom(netip.AddrFrom4(ip), 8*n), true
+}
+
+// parseOctet reads a decimal octet as inet_ntoa would write it: no leading zeros.
+func parseOctet(s string) (byte, bool) {
+	if s == "" || len(s) > 3 || len(s) > 1 && s[0] == '0' {
+		return 0, false
+	}
+	v := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		v = 10*v + int(s[i]-'0')
+	}
+	return byte(v), v <= 255
+}
+
+func parseReverse6(name string) (netip.Prefix, bool) {
+	var ip [16]byte
+	n := 0
+	for ; name != ""; n++ {
+		var label string
+		if name, label = cutLast(name); n == 2*len(ip) || len(label) != 1 {
+			return netip.Prefix{}, false
+		}
+		nibble := strings.IndexByte("0123456789abcdef", label[0])
+		if nibble < 0 {
+			return netip.Prefix{}, false
+		}
+		ip[n/2] |= byte(nibble) << (4 * (1 - n%2))
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(ip), 4*n), true
+}
+
+// hasPointer reports whether any name points back from the address.
+func (s *Signpost) hasPointer(a netip.Addr) bool {
+	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
+		e := o.Entry()
+		if k := serviceKind(e); k == clusterIP || k == headless {
+			return true
+		}
+	}
+	return false
+}
+
+// pointers returns the names that an address has. A ClusterIP belongs to one
+// Service and has one; an endpoint has one below each Service that it serves.
+func (s *Signpost) pointers(a netip.Addr) []string {
+	var names []string
+	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
+		e := o.Entry()
+		if k := serviceKind(e); k != clusterIP && k != headless {
+			continue
+		}
+		name := s.serviceName(e.Service.Key)
+		for _, ip := range e.Service.ClusterIPs {
+			if ip == a {
+				return []string{name}
+			}
+		}
+		if ep := e.ReadyEndpoint(a); ep != nil {
+			names = append(names, endpointLabel(ep)+"."+name)
+		}
+	}
+	return names
+}

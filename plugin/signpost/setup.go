@@ -1,0 +1,91 @@
+package signpost
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const pluginName = "signpost"
+
+var log = clog.NewWithPlugin(pluginName)
+
+func init() {
+	plugin.Register(pluginName, setup)
+	prometheus.MustRegister(newCollector())
+}
+
+// setup reads the stanza and ties the plugin to the server's life: the feed starts
+// before the server serves, and stops after it.
+func setup(c *caddy.Controller) error {
+	stanza, err := parse(c)
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	lease, err := stanza.feed.open()
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	zones, primary := makeZones(stanza.zones)
+	s := &Signpost{
+		zones: zones, primary: primary,
+		ttl: stanza.ttl, pods: stanza.pods, fall: stanza.fall,
+		upstream: upstream.New(),
+	}
+	hosts := dnsserver.GetConfig(c)
+	c.OnStartup(func() error {
+		if s.store, err = lease.start(); err != nil {
+			return plugin.Error(pluginName, err)
+		}
+		s.local = localAddresses(hosts.ListenHosts)
+		lease.wait(stanza.startupTimeout)
+		return nil
+	})
+	c.OnShutdown(func() error {
+		lease.release()
+		return nil
+	})
+	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+		s.next = next
+		return s
+	})
+	return nil
+}
+
+// localAddresses returns where this server is reached: the addresses that it is
+// bound to, or those of all interfaces. Loopback and link-local ones are of no
+// use to anybody else.
+func localAddresses(bound []string) []netip.Addr {
+	var texts []string
+	for _, host := range bound {
+		if host != "" {
+			texts = append(texts, host)
+		}
+	}
+	if len(texts) == 0 {
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			log.Warningf("reading this machine's addresses: %v; NS records will have no glue", err)
+		}
+		for _, a := range all {
+			texts = append(texts, a.String())
+		}
+	}
+	var addrs []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if p, perr := netip.ParsePrefix(text); perr == nil {
+			a, err = p.Addr(), nil
+		}
+		if a = a.Unmap(); err == nil && a.IsGlobalUnicast() {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}

@@ -1,0 +1,144 @@
+package signpost
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/fall"
+	"github.com/miekg/dns"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// podMode is the value of the option pods.
+type podMode uint8
+
+const (
+	podsDisabled podMode = iota // no names below pod
+	podsInsecure                // every address has a name, whether a pod has it or not
+	podsVerified                // only addresses of running pods of that namespace
+)
+
+// Signpost answers the names of a cluster from the index. It implements
+// plugin.Handler and ready.Readiness; it is safe for concurrent use once started.
+type Signpost struct {
+	next    plugin.Handler
+	zones   []zone
+	primary *zone // where PTR, SRV and NS records point
+	ttl     uint32
+	pods    podMode
+	fall    fall.F
+
+	store    *cluster.Store // set before the server starts to serve
+	local    []netip.Addr   // addresses of this server, without loopback; set likewise
+	upstream resolver
+}
+
+// Name implements plugin.Handler.
+func (s *Signpost) Name() string { return pluginName }
+
+// Ready implements ready.Readiness: the whole cluster was seen once.
+func (s *Signpost) Ready() bool { return s.store.Synced() }
+
+// ServeDNS implements plugin.Handler.
+func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if len(r.Question) != 1 {
+		return dns.RcodeFormatError, nil
+	}
+	q := question{owner: r.Question[0].Name, qtype: r.Question[0].Qtype}
+	name := strings.ToLower(q.owner)
+	var rest string
+	if q.zone, rest = match(s.zones, name); q.zone == nil {
+		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
+	}
+	switch {
+	case !s.store.Synced():
+		// Not NXDOMAIN, which clients would cache, and no fallthrough: a name may
+		// exist that we have not heard of yet.
+		return dns.RcodeServerFailure, nil
+	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR:
+		return dns.RcodeRefused, nil // only the transfer plugin hands out zones
+	}
+	var n node
+	if isReverse(name) { // also in the root zone
+		n = s.reverseNode(name, q.zone)
+	} else {
+		n = s.forward(rest)
+	}
+	if n.kind == missing && s.next != nil && s.fall.Through(name) {
+		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
+	}
+	q.limit = sizeLimit(w, r)
+	return s.reply(ctx, w, r, &n, q)
+}
+
+// reply writes the answer of a node. Every answer leaves by WriteMsg: cache,
+// loadbalance, prometheus and the server's own scrubbing stand behind it.
+func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) (int, error) {
+	var a answer
+	switch n.kind {
+	case missing:
+		a.rcode = dns.RcodeNameError
+	case empty:
+	case external:
+		a = s.externalAnswer(ctx, w, r, n, q)
+	default:
+		a = s.answer(n, q)
+	}
+	m := newMessage(r)
+	// Clipped: who appends to a section must not write into its slab.
+	m.Answer, m.Ns, m.Extra = slices.Clip(a.records), slices.Clip(a.authority), slices.Clip(a.extra)
+	m.Rcode = a.rcode
+	m.Authoritative = a.rcode != dns.RcodeServerFailure
+	m.Truncated = a.partial
+	if len(a.records) == 0 {
+		m.soa = s.soa(q.zone.spelledIn(q.owner), q.zone)
+		m.rrs[0] = &m.soa
+		m.Ns = m.rrs[:]
+	}
+	if err := w.WriteMsg(&m.Msg); err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	return a.rcode, nil
+}
+
+// message is a reply with room for its question and for the SOA record of a
+// negative answer: most queries in a cluster are search-list misses, and this
+// makes one allocation of each.
+type message struct {
+	dns.Msg
+	question [1]dns.Question
+	soa      dns.SOA
+	rrs      [1]dns.RR
+}
+
+// newMessage does what dns.Msg.SetReply does.
+func newMessage(r *dns.Msg) *message {
+	m := new(message)
+	m.Id = r.Id
+	m.Response = true
+	m.Opcode = r.Opcode
+	m.RecursionDesired = r.RecursionDesired
+	m.CheckingDisabled = r.CheckingDisabled
+	m.question[0] = r.Question[0]
+	m.Question = m.question[:]
+	return m
+}
+
+// sizeLimit is how many bytes the client takes: what it says by EDNS over UDP (RFC
+// 6891 §6.2.3), 64 KiB over TCP.
+func sizeLimit(w dns.ResponseWriter, r *dns.Msg) int {
+	if _, udp := w.RemoteAddr().(*net.UDPAddr); !udp {
+		return dns.MaxMsgSize
+	}
+	for _, rr := range r.Extra {
+		if opt, ok := rr.(*dns.OPT); ok {
+			return max(dns.MinMsgSize, int(opt.UDPSize()))
+		}
+	}
+	return dns.MinMsgSize
+}
