@@ -1,0 +1,171 @@
+// Package api is a small Kubernetes API in the process of a test: lists and
+// watches of the objects that a test puts there, over HTTP, in JSON or protobuf,
+// with bookmarks, watch lists, label and field selectors, expired versions and
+// dropped connections. The in-tree plugin kubernetes and ours see the same events
+// from it. It must not validate, default or authorize: tests that need the real
+// thing use package apiserver.
+package api
+
+import (
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// Server is the API. Its methods are safe for concurrent use.
+type Server struct {
+	URL string
+
+	t    testing.TB
+	http *httptest.Server
+	stop chan struct{} // closed at the end of the test
+
+	mu       sync.Mutex
+	version  uint64
+	expired  uint64 // versions below this are gone: 410
+	objects  map[resource]map[string]runtime.Object
+	history  []event
+	changed  chan struct{} // closed and replaced when the history grows
+	drop     chan struct{} // closed and replaced by DropConnections
+	refuse   int
+	noStream bool
+	requests []string
+}
+
+// event is one change, with what the object was before.
+type event struct {
+	version uint64
+	of      resource
+	kind    watch.EventType
+	object  runtime.Object
+	before  runtime.Object // nil if there was none
+}
+
+// New starts an API without objects that ends with the test.
+func New(t testing.TB) *Server {
+	s := &Server{
+		t: t, version: 1,
+		objects: map[resource]map[string]runtime.Object{},
+		stop:    make(chan struct{}), changed: make(chan struct{}), drop: make(chan struct{}),
+	}
+	s.http = httptest.NewServer(s)
+	s.URL = s.http.URL
+	t.Cleanup(func() {
+		close(s.stop)
+		s.http.CloseClientConnections()
+		s.http.Close()
+	})
+	return s
+}
+
+// Put creates or replaces objects. It keeps copies, and sets their resourceVersion.
+func (s *Server) Put(objects ...runtime.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range objects {
+		o = o.DeepCopyObject()
+		r, key := s.identify(o)
+		if s.objects[r] == nil {
+			s.objects[r] = map[string]runtime.Object{}
+		}
+		before := s.objects[r][key]
+		kind := watch.Modified
+		if before == nil {
+			kind = watch.Added
+		}
+		s.record(event{of: r, kind: kind, object: o, before: before})
+		s.objects[r][key] = o
+	}
+}
+
+// Delete removes objects by kind, namespace and name.
+func (s *Server) Delete(objects ...runtime.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range objects {
+		r, key := s.identify(o)
+		before := s.objects[r][key]
+		if before == nil {
+			continue
+		}
+		s.record(event{of: r, kind: watch.Deleted, object: before.DeepCopyObject(), before: before})
+		delete(s.objects[r], key)
+	}
+}
+
+// Bookmark tells all watches the current version.
+func (s *Server) Bookmark() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range kinds {
+		s.record(event{of: r, kind: watch.Bookmark, object: newObject(r)})
+	}
+}
+
+// record gives the change a version and wakes the watches.
+func (s *Server) record(e event) {
+	s.version++
+	e.version = s.version
+	setVersion(e.object, e.version)
+	s.history = append(s.history, e)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Expire forgets the history: watches from an older version get 410 Gone.
+func (s *Server) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history, s.expired = nil, s.version
+}
+
+// DropConnections cuts all watches and connections.
+func (s *Server) DropConnections() {
+	s.mu.Lock()
+	close(s.drop)
+	s.drop = make(chan struct{})
+	s.mu.Unlock()
+	s.http.CloseClientConnections()
+}
+
+// Refuse answers every request with an HTTP status from now on; 0 ends that.
+func (s *Server) Refuse(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = status
+}
+
+// NoWatchList makes the server one from before watch lists: clients fall back to
+// a list and a watch.
+func (s *Server) NoWatchList() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noStream = true
+}
+
+// Requests returns method, path and query of every request so far.
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// Version is the resourceVersion of the newest change.
+func (s *Server) Version() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
+}
+
+// setVersion sets the resourceVersion of an object that identify knows.
+func setVersion(o runtime.Object, version uint64) {
+	if m, err := meta.Accessor(o); err == nil {
+		m.SetResourceVersion(strconv.FormatUint(version, 10))
+	}
+}

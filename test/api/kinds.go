@@ -1,0 +1,113 @@
+package api
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// resource is the path of a kind's collection.
+type resource string
+
+const (
+	services   resource = "/api/v1/services"
+	namespaces resource = "/api/v1/namespaces"
+	pods       resource = "/api/v1/pods"
+	nodes      resource = "/api/v1/nodes"
+	slicesPath resource = "/apis/discovery.k8s.io/v1/endpointslices"
+)
+
+// kinds are the objects that the API has.
+var kinds = map[resource]schema.GroupVersionKind{
+	services:   corev1.SchemeGroupVersion.WithKind("Service"),
+	namespaces: corev1.SchemeGroupVersion.WithKind("Namespace"),
+	pods:       corev1.SchemeGroupVersion.WithKind("Pod"),
+	nodes:      corev1.SchemeGroupVersion.WithKind("Node"),
+	slicesPath: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+}
+
+// identify tells where an object belongs; a kind that the API does not have fails
+// the test.
+func (s *Server) identify(o runtime.Object) (resource, string) {
+	s.t.Helper()
+	m, err := meta.Accessor(o)
+	if err != nil {
+		s.t.Fatalf("the test API takes objects with metadata, not %T: %v", o, err)
+	}
+	key := m.GetNamespace() + "/" + m.GetName()
+	switch o.(type) {
+	case *corev1.Service:
+		return services, key
+	case *corev1.Namespace:
+		return namespaces, key
+	case *corev1.Pod:
+		return pods, key
+	case *corev1.Node:
+		return nodes, key
+	case *discoveryv1.EndpointSlice:
+		return slicesPath, key
+	}
+	s.t.Fatalf("the test API has no kind %T", o)
+	return "", ""
+}
+
+// newObject is an empty object of a kind, as bookmarks carry it.
+func newObject(r resource) runtime.Object {
+	switch r {
+	case services:
+		return &corev1.Service{}
+	case namespaces:
+		return &corev1.Namespace{}
+	case pods:
+		return &corev1.Pod{}
+	case nodes:
+		return &corev1.Node{}
+	}
+	return &discoveryv1.EndpointSlice{}
+}
+
+// newList is an empty list of a kind.
+func newList(r resource) runtime.Object {
+	switch r {
+	case services:
+		return &corev1.ServiceList{}
+	case namespaces:
+		return &corev1.NamespaceList{}
+	case pods:
+		return &corev1.PodList{}
+	case nodes:
+		return &corev1.NodeList{}
+	}
+	return &discoveryv1.EndpointSliceList{}
+}
+
+// selector is what a request asks to see.
+type selector struct {
+	namespace string
+	labels    labels.Selector
+	fields    fields.Selector
+}
+
+// matches reports whether an object is to be seen; a nil object is not.
+func (s selector) matches(o runtime.Object) bool {
+	if o == nil {
+		return false
+	}
+	m, err := meta.Accessor(o)
+	if err != nil {
+		return false
+	}
+	set := fields.Set{"metadata.name": m.GetName(), "metadata.namespace": m.GetNamespace()}
+	switch o := o.(type) {
+	case *corev1.Service:
+		set["spec.clusterIP"], set["spec.type"] = o.Spec.ClusterIP, string(o.Spec.Type)
+	case *corev1.Pod:
+		set["status.phase"], set["spec.nodeName"] = string(o.Status.Phase), o.Spec.NodeName
+	}
+	return (s.namespace == "" || m.GetNamespace() == s.namespace) &&
+		s.labels.Matches(labels.Set(m.GetLabels())) && s.fields.Matches(set)
+}
