@@ -1,0 +1,72 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// NodePorts says which addresses serve NodePorts, as nodePortAddresses of
+// kube-proxy's configuration does.
+type NodePorts struct {
+	Primary bool           // the node's own address of each family
+	All     bool           // all
+	CIDRs   []netip.Prefix // those inside; a family without any has all, unless Primary
+}
+
+// Primary gives the address of each family by which the node is known, at most two:
+// the first of each in its Node object (n may be nil), or, in its own family,
+// override, if that is an address.
+func Primary(n *cluster.Node, override netip.Addr) []netip.Addr {
+	var candidates, out []netip.Addr
+	if override.IsValid() && !override.IsUnspecified() {
+		candidates = append(candidates, override)
+	}
+	if n != nil {
+		candidates = append(candidates, n.Addrs...)
+	}
+	for _, a := range candidates {
+		if !slices.ContainsFunc(out, func(b netip.Addr) bool { return a.Is4() == b.Is4() }) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Addrs picks from the machine's addresses those that serve NodePorts, sorted.
+//
+// Loopback addresses never do: the kernel lets no packet from there leave. IPv6
+// link-local ones do only if a CIDR names them: there is one more with every pod.
+// If the node is not known by any address, Primary means all of them, as with
+// kube-proxy.
+func (p NodePorts) Addrs(machine, primary []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range machine {
+		if !a.IsLoopback() && p.serves(a, primary) {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+func (p NodePorts) serves(a netip.Addr, primary []netip.Addr) bool {
+	listed := false // the family is
+	for _, c := range p.CIDRs {
+		if c.Bits() > 0 && c.Contains(a) {
+			return true
+		}
+		if c.Bits() == 0 && c.Addr().Is4() == a.Is4() {
+			return !isLinkLocal6(a)
+		}
+		listed = listed || c.Addr().Is4() == a.Is4()
+	}
+	if p.Primary && slices.Contains(primary, a) {
+		return true
+	}
+	everything := p.All || p.Primary && len(primary) == 0 || !p.Primary && !listed
+	return everything && !isLinkLocal6(a)
+}
+
+func isLinkLocal6(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
