@@ -113,9 +113,8 @@ func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message
 	})
 }
 
-// verdict compares what was asked for with what is granted: the role must be
-// enough, and no more.
-func (a *api) verdict() error {
+// excess is what was asked for and is not granted: the role must be enough.
+func (a *api) excess() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var all []error
@@ -124,6 +123,15 @@ func (a *api) verdict() error {
 			all = append(all, fmt.Errorf("%s: not granted", right))
 		}
 	}
+	return errors.Join(all...)
+}
+
+// unused is what is granted and has not been asked for: the role must be no more
+// than enough.
+func (a *api) unused() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var all []error
 	for _, right := range a.rights {
 		if !a.asked[right] {
 			all = append(all, fmt.Errorf("%s: granted, never asked for", right))

@@ -23,10 +23,6 @@ import (
 // stageEnv carries a stage, as JSON, into the sandbox.
 const stageEnv = "SIGNPOST_TEST_STAGE"
 
-// patience bounds each wait in a stage. What is waited for takes well under a
-// second on an idle machine.
-const patience = 60 * time.Second
-
 // A stage is what a coredns process finds around it, and what must come of it:
 // the container of the manifests, in a sandbox.
 type stage struct {
@@ -37,7 +33,8 @@ type stage struct {
 	Rights    []string          // what the API grants, as "verb group/resource"
 	TTL       uint32            // of the first answer
 	Ask       []ask
-	JustStart bool // only see that it serves; the ports are those of the Corefile
+	Patience  time.Duration // bounds each wait, of well under a second on an idle machine
+	JustStart bool          // only see that it serves; the ports are those of the Corefile
 }
 
 // An ask is a question with its answer: the data of one record, or a response code.
@@ -89,12 +86,23 @@ func (s stage) perform() error {
 	if s.JustStart {
 		return s.serves(ended)
 	}
-	if err := wait(ended, func() error { return fetch("http://127.0.0.1:8181/ready", "OK") }); err != nil {
-		return errors.Join(err, api.verdict())
+	return s.answersRightly(ended, api)
+}
+
+// answersRightly waits until coredns is ready and then asks everything.
+func (s stage) answersRightly(ended <-chan struct{}, api *api) error {
+	err := s.wait(ended, func() error {
+		if err := api.excess(); err != nil {
+			return hopeless{err}
+		}
+		return fetch("http://127.0.0.1:8181/ready", "OK")
+	})
+	if err != nil {
+		return errors.Join(err, api.unused())
 	}
 	// ready answers before the server listens for DNS.
 	for _, network := range []string{"udp", "tcp"} {
-		if err := wait(ended, func() error { return answers(network, "53", "cluster.local.") }); err != nil {
+		if err := s.wait(ended, func() error { return answers(network, "53", "cluster.local.") }); err != nil {
 			return err
 		}
 	}
@@ -112,7 +120,7 @@ func (s stage) perform() error {
 		}
 	}
 	// The last right that is used is to watch: give the watches time to begin.
-	return errors.Join(err, wait(ended, api.verdict))
+	return errors.Join(err, s.wait(ended, api.unused), api.excess())
 }
 
 // cover hides folders of the machine behind empty ones, in this mount namespace.
@@ -143,16 +151,20 @@ func (s stage) writeFiles() error {
 	return nil
 }
 
-// wait tries until something holds, the process has ended, or patience has.
-func wait(ended <-chan struct{}, try func() error) error {
-	deadline := time.Now().Add(patience)
+// hopeless is an error that no waiting will mend.
+type hopeless struct{ error }
+
+// wait tries until something holds or cannot hold any more, the process has
+// ended, or patience has.
+func (s stage) wait(ended <-chan struct{}, try func() error) error {
+	deadline := time.Now().Add(s.Patience)
 	for {
 		err := try()
-		if err == nil {
-			return nil
+		if _, final := err.(hopeless); err == nil || final {
+			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v: %w", patience, err)
+			return fmt.Errorf("after %v: %w", s.Patience, err)
 		}
 		select {
 		case <-ended:
@@ -227,7 +239,7 @@ func (s stage) serves(ended <-chan struct{}) error {
 			if !found {
 				port = "53"
 			}
-			if err := wait(ended, func() error { return answers("udp", port, zone) }); err != nil {
+			if err := s.wait(ended, func() error { return answers("udp", port, zone) }); err != nil {
 				return err
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -80,10 +81,17 @@ func testShipped(t *testing.T, binary string) {
 			})
 		}
 	}
+	example := readFile(t, root+"/Corefile.example")
 	t.Run("Corefile.example", func(t *testing.T) {
 		t.Parallel()
-		text := readFile(t, root+"/Corefile.example")
-		newStage(t, binary, map[string]string{"Corefile": text}, 30, nil).run(t)
+		newStage(t, binary, map[string]string{"Corefile": example}, 30, nil).run(t)
+	})
+	t.Run("pods verified with the component", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, binary, map[string]string{"Corefile": strings.Replace(example, "insecure", "verified", 1)}, 30, nil)
+		s.Rights = granted(t, render(t, overlay(t, "resources: [FRESH]\ncomponents: [PODS]\n")))
+		s.Ask[3].Want = "NXDOMAIN" // no pod has this address
+		s.run(t)
 	})
 }
 
@@ -93,12 +101,13 @@ func newStage(t *testing.T, binary string, files map[string]string, ttl uint32, 
 	objects := render(t, fresh)
 	d := object[*appsv1.Deployment](t, objects, "Deployment kube-system/coredns")
 	return stage{
-		Binary: binary,
-		Args:   d.Spec.Template.Spec.Containers[0].Args,
-		Dir:    "/",
-		Files:  files,
-		Rights: granted(t, objects),
-		TTL:    ttl,
+		Binary:   binary,
+		Args:     d.Spec.Template.Spec.Containers[0].Args,
+		Dir:      "/",
+		Files:    files,
+		Rights:   granted(t, objects),
+		TTL:      ttl,
+		Patience: time.Minute,
 		Ask: append([]ask{
 			{"kubernetes.default.svc.cluster.local.", "A", "10.96.0.1"},
 			{"1.0.96.10.in-addr.arpa.", "PTR", "kubernetes.default.svc.cluster.local."},
@@ -178,7 +187,7 @@ func testReadmeBlocks(t *testing.T, binary string) {
 				t.Parallel()
 				stage{
 					Binary: binary, Args: []string{"-conf", "/etc/coredns/Corefile"}, Dir: dir,
-					Files: map[string]string{"Corefile": block}, JustStart: true,
+					Files: map[string]string{"Corefile": block}, JustStart: true, Patience: time.Minute,
 				}.run(t)
 			})
 		}
@@ -220,7 +229,9 @@ func testStageCanFail(t *testing.T, binary string) {
 		{"another answer", good, func(s *stage) { s.Ask[0].Want = "10.96.0.2" }, "expected 10.96.0.2"},
 		{"another TTL", good, func(s *stage) { s.TTL = 60 }, "TTL 30, expected 60"},
 		{"a right missing", good, func(s *stage) { s.Rights = rights("services", "namespaces") }, "list discovery.k8s.io/endpointslices: not granted"},
-		{"a right too many", good, func(s *stage) { s.Rights = append(s.Rights, "list pods") }, "list pods: granted, never asked for"},
+		{"a right too many", good, func(s *stage) {
+			s.Rights, s.Patience = append(s.Rights, "list pods"), 2*time.Second
+		}, "list pods: granted, never asked for"},
 		{"pods verified without the component", strings.Replace(good, "insecure", "verified", 1), nil, "list pods: not granted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

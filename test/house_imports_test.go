@@ -44,7 +44,7 @@ var table = []room{
 	{
 		path:    "./internal/source/kube",
 		ours:    []string{"./internal/cluster", "./internal/source"},
-		outside: []string{kubernetesTypes, machinery, "k8s.io/client-go", "k8s.io/klog/v2", "sigs.k8s.io/mcs-api"},
+		outside: []string{kubernetesTypes, machinery, "k8s.io/client-go", "k8s.io/klog/v2", "k8s.io/utils", "sigs.k8s.io/mcs-api"},
 		because: "it feeds the store and is done; who reads the store is not its business",
 	},
 	{
