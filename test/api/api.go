@@ -8,34 +8,38 @@ package api
 
 import (
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
 // Server is the API. Its methods are safe for concurrent use.
 type Server struct {
-	URL string
+	URL string // the same after Stop and Start
 
 	t    testing.TB
-	http *httptest.Server
+	addr string
 	stop chan struct{} // closed at the end of the test
 
 	mu       sync.Mutex
+	http     *httptest.Server // nil while stopped
 	version  uint64
 	expired  uint64 // versions below this are gone: 410
 	objects  map[resource]map[string]runtime.Object
 	history  []event
 	changed  chan struct{} // closed and replaced when the history grows
 	drop     chan struct{} // closed and replaced by DropConnections
+	fail     chan struct{} // closed and replaced by FailWatches, with failure set
+	failure  metav1.Status
 	refuse   int
 	noStream bool
-	requests []string
+	requests []Request
+	watches  int
 }
 
 // event is one change, with what the object was before.
@@ -52,14 +56,13 @@ func New(t testing.TB) *Server {
 	s := &Server{
 		t: t, version: 1,
 		objects: map[resource]map[string]runtime.Object{},
-		stop:    make(chan struct{}), changed: make(chan struct{}), drop: make(chan struct{}),
+		stop:    make(chan struct{}), changed: make(chan struct{}), drop: make(chan struct{}), fail: make(chan struct{}),
+		addr: "127.0.0.1:0",
 	}
-	s.http = httptest.NewServer(s)
-	s.URL = s.http.URL
+	s.Start()
 	t.Cleanup(func() {
 		close(s.stop)
-		s.http.CloseClientConnections()
-		s.http.Close()
+		s.Stop()
 	})
 	return s
 }
@@ -123,37 +126,6 @@ func (s *Server) Expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.history, s.expired = nil, s.version
-}
-
-// DropConnections cuts all watches and connections.
-func (s *Server) DropConnections() {
-	s.mu.Lock()
-	close(s.drop)
-	s.drop = make(chan struct{})
-	s.mu.Unlock()
-	s.http.CloseClientConnections()
-}
-
-// Refuse answers every request with an HTTP status from now on; 0 ends that.
-func (s *Server) Refuse(status int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refuse = status
-}
-
-// NoWatchList makes the server one from before watch lists: clients fall back to
-// a list and a watch.
-func (s *Server) NoWatchList() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.noStream = true
-}
-
-// Requests returns method, path and query of every request so far.
-func (s *Server) Requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
 }
 
 // Version is the resourceVersion of the newest change.

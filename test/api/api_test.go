@@ -62,7 +62,7 @@ func TestListAndWatch(t *testing.T) {
 			if err != nil || len(list.Items) != 1 || list.Items[0].Spec.ClusterIP != "10.96.0.1" || list.ResourceVersion != fmt.Sprint(s.Version()) {
 				t.Fatalf("%v %v", list, err)
 			}
-			w, err := api.Watch(t.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion, LabelSelector: "app=x"})
+			w, err := api.Watch(t.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion, LabelSelector: "app=x", AllowWatchBookmarks: true})
 			if err != nil {
 				t.Fatal(err)
 			}

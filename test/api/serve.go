@@ -28,16 +28,17 @@ type request struct {
 	codec    runtime.SerializerInfo
 	version  uint64 // watch from here
 	initial  bool   // watch list: first what there is, then a bookmark
+	marks    bool   // bookmarks are welcome
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
+	s.requests = append(s.requests, newRequest(r))
 	refuse, noStream := s.refuse, s.noStream
 	s.mu.Unlock()
 	if refuse != 0 {
-		fail(w, refuse, metav1.StatusReasonServiceUnavailable, "the test refuses")
+		fail(w, refuse, reasons[refuse], "the test refuses")
 		return
 	}
 	q, err := parse(r)
@@ -83,7 +84,7 @@ func parse(r *http.Request) (request, error) {
 		return q, err
 	}
 	q.version, _ = strconv.ParseUint(v.Get("resourceVersion"), 10, 64)
-	q.initial = v.Get("sendInitialEvents") == "true"
+	q.initial, q.marks = v.Get("sendInitialEvents") == "true", v.Get("allowWatchBookmarks") == "true"
 	q.codec = negotiate(r.Header.Get("Accept"))
 	return q, nil
 }
@@ -147,7 +148,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request) {
 		return http.NewResponseController(w).Flush() == nil
 	}
 	s.mu.Lock()
-	drop, from := s.drop, q.version
+	drop, broken, from := s.drop, s.fail, q.version
 	var first []watch.Event
 	if q.initial || from == 0 {
 		first, from = s.initial(q)
@@ -156,7 +157,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request) {
 		fail(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
 		return
 	}
+	s.watches++
 	s.mu.Unlock()
+	defer s.left()
 	if !send(first) {
 		return
 	}
@@ -173,6 +176,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request) {
 		case <-r.Context().Done():
 			return
 		case <-drop:
+			return
+		case <-broken:
+			send([]watch.Event{{Type: watch.Error, Object: s.lastFailure()}})
 			return
 		case <-s.stop:
 			return
@@ -208,6 +214,7 @@ func (s *Server) since(q request, version uint64) []watch.Event {
 		}
 		was, is := q.selector.matches(e.before), e.kind != watch.Deleted && q.selector.matches(e.object)
 		switch {
+		case e.kind == watch.Bookmark && !q.marks:
 		case e.kind == watch.Bookmark:
 			events = append(events, watch.Event{Type: watch.Bookmark, Object: e.object})
 		case is && !was:
