@@ -1,0 +1,164 @@
+package conntrack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// settle is how long after the rules the flows are looked at. A packet that met
+	// the rules before is tracked by then, and what changes meanwhile comes together.
+	settle = 10 * time.Millisecond
+	// share keeps reading the table below 1/share of one processor's time.
+	share = 5
+	// again is the pause before another attempt after an error.
+	again = 5 * time.Second
+)
+
+// Result is what one look at the table came to.
+type Result struct {
+	Took    time.Duration
+	Removed int
+	Err     error // the work is not lost: it is done with the next
+}
+
+// Cleaner removes stale flows. Make one with New and start Run.
+type Cleaner struct {
+	socket *nl.SocketHandle
+	report func(Result)
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	pending work
+}
+
+// New opens ctnetlink in the network namespace of the calling thread; report, which
+// may be nil, is called from Run's goroutine.
+func New(report func(Result)) (*Cleaner, error) {
+	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("opening ctnetlink: %w", err)
+	}
+	if report == nil {
+		report = func(Result) {}
+	}
+	return &Cleaner{socket: &nl.SocketHandle{Socket: socket}, report: report, wake: make(chan struct{}, 1)}, nil
+}
+
+// Close frees the socket; Run must have ended.
+func (c *Cleaner) Close() { c.socket.Socket.Close() }
+
+// Clean asks to look at these frontends; it does not wait. nodeAddrs are the addresses
+// of this node that serve NodePorts, not to be changed afterwards. Frontends
+// that are not UDP are passed over.
+func (c *Cleaner) Clean(nodeAddrs []netip.Addr, list []Keep) {
+	c.mu.Lock()
+	c.pending.add(nodeAddrs, list)
+	empty := c.pending.empty()
+	c.mu.Unlock()
+	if !empty {
+		c.poke()
+	}
+}
+
+func (c *Cleaner) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx is done. What it was asked while it read the table is done
+// together, with one more reading.
+func (c *Cleaner) Run(ctx context.Context) {
+	pause := settle
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = c.once()
+	}
+}
+
+// once does what waits and returns how long to rest.
+func (c *Cleaner) once() time.Duration {
+	c.mu.Lock()
+	w := c.pending
+	c.pending = work{}
+	c.mu.Unlock()
+	if w.empty() {
+		return settle
+	}
+	start := time.Now()
+	removed, err := c.remove(&w)
+	took := time.Since(start)
+	c.report(Result{took, removed, err})
+	if err != nil {
+		c.mu.Lock()
+		c.pending.later(w)
+		c.mu.Unlock()
+		c.poke()
+		return again
+	}
+	return max(settle, took*(share-1))
+}
+
+func (c *Cleaner) remove(w *work) (removed int, err error) {
+	v4, v6 := w.families()
+	for family, asked := range map[uint8]bool{unix.AF_INET: v4, unix.AF_INET6: v6} {
+		if !asked {
+			continue
+		}
+		n, failed := c.removeIn(family, w)
+		removed += n
+		err = errors.Join(err, failed)
+	}
+	return removed, err
+}
+
+// removeIn reads the table of a family once and removes what is stale.
+func (c *Cleaner) removeIn(family uint8, w *work) (removed int, err error) {
+	var found []entry
+	err = c.execute(dumpRequest(family), func(message []byte) bool {
+		if e, ok := parse(message); ok && w.stale(e.flow) {
+			e.tuple, e.id = bytes.Clone(e.tuple), bytes.Clone(e.id)
+			found = append(found, e)
+		}
+		return true
+	})
+	if err != nil {
+		err = fmt.Errorf("reading the tracked flows: %w", err)
+	}
+	for _, e := range found {
+		failed := c.execute(deleteRequest(family, e), func([]byte) bool { return true })
+		switch {
+		case failed == nil:
+			removed++
+		case errors.Is(failed, fs.ErrNotExist): // it ended meanwhile
+		default:
+			err = errors.Join(err, fmt.Errorf("removing the flow to %v, answered by %v: %w", e.dialled, e.answerer, failed))
+		}
+	}
+	return removed, err
+}
+
+func (c *Cleaner) execute(r *nl.NetlinkRequest, f func([]byte) bool) error {
+	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: c.socket}
+	return r.ExecuteIter(unix.NETLINK_NETFILTER, 0, f)
+}

@@ -1,0 +1,123 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"iter"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Attributes of ctnetlink that package nl does not name (linux/netfilter/nfnetlink_conntrack.h).
+const (
+	ctaFilter          = 25
+	ctaFilterOrigFlags = 1
+	filterProtoNum     = 1 << 3 // net/netfilter/nf_conntrack_netlink.c, CTA_FILTER_F_CTA_PROTO_NUM
+)
+
+// nfgenLen is the length of struct nfgenmsg, which every message begins with.
+const nfgenLen = 4
+
+// dumpRequest asks for the UDP flows of a family. Kernels before 5.8 do not know the
+// filter and send all flows.
+func dumpRequest(family uint8) *nl.NetlinkRequest {
+	r := request(family, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
+	filter.AddRtAttr(ctaFilterOrigFlags, nl.Uint32Attr(filterProtoNum))
+	tuple := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, nil)
+	proto := tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
+	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP})
+	r.AddData(filter)
+	r.AddData(tuple)
+	return r
+}
+
+// deleteRequest asks to remove one flow. The kernel compares the id, so that a flow
+// that has begun meanwhile between the same two ends stays.
+func deleteRequest(family uint8, e entry) *nl.NetlinkRequest {
+	r := request(family, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
+	r.AddData(nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, e.tuple))
+	if e.id != nil {
+		r.AddData(nl.NewRtAttr(nl.CTA_ID, e.id))
+	}
+	return r
+}
+
+func request(family uint8, operation, flags int) *nl.NetlinkRequest {
+	const subsystem = 1 // NFNL_SUBSYS_CTNETLINK
+	r := nl.NewNetlinkRequest(subsystem<<8|operation, flags)
+	r.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
+	return r
+}
+
+// entry is a flow as the kernel sent it, with what it takes to name it again.
+type entry struct {
+	flow
+	tuple, id []byte // share memory with the message
+}
+
+// parse reads a flow; ok is false for one that is not UDP over IP, that is in a
+// conntrack zone (ours are not), or that makes no sense.
+func parse(message []byte) (e entry, ok bool) {
+	if len(message) < nfgenLen {
+		return e, false
+	}
+	var there, back tuple
+	for kind, value := range attributes(message[nfgenLen:]) {
+		switch kind {
+		case nl.CTA_TUPLE_ORIG:
+			e.tuple, there = value, parseTuple(value)
+		case nl.CTA_TUPLE_REPLY:
+			back = parseTuple(value)
+		case nl.CTA_ID:
+			e.id = value
+		case nl.CTA_ZONE:
+			return e, false
+		}
+	}
+	e.dialled = netip.AddrPortFrom(there.dst, there.dstPort)
+	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
+	return e, there.protocol == unix.IPPROTO_UDP && e.dialled.IsValid() && e.answerer.IsValid()
+}
+
+// tuple is one direction of a flow.
+type tuple struct {
+	src, dst         netip.Addr
+	srcPort, dstPort uint16
+	protocol         uint8
+}
+
+func parseTuple(b []byte) (t tuple) {
+	for kind, group := range attributes(b) {
+		for inner, value := range attributes(group) {
+			switch {
+			case kind == nl.CTA_TUPLE_IP && (inner == nl.CTA_IP_V4_SRC || inner == nl.CTA_IP_V6_SRC):
+				t.src, _ = netip.AddrFromSlice(value)
+			case kind == nl.CTA_TUPLE_IP && (inner == nl.CTA_IP_V4_DST || inner == nl.CTA_IP_V6_DST):
+				t.dst, _ = netip.AddrFromSlice(value)
+			case kind == nl.CTA_TUPLE_PROTO && inner == nl.CTA_PROTO_NUM && len(value) == 1:
+				t.protocol = value[0]
+			case kind == nl.CTA_TUPLE_PROTO && inner == nl.CTA_PROTO_SRC_PORT && len(value) == 2:
+				t.srcPort = binary.BigEndian.Uint16(value)
+			case kind == nl.CTA_TUPLE_PROTO && inner == nl.CTA_PROTO_DST_PORT && len(value) == 2:
+				t.dstPort = binary.BigEndian.Uint16(value)
+			}
+		}
+	}
+	return t
+}
+
+// attributes yields the netlink attributes in b until something makes no sense.
+func attributes(b []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for len(b) >= unix.SizeofRtAttr {
+			length := int(nl.NativeEndian().Uint16(b))
+			kind := int(nl.NativeEndian().Uint16(b[2:]) & nl.NLA_TYPE_MASK)
+			if length < unix.SizeofRtAttr || length > len(b) || !yield(kind, b[unix.SizeofRtAttr:length]) {
+				return
+			}
+			b = b[min(len(b), (length+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
+		}
+	}
+}

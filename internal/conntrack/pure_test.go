@@ -1,0 +1,113 @@
+package conntrack
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// at parses "10.96.0.10:53".
+func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func ats(text string) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, s := range strings.Fields(text) {
+		out = append(out, at(s))
+	}
+	return out
+}
+
+// udp is a UDP frontend, 0.0.0.0 and [::] for NodePorts.
+func udp(s string) vip.Frontend {
+	return vip.Frontend{Addr: at(s).Addr(), Port: at(s).Port(), Protocol: cluster.UDP}
+}
+
+func keep(frontend, backends string) Keep { return Keep{udp(frontend), ats(backends)} }
+
+func TestStale(t *testing.T) {
+	var w work
+	nodeAddrs := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
+	tcp := keep("10.96.0.11:53", "")
+	tcp.Frontend.Protocol = cluster.TCP
+	w.add(nodeAddrs, []Keep{
+		keep("10.96.0.10:53", "10.244.1.2:53 10.244.2.2:53"),
+		keep("10.96.0.12:53", ""),
+		keep("0.0.0.0:30053", "10.244.1.2:53"),
+		keep("[fd00::a]:53", "[fd00:10::2]:53"),
+		keep("[::]:30053", "[fd00:10::2]:53"),
+		tcp,
+	})
+	for _, c := range []struct {
+		name, dialled, answerer string
+		want                    bool
+	}{
+		{"backend that is there", "10.96.0.10:53", "10.244.2.2:53", false},
+		{"backend that left", "10.96.0.10:53", "10.244.3.2:53", true},
+		{"backend on another port", "10.96.0.10:53", "10.244.2.2:5353", true},
+		{"never translated", "10.96.0.10:53", "10.96.0.10:53", true},
+		{"another port of the address", "10.96.0.10:54", "10.244.3.2:53", false},
+		{"nobody serves it", "10.96.0.12:53", "10.244.1.2:53", true},
+		{"frontend that was not asked about", "10.96.0.13:53", "10.244.3.2:53", false},
+		{"frontend of TCP", "10.96.0.11:53", "10.244.3.2:53", false},
+		{"NodePort, backend there", "192.0.2.7:30053", "10.244.1.2:53", false},
+		{"NodePort, backend left", "192.0.2.7:30053", "10.244.3.2:53", true},
+		{"NodePort, a process of the node answered", "192.0.2.7:30053", "192.0.2.7:30053", true},
+		{"the same port elsewhere", "198.51.100.1:30053", "198.51.100.1:30053", false},
+		{"another port of the node", "192.0.2.7:53", "10.244.3.2:53", false},
+		{"IPv6, backend there", "[fd00::a]:53", "[fd00:10::2]:53", false},
+		{"IPv6, backend left", "[fd00::a]:53", "[fd00:10::3]:53", true},
+		{"IPv6 NodePort, backend left", "[2001:db8::7]:30053", "[fd00:10::3]:53", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := w.stale(flow{at(c.dialled), at(c.answerer)}); got != c.want {
+				t.Errorf("stale: %v, want %v", got, c.want)
+			}
+		})
+	}
+	if v4, v6 := w.families(); !v4 || !v6 {
+		t.Errorf("families %v %v, want both", v4, v6)
+	}
+}
+
+// What is told later counts, also over what could not be finished.
+func TestWorkIsGathered(t *testing.T) {
+	var earlier, w work
+	earlier.add(nil, []Keep{keep("10.0.0.1:1", "10.1.0.1:1"), keep("10.0.0.2:1", "10.1.0.1:1")})
+	w.add(nil, []Keep{keep("10.0.0.2:1", "10.1.0.2:1")})
+	w.add(nil, []Keep{keep("10.0.0.2:1", "10.1.0.3:1")})
+	w.later(earlier)
+	for f, want := range map[string]string{"10.0.0.1:1": "10.1.0.1:1", "10.0.0.2:1": "10.1.0.3:1"} {
+		if w.stale(flow{at(f), at(want)}) {
+			t.Errorf("%s: the flow to %s is stale", f, want)
+		}
+	}
+	var fresh work
+	fresh.later(earlier)
+	if fresh.empty() {
+		t.Error("the earlier work is lost")
+	}
+	if v4, v6 := fresh.families(); !v4 || v6 {
+		t.Errorf("families %v %v, want IPv4 alone", v4, v6)
+	}
+}
+
+// The kernel's messages come from the kernel; a parser reads bytes.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{2, 0, 0, 0, 4, 0, 1, 128})
+	f.Add([]byte{2, 0, 0, 0, 3, 0, 1, 128})
+	f.Add([]byte{2, 0, 0, 0, 255, 255, 1, 128})
+	e := entry{tuple: []byte{8, 0, 2, 128, 5, 0, 1, 0}}
+	f.Add(deleteRequest(unix.AF_INET, e).Serialize()[unix.SizeofNlMsghdr:])
+	f.Fuzz(func(t *testing.T, message []byte) {
+		e, ok := parse(message)
+		if ok && (!e.dialled.Addr().IsValid() || !e.answerer.Addr().IsValid() || len(e.tuple) == 0) {
+			t.Errorf("%v: half a flow: %+v", message, e)
+		}
+	})
+}
