@@ -172,9 +172,9 @@ func (c clashes) resolve(received []*Slice) []*Slice {
 		return cmp.Or(cmp.Compare(b.Version, a.Version), compareSlices(b, a))
 	})
 	settled := slices.Clone(received)
-	for i, s := range rank {
-		rank[i] = s.without(rank[:i], c)
-		at, _ := slices.BinarySearchFunc(settled, s, compareSlices)
+	for i := 1; i < len(rank); i++ {
+		rank[i] = rank[i].without(rank[:i], c)
+		at, _ := slices.BinarySearchFunc(settled, rank[i], compareSlices)
 		settled[at] = rank[i]
 	}
 	return settled
