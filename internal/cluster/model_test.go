@@ -1,0 +1,132 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+	"unsafe"
+)
+
+func TestStrings(t *testing.T) {
+	tests := []struct {
+		name string
+		in   fmt.Stringer
+		want string
+	}{
+		{"namespaced key", Key{"default", "web"}, "default/web"},
+		{"key of a node", Key{Name: "node-1"}, "node-1"},
+		{"zero key", Key{}, ""},
+		{"services", KindService, "services"},
+		{"slices", KindSlice, "endpointslices"},
+		{"namespaces", KindNamespace, "namespaces"},
+		{"pods", KindPod, "pods"},
+		{"nodes", KindNode, "nodes"},
+		{"no kind", kindCount, "unknown"},
+		{"any other kind", Kind(255), "unknown"},
+		{"tcp", TCP, "tcp"},
+		{"udp", UDP, "udp"},
+		{"sctp", SCTP, "sctp"},
+		{"no protocol", Protocol(0), "unknown"},
+		{"an atom", MakeAtom("node-1"), "node-1"},
+		{"an atom of nothing", MakeAtom(""), ""},
+		{"the zero atom", Atom{}, ""},
+	}
+	kinds := 0
+	for _, test := range tests {
+		if k, ok := test.in.(Kind); ok && k < kindCount {
+			kinds++
+		}
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.in.String(); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	if kinds != int(kindCount) {
+		t.Errorf("%d kinds in the table, there are %d", kinds, kindCount)
+	}
+}
+
+// TestProtocolNumbers are IANA's, because they go into packets and kernels as they are.
+func TestProtocolNumbers(t *testing.T) {
+	for p, want := range map[Protocol]uint8{TCP: 6, UDP: 17, SCTP: 132} {
+		if uint8(p) != want {
+			t.Errorf("%v is %d, want %d", p, uint8(p), want)
+		}
+	}
+}
+
+// TestServiceTypes are in the order in which each does what the one before does.
+func TestServiceTypes(t *testing.T) {
+	types := []ServiceType{ClusterIP, NodePort, LoadBalancer, ExternalName}
+	for i, st := range types {
+		if int(st) != i {
+			t.Errorf("type %d is %d", i, st)
+		}
+	}
+	var zero Service
+	if zero.Type != ClusterIP {
+		t.Errorf("the zero Service has type %d, want ClusterIP as in the API", zero.Type)
+	}
+}
+
+func TestAtom(t *testing.T) {
+	if MakeAtom("zone-a") != MakeAtom(fmt.Sprint("zone", "-a")) {
+		t.Error("two atoms of one text differ")
+	}
+	if MakeAtom("zone-a") == MakeAtom("zone-b") {
+		t.Error("atoms of two texts are equal")
+	}
+	if MakeAtom("") != (Atom{}) {
+		t.Error("the atom of the empty text is not the zero one")
+	}
+	if size := unsafe.Sizeof(Atom{}); size != unsafe.Sizeof(uintptr(0)) {
+		t.Errorf("an atom takes %d B, want a pointer's", size)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	tests := []struct {
+		name    string
+		c, want Conditions
+		has     bool
+	}{
+		{"ready is ready", Ready | Serving, Ready, true},
+		{"ready and serving", Ready | Serving, Ready | Serving, true},
+		{"terminating is not ready", Serving | Terminating, Ready, false},
+		{"not both", Serving | Terminating, Ready | Serving, false},
+		{"repeated stands beside", Ready | Repeated, Repeated, true},
+		{"nothing has nothing", 0, 0, true},
+		{"nothing is not ready", 0, Ready, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.c.Has(test.want); got != test.has {
+				t.Errorf("%b.Has(%b) = %v", test.c, test.want, got)
+			}
+		})
+	}
+}
+
+func TestRef(t *testing.T) {
+	tests := []struct {
+		name   string
+		object Object
+		want   Ref
+	}{
+		{"service", &Service{Key: key("default/web")}, Ref{KindService, Key{"default", "web"}}},
+		{"slice", slice("web-x", "default/web", 1, nil), Ref{KindSlice, Key{"default", "web-x"}}},
+		{"namespace", &Namespace{"default"}, Ref{KindNamespace, Key{Name: "default"}}},
+		{"pod", &Pod{Key: key("default/web-0")}, Ref{KindPod, Key{"default", "web-0"}}},
+		{"node", &Node{Name: "node-1"}, Ref{KindNode, Key{Name: "node-1"}}},
+	}
+	if len(tests) != int(kindCount) {
+		t.Errorf("%d kinds in the table, there are %d", len(tests), kindCount)
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.object.Ref(); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,419 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A small world, so that random objects meet often: keys that are each other's
+// mirror image, addresses that part at each octet and at several nibbles.
+var (
+	worldNames = []string{"a", "b", "c"}
+	worldNodes = []string{"node-1", "node-2"}
+	worldV4    = addrs("10.0.0.1", "10.0.0.2", "10.0.1.1", "10.1.0.1", "11.0.0.1", "192.168.0.1")
+	worldV6    = addrs("fd00::1", "fd00::2", "fd00::11", "fd00:0:0:1::1", "fd01::1", "fd00:0:1000::", "2001:db8::f")
+	worldPorts = [][]Port{
+		{{Name: "http", Number: 80, Protocol: TCP}},
+		{{Name: "http", Number: 8080, Protocol: TCP}},
+		{{Name: "http", Number: 80, Protocol: TCP}, {Name: "dns", Number: 53, Protocol: UDP}},
+	}
+)
+
+func worldAddrs() []netip.Addr { return slices.Concat(worldV4, worldV6) }
+
+var (
+	genName    = rapid.SampledFrom(worldNames)
+	genVersion = rapid.Uint64Range(0, 4)
+	genKey     = rapid.Custom(func(t *rapid.T) Key {
+		return Key{genName.Draw(t, "namespace"), genName.Draw(t, "name")}
+	})
+	genSliceKey = rapid.Custom(func(t *rapid.T) Key {
+		return Key{genName.Draw(t, "namespace"), rapid.SampledFrom([]string{"s0", "s1", "s2", "s3"}).Draw(t, "slice")}
+	})
+	genNodeKey = rapid.Custom(func(t *rapid.T) Key {
+		return Key{Name: rapid.SampledFrom(worldNodes).Draw(t, "node")}
+	})
+	genNamespaceKey = rapid.Custom(func(t *rapid.T) Key { return Key{Name: genName.Draw(t, "namespace")} })
+)
+
+var genService = rapid.Custom(func(t *rapid.T) any {
+	svc := &Service{Key: genKey.Draw(t, "key"), Type: rapid.SampledFrom([]ServiceType{
+		ClusterIP, NodePort, LoadBalancer, ExternalName,
+	}).Draw(t, "type")}
+	if svc.Type == ExternalName {
+		svc.External = &External{Name: "example.org"}
+		return svc
+	}
+	svc.Ports = []ServicePort{{Name: "http", Number: 80, Protocol: TCP}}
+	families := rapid.IntRange(0, 3).Draw(t, "families") // bits: 1 IPv4, 2 IPv6
+	svc.Headless = families == 0
+	if families&1 != 0 {
+		svc.ClusterIPs = append(svc.ClusterIPs, rapid.SampledFrom(worldV4).Draw(t, "v4"))
+	}
+	if families&2 != 0 {
+		svc.ClusterIPs = append(svc.ClusterIPs, rapid.SampledFrom(worldV6).Draw(t, "v6"))
+	}
+	return svc
+})
+
+var genEndpoint = rapid.Custom(func(t *rapid.T) Endpoint {
+	return Endpoint{
+		Addr:     rapid.SampledFrom(worldAddrs()).Draw(t, "addr"),
+		Hostname: rapid.SampledFrom([]string{"", "web-0"}).Draw(t, "hostname"),
+		Node:     MakeAtom(rapid.SampledFrom(worldNodes).Draw(t, "node")),
+		Conditions: rapid.SampledFrom([]Conditions{
+			Ready | Serving, Serving | Terminating, Terminating, 0,
+		}).Draw(t, "conditions"),
+	}
+})
+
+var genSlice = rapid.Custom(func(t *rapid.T) any {
+	k := genSliceKey.Draw(t, "key")
+	return twinSlice{
+		key:       k,
+		service:   Key{k.Namespace, genName.Draw(t, "service")},
+		version:   genVersion.Draw(t, "version"),
+		ports:     rapid.SampledFrom(worldPorts).Draw(t, "ports"),
+		endpoints: rapid.SliceOfN(genEndpoint, 0, 6).Draw(t, "endpoints"),
+	}
+})
+
+var genPod = rapid.Custom(func(t *rapid.T) any {
+	return &Pod{genKey.Draw(t, "key"), rapid.SliceOfN(rapid.SampledFrom(worldAddrs()), 0, 3).Draw(t, "addrs")}
+})
+
+var genNode = rapid.Custom(func(t *rapid.T) any {
+	return &Node{Name: genNodeKey.Draw(t, "key").Name, Zone: MakeAtom(genName.Draw(t, "zone"))}
+})
+
+var genNamespace = rapid.Custom(func(t *rapid.T) any {
+	return &Namespace{genNamespaceKey.Draw(t, "key").Name}
+})
+
+// genObject and genRef are indexed by Kind.
+var (
+	genObject   = [kindCount]*rapid.Generator[any]{genService, genSlice, genNamespace, genPod, genNode}
+	genKeyOf    = [kindCount]*rapid.Generator[Key]{genKey, genSliceKey, genNamespaceKey, genKey, genNodeKey}
+	genKind     = rapid.SampledFrom([]Kind{KindService, KindSlice, KindNamespace, KindPod, KindNode})
+	genAnything = rapid.OneOf(genService, genSlice, genSlice, genSlice, genNamespace, genPod, genNode)
+)
+
+// pair is the Store under test and its twin.
+type pair struct {
+	store *Store
+	twin  *twin
+
+	sub   *Subscription
+	seen  map[Key]*Entry // what was there at the last Check
+	nodes map[string]*Node
+}
+
+func newPair() *pair {
+	s := NewStore()
+	return &pair{store: s, twin: newTwin(), sub: s.Subscribe(), seen: map[Key]*Entry{}, nodes: map[string]*Node{}}
+}
+
+// forStore makes the objects that a Store takes of those that a twin takes.
+func forStore(list []any) []Object {
+	out := make([]Object, len(list))
+	for i, o := range list {
+		if sl, ok := o.(twinSlice); ok {
+			o = sl.real()
+		}
+		out[i] = o.(Object)
+	}
+	return out
+}
+
+func (p *pair) put(t *rapid.T, list ...any) {
+	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
+	for _, o := range list {
+		p.twin.put(o)
+	}
+	p.twin.version = max(p.twin.version, version)
+	p.store.Put(version, forStore(list)...)
+}
+
+// Put and its siblings are the moves of the state machine.
+func (p *pair) Put(t *rapid.T)        { p.put(t, genAnything.Draw(t, "object")) }
+func (p *pair) PutService(t *rapid.T) { p.put(t, genService.Draw(t, "service")) }
+func (p *pair) PutSlice(t *rapid.T)   { p.put(t, genSlice.Draw(t, "slice")) }
+func (p *pair) PutTogether(t *rapid.T) {
+	p.put(t, rapid.SliceOfN(genAnything, 0, 6).Draw(t, "objects")...)
+}
+
+func (p *pair) Delete(t *rapid.T) {
+	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
+	var refs []Ref
+	for range rapid.IntRange(1, 3).Draw(t, "n") {
+		kind := genKind.Draw(t, "kind")
+		refs = append(refs, Ref{kind, genKeyOf[kind].Draw(t, "key")})
+	}
+	for _, r := range refs {
+		p.twin.delete(r)
+	}
+	p.twin.version = max(p.twin.version, version)
+	p.store.Delete(version, refs...)
+}
+
+// Relist replaces all objects of a kind; some of them are those that are there.
+func (p *pair) Relist(t *rapid.T) {
+	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
+	kind := genKind.Draw(t, "kind")
+	list := rapid.SliceOfN(genObject[kind], 0, 5).Draw(t, "objects")
+	if kind == KindSlice {
+		for _, k := range slices.SortedFunc(maps.Keys(p.twin.slices), compareForTest) {
+			if rapid.Bool().Draw(t, "keep") {
+				list = append(list, p.twin.slices[k])
+			}
+		}
+	}
+	p.twin.empty(kind)
+	for _, o := range list {
+		p.twin.put(o)
+	}
+	p.twin.version = max(p.twin.version, version)
+	p.store.Replace(version, kind, forStore(list))
+}
+
+func compareForTest(a, b Key) int {
+	return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
+}
+
+// Check compares everything that can be read with the twin.
+func (p *pair) Check(t *rapid.T) {
+	p.checkServices(t)
+	p.checkNamespaces(t)
+	p.checkAddresses(t)
+	p.checkPodsAndNodes(t)
+	p.checkSubscription(t)
+	for kind := range kindCount {
+		if got, want := p.store.Count(kind), p.twin.count(kind); got != want {
+			t.Fatalf("Count(%v) = %d, want %d", kind, got, want)
+		}
+	}
+	if got := p.store.Version(); got != p.twin.version {
+		t.Fatalf("Version() = %d, want %d", got, p.twin.version)
+	}
+}
+
+func (p *pair) checkServices(t *rapid.T) {
+	yielded := map[Key]*Entry{}
+	for e := range p.store.Services() {
+		if yielded[e.Service.Key] != nil {
+			t.Fatalf("Services() yields %v twice", e.Service.Key)
+		}
+		yielded[e.Service.Key] = e
+	}
+	if len(yielded) != len(p.twin.services) {
+		t.Fatalf("Services() yields %d, want %d", len(yielded), len(p.twin.services))
+	}
+	for _, namespace := range worldNames {
+		for _, name := range worldNames {
+			k := Key{namespace, name}
+			e := p.store.Service(namespace, name)
+			if e != yielded[k] {
+				t.Fatalf("Service(%v) is not what Services() yields", k)
+			}
+			want := p.twin.services[k]
+			if (e == nil) != (want == nil) {
+				t.Fatalf("Service(%v) = %v, want %v", k, e, want)
+			}
+			if e == nil {
+				continue
+			}
+			if e.Service != want {
+				t.Fatalf("Service(%v) has %v, want %v", k, e.Service, want)
+			}
+			p.checkEntry(t, k, e)
+		}
+	}
+}
+
+func (p *pair) checkEntry(t *rapid.T, k Key, e *Entry) {
+	var received []Key
+	for sk, sl := range p.twin.slices {
+		if sl.service == k {
+			received = append(received, sk)
+		}
+	}
+	slices.SortFunc(received, compareForTest)
+	var have []Key
+	for _, sl := range e.Slices {
+		have = append(have, sl.Key)
+	}
+	if !slices.Equal(have, received) {
+		t.Fatalf("%v has slices %v, want %v", k, have, received)
+	}
+
+	want := p.twin.listings(k)
+	i := 0
+	for ep, ports := range e.Endpoints() {
+		if i >= len(want) || *ep != want[i].ep || !slices.Equal(ports, want[i].slice.ports) {
+			t.Fatalf("%v: Endpoints() yields at %d %+v with %v, want %+v", k, i, *ep, ports, want[min(i, len(want)-1):])
+		}
+		i++
+	}
+	if i != len(want) {
+		t.Fatalf("%v: Endpoints() yields %d, want %d: %+v", k, i, len(want), want)
+	}
+
+	ready := p.twin.ready(k)
+	var v4, v6 int
+	for _, a := range worldAddrs() {
+		ep := e.ReadyEndpoint(a)
+		if (ep != nil) != ready[a] {
+			t.Fatalf("%v: ReadyEndpoint(%v) = %v, want %v", k, a, ep, ready[a])
+		}
+		if ep != nil && (ep.Addr != a || ep.Conditions&(Ready|Repeated) != Ready) {
+			t.Fatalf("%v: ReadyEndpoint(%v) = %+v", k, a, *ep)
+		}
+		if ready[a] && a.Is4() {
+			v4++
+		} else if ready[a] {
+			v6++
+		}
+	}
+	if got4, got6 := e.Ready(); got4 != v4 || got6 != v6 {
+		t.Fatalf("%v: Ready() = %d, %d, want %d, %d", k, got4, got6, v4, v6)
+	}
+}
+
+func (p *pair) checkNamespaces(t *rapid.T) {
+	yielded := map[string]bool{}
+	for name := range p.store.Namespaces() {
+		if yielded[name] {
+			t.Fatalf("Namespaces() yields %q twice", name)
+		}
+		yielded[name] = true
+	}
+	for _, name := range worldNames {
+		want := p.twin.exists(name)
+		if got := p.store.Namespace(name); got != want {
+			t.Fatalf("Namespace(%q) = %v, want %v", name, got, want)
+		}
+		if yielded[name] != want {
+			t.Fatalf("Namespaces() yields %q: %v, want %v", name, yielded[name], want)
+		}
+		delete(yielded, name)
+	}
+	if len(yielded) > 0 {
+		t.Fatalf("Namespaces() yields %v besides", yielded)
+	}
+}
+
+func (p *pair) checkAddresses(t *rapid.T) {
+	owned := p.twin.owned()
+	for _, a := range worldAddrs() {
+		got := map[Key]bool{}
+		for o := p.store.Owners(a); o.Valid(); o = o.Next() {
+			e := o.Entry()
+			if e == nil {
+				t.Fatalf("Owners(%v) has one without an Entry", a)
+			}
+			if got[e.Service.Key] {
+				t.Fatalf("Owners(%v) has %v twice", a, e.Service.Key)
+			}
+			got[e.Service.Key] = true
+			if e != p.store.Service(e.Service.Namespace, e.Service.Name) {
+				t.Fatalf("Owners(%v) has an old Entry of %v", a, e.Service.Key)
+			}
+		}
+		for _, k := range owned[a] {
+			if !got[k] {
+				t.Fatalf("Owners(%v) misses %v", a, k)
+			}
+			delete(got, k)
+		}
+		if len(got) > 0 {
+			t.Fatalf("Owners(%v) has %v besides %v", a, got, owned[a])
+		}
+		// Every length, so octets of in-addr.arpa and nibbles of ip6.arpa among them.
+		for bits := range a.BitLen() + 1 {
+			prefix, _ := a.Prefix(bits)
+			want := false
+			for o := range owned {
+				want = want || prefix.Contains(o)
+			}
+			if got := p.store.HasAddressIn(prefix); got != want {
+				t.Fatalf("HasAddressIn(%v) = %v, want %v", prefix, got, want)
+			}
+		}
+	}
+}
+
+func (p *pair) checkPodsAndNodes(t *rapid.T) {
+	for _, namespace := range worldNames {
+		for _, a := range worldAddrs() {
+			got, want := p.store.PodAt(namespace, a), p.twin.podsAt(namespace, a)
+			if got == nil && len(want) > 0 || got != nil && !slices.Contains(want, got) {
+				t.Fatalf("PodAt(%q, %v) = %v, want one of %v", namespace, a, got, want)
+			}
+		}
+	}
+	for _, name := range worldNodes {
+		if got, want := p.store.Node(name), p.twin.nodes[Key{Name: name}]; got != want {
+			t.Fatalf("Node(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
+// checkSubscription demands that everything which changed was told, once.
+func (p *pair) checkSubscription(t *rapid.T) {
+	told := map[Ref]bool{}
+	for _, r := range p.sub.Take() {
+		if told[r] {
+			t.Fatalf("Take() has %v twice", r)
+		}
+		told[r] = true
+	}
+	for _, namespace := range worldNames {
+		for _, name := range worldNames {
+			k := Key{namespace, name}
+			e := p.store.Service(namespace, name)
+			if e != p.seen[k] && !told[Ref{KindService, k}] {
+				t.Fatalf("Take() misses Service %v", k)
+			}
+			p.seen[k] = e
+		}
+	}
+	for _, name := range worldNodes {
+		n := p.store.Node(name)
+		if n != p.nodes[name] && !told[Ref{KindNode, Key{Name: name}}] {
+			t.Fatalf("Take() misses Node %v", name)
+		}
+		p.nodes[name] = n
+	}
+}
+
+// TestSequences puts, deletes and relists at random and compares the Store with
+// its twin after each step.
+func TestSequences(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		t.Repeat(rapid.StateMachineActions(newPair()))
+	})
+}
+
+// TestOrderDoesNotMatter puts the same objects in two orders, one by one: what
+// arrives before its Service, or before a better slice, must not leave a trace.
+func TestOrderDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOfNDistinct(genAnything, 0, 12, func(o any) string {
+			if sl, ok := o.(twinSlice); ok {
+				return fmt.Sprint(Ref{KindSlice, sl.key})
+			}
+			return fmt.Sprint(o.(Object).Ref())
+		}).Draw(t, "objects")
+		p := newPair()
+		for _, o := range rapid.Permutation(list).Draw(t, "order") {
+			p.twin.put(o)
+			p.store.Put(0, forStore([]any{o})...)
+		}
+		p.Check(t)
+	})
+}
