@@ -3,9 +3,7 @@
 package test
 
 import (
-	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,18 +13,22 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/signpost-dns/signpost/test/api"
 )
 
-// An api is the least that coredns needs of an API server in a stage: a few
-// objects that never change, and RBAC that is noticed. It is older than streaming
-// lists (WatchList), so that clients list and then watch, which takes every right.
-type api struct {
+// A guard is the door of an API: who comes with the token of the pod gets what is
+// granted, and what was asked for is remembered.
+type guard struct {
 	host, port string
-	rights     []string
+	rights     []string // "verb group/resource"; nil grants everything
+	behind     http.Handler
 
 	mu    sync.Mutex
 	asked map[string]bool
@@ -37,141 +39,125 @@ const (
 	bearer         = "the-token-of-coredns"
 )
 
-// startAPI serves by TLS with credentials where a pod finds them, and without any
-// where kubectl proxy listens.
-func startAPI(rights []string) (*api, error) {
-	a := &api{rights: rights, asked: map[string]bool{}}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(a.authenticated))
+// startAPI serves what every cluster has: by TLS with credentials where a pod
+// finds them, and without any where kubectl proxy listens.
+func startAPI(t *testing.T, rights []string) *guard {
+	t.Helper()
+	s := api.New(t)
+	s.Put(objects()...)
+	// With a watch list there would be no list to see the right of.
+	s.NoWatchList()
+	g := &guard{rights: rights, behind: s, asked: map[string]bool{}}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(g.authenticated))
 	server.StartTLS()
 	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	a.host, a.port = host, port
+	g.host, g.port = host, port
 	proxy, err := net.Listen("tcp", "127.0.0.1:8001")
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	go http.Serve(proxy, http.HandlerFunc(a.authorized))
-	if err := os.MkdirAll(serviceAccount, 0o755); err != nil {
-		return nil, err
-	}
+	go http.Serve(proxy, http.HandlerFunc(g.authorized))
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return a, errors.Join(
-		os.WriteFile(filepath.Join(serviceAccount, "ca.crt"), authority, 0o644),
-		os.WriteFile(filepath.Join(serviceAccount, "token"), []byte(bearer), 0o644),
-		os.WriteFile(filepath.Join(serviceAccount, "namespace"), []byte("kube-system"), 0o644),
-	)
+	writeFiles(t, serviceAccount, map[string]string{"ca.crt": string(authority), "token": bearer, "namespace": "kube-system"})
+	return g
 }
 
-func (a *api) authenticated(w http.ResponseWriter, r *http.Request) {
+func (g *guard) authenticated(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer "+bearer {
-		refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "no token")
+		http.Error(w, "no token", http.StatusUnauthorized)
 		return
 	}
-	a.authorized(w, r)
+	g.authorized(w, r)
 }
 
-func (a *api) authorized(w http.ResponseWriter, r *http.Request) {
+func (g *guard) authorized(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if query.Has("sendInitialEvents") { // to be refused by the API, so that it is no use of a right
+		g.behind.ServeHTTP(w, r)
+		return
+	}
+	verb := "list "
+	if query.Has("watch") {
+		verb = "watch "
+	}
 	resource := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/apis/")
-	resource = strings.Replace(resource, "/v1/", "/", 1) // discovery.k8s.io/v1/endpointslices
-	watch := r.URL.Query().Get("watch") != "" && r.URL.Query().Get("watch") != "false"
-	right := "list " + resource
-	if watch {
-		right = "watch " + resource
-	}
-	if r.URL.Query().Get("sendInitialEvents") != "" {
-		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents: forbidden: the WatchList feature is disabled")
+	right := verb + strings.Replace(resource, "/v1/", "/", 1) // discovery.k8s.io/v1/endpointslices
+	g.mu.Lock()
+	g.asked[right] = true
+	g.mu.Unlock()
+	if g.rights != nil && !slices.Contains(g.rights, right) {
+		http.Error(w, "coredns may not "+right, http.StatusForbidden)
 		return
 	}
-	a.mu.Lock()
-	a.asked[right] = true
-	a.mu.Unlock()
-	list := objects()[resource]
-	switch {
-	case a.rights != nil && !slices.Contains(a.rights, right):
-		refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, "coredns may not "+right)
-	case list == nil:
-		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no "+resource)
-	case watch:
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusOK)
-		w.(http.Flusher).Flush()
-		<-r.Context().Done() // nothing ever changes
-	default:
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(list)
-	}
+	g.behind.ServeHTTP(w, r)
 }
 
-func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(metav1.Status{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
-		Status:   metav1.StatusFailure, Reason: reason, Message: message, Code: int32(code),
-	})
-}
-
-// excess is what was asked for and is not granted: the role must be enough.
-func (a *api) excess() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []error
-	for right := range a.asked {
-		if !slices.Contains(a.rights, right) {
-			all = append(all, fmt.Errorf("%s: not granted", right))
+// excess is an error if something was asked for that is not granted: the role
+// must be enough.
+func (g *guard) excess() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for right := range g.asked {
+		if !slices.Contains(g.rights, right) {
+			return fmt.Errorf("%s: not granted", right)
 		}
 	}
-	return errors.Join(all...)
+	return nil
 }
 
-// unused is what is granted and has not been asked for: the role must be no more
-// than enough.
-func (a *api) unused() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []error
-	for _, right := range a.rights {
-		if !a.asked[right] {
-			all = append(all, fmt.Errorf("%s: granted, never asked for", right))
+// unused is an error if something is granted that has not been asked for: the
+// role must be no more than enough.
+func (g *guard) unused() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, right := range g.rights {
+		if !g.asked[right] {
+			return fmt.Errorf("%s: granted, never asked for", right)
 		}
 	}
-	return errors.Join(all...)
+	return nil
 }
 
-// objects are what every cluster has, by resource.
-func objects() map[string]any {
-	list := func(version, kind string) metav1.TypeMeta {
-		return metav1.TypeMeta{APIVersion: version, Kind: kind + "List"}
-	}
-	at := metav1.ListMeta{ResourceVersion: "10"}
+// objects are what every cluster has.
+func objects() []runtime.Object {
 	meta := func(namespace, name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: "9"}
+		return metav1.ObjectMeta{Namespace: namespace, Name: name}
 	}
-	https, ready := "https", true
-	port, protocol := int32(6443), corev1.ProtocolTCP
-	slice := discoveryv1.EndpointSlice{
+	name, ready, port, protocol := "https", true, int32(6443), corev1.ProtocolTCP
+	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  meta("default", "kubernetes"),
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"172.30.0.10"}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: &https, Port: &port, Protocol: &protocol}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
 	}
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: "kubernetes"}
-	return map[string]any{
-		"namespaces": corev1.NamespaceList{TypeMeta: list("v1", "Namespace"), ListMeta: at, Items: []corev1.Namespace{
-			{ObjectMeta: meta("", "default")}, {ObjectMeta: meta("", "kube-system")},
-		}},
-		"services": corev1.ServiceList{TypeMeta: list("v1", "Service"), ListMeta: at, Items: []corev1.Service{{
+	return []runtime.Object{
+		&corev1.Namespace{ObjectMeta: meta("", "default")},
+		&corev1.Namespace{ObjectMeta: meta("", "kube-system")},
+		&corev1.Service{
 			ObjectMeta: meta("default", "kubernetes"),
 			Spec: corev1.ServiceSpec{
 				Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.1", ClusterIPs: []string{"10.96.0.1"},
 				Ports: []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP}},
 			},
-		}}},
-		"discovery.k8s.io/endpointslices": discoveryv1.EndpointSliceList{
-			TypeMeta: list("discovery.k8s.io/v1", "EndpointSlice"), ListMeta: at, Items: []discoveryv1.EndpointSlice{slice},
 		},
-		"pods": corev1.PodList{TypeMeta: list("v1", "Pod"), ListMeta: at},
+		slice,
+	}
+}
+
+// writeFiles fills a folder.
+func writeFiles(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -13,11 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
 // stageEnv carries a stage, as JSON, into the sandbox.
@@ -40,65 +43,83 @@ type stage struct {
 // An ask is a question with its answer: the data of one record, or a response code.
 type ask struct{ Name, Type, Want string }
 
-// perform plays a stage inside the sandbox and returns the exit code.
-func perform(script string) int {
+// TestStage plays a stage inside the sandbox. It is no test by itself: TestCorefiles
+// runs it there, with the stage in the environment.
+func TestStage(t *testing.T) {
+	script, ok := os.LookupEnv(stageEnv)
+	if !ok {
+		return
+	}
 	var s stage
-	err := json.Unmarshal([]byte(script), &s)
-	if err == nil {
-		err = s.perform()
+	if err := json.Unmarshal([]byte(script), &s); err != nil {
+		t.Fatal(err)
 	}
-	if err != nil {
-		fmt.Println("stage:", err)
-		return 1
-	}
-	return 0
-}
-
-func (s stage) perform() error {
 	run, err := filepath.EvalSymlinks("/var/run") // /run nearly everywhere
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	if err := cover("/etc", run); err != nil {
-		return err
+	cover(t, "/etc", run)
+	// This name server does not exist: what is forwarded there fails, as on a
+	// machine that is cut off.
+	writeFiles(t, "/etc", map[string]string{"resolv.conf": "nameserver 192.0.2.53\n"})
+	writeFiles(t, "/etc/coredns", s.Files)
+	g := startAPI(t, s.Rights)
+	ended := s.start(t, g)
+	if s.JustStart {
+		err = s.serves(ended)
+	} else {
+		err = s.answersRightly(ended, g)
 	}
-	api, err := startAPI(s.Rights)
 	if err != nil {
-		return err
+		t.Error(err)
 	}
-	if err := s.writeFiles(); err != nil {
-		return err
-	}
+}
+
+// start runs coredns until the test ends; the channel is closed when it has ended.
+func (s stage) start(t *testing.T, g *guard) <-chan struct{} {
+	t.Helper()
 	cmd := exec.Command(s.Binary, s.Args...)
 	cmd.Dir = s.Dir
-	cmd.Env = []string{"KUBERNETES_SERVICE_HOST=" + api.host, "KUBERNETES_SERVICE_PORT=" + api.port}
+	cmd.Env = []string{"KUBERNETES_SERVICE_HOST=" + g.host, "KUBERNETES_SERVICE_PORT=" + g.port}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
-		return err
+		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		cmd.Wait()
 		close(ended)
 	}()
-	// No lame-duck period: everything here dies with the sandbox anyway.
-	defer cmd.Process.Kill()
-	if s.JustStart {
-		return s.serves(ended)
+	t.Cleanup(func() {
+		cmd.Process.Kill() // no lame-duck period: the sandbox ends with it
+		<-ended
+	})
+	return ended
+}
+
+// cover hides folders of the machine behind empty ones, in this mount namespace.
+func cover(t *testing.T, dirs ...string) {
+	t.Helper()
+	if !netlab.Inside() {
+		t.Fatal("this must not happen outside of a sandbox")
 	}
-	return s.answersRightly(ended, api)
+	for _, dir := range dirs {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+			t.Fatalf("cover %s: %v", dir, err)
+		}
+	}
 }
 
 // answersRightly waits until coredns is ready and then asks everything.
-func (s stage) answersRightly(ended <-chan struct{}, api *api) error {
+func (s stage) answersRightly(ended <-chan struct{}, g *guard) error {
 	err := s.wait(ended, func() error {
-		if err := api.excess(); err != nil {
+		if err := g.excess(); err != nil {
 			return hopeless{err}
 		}
 		return fetch("http://127.0.0.1:8181/ready", "OK")
 	})
 	if err != nil {
-		return errors.Join(err, api.unused())
+		return errors.Join(err, g.unused())
 	}
 	// ready answers before the server listens for DNS.
 	for _, network := range []string{"udp", "tcp"} {
@@ -120,35 +141,7 @@ func (s stage) answersRightly(ended <-chan struct{}, api *api) error {
 		}
 	}
 	// The last right that is used is to watch: give the watches time to begin.
-	return errors.Join(err, s.wait(ended, api.unused), api.excess())
-}
-
-// cover hides folders of the machine behind empty ones, in this mount namespace.
-func cover(dirs ...string) error {
-	for _, dir := range dirs {
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
-			return fmt.Errorf("cover %s: %w", dir, err)
-		}
-	}
-	return nil
-}
-
-// writeFiles fills /etc. The name server that /etc/resolv.conf names does not
-// exist: what is forwarded there fails, as on a machine that is cut off.
-func (s stage) writeFiles() error {
-	files := map[string]string{"/etc/resolv.conf": "nameserver 192.0.2.53\n"}
-	for name, text := range s.Files {
-		files["/etc/coredns/"+name] = text
-	}
-	for path, text := range files {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(err, s.wait(ended, g.unused), g.excess())
 }
 
 // hopeless is an error that no waiting will mend.
