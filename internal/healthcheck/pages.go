@@ -1,0 +1,97 @@
+package healthcheck
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/pprof"
+)
+
+// Probes are the pages for load balancers and kubelets.
+type Probes struct {
+	Health *Health
+	// Eligible reports whether the node should get new connections from outside: not if
+	// it is about to go (KEP-3836). It is called for each /healthz.
+	Eligible func() bool
+	// Answered is told the page, without its slash, and the code of each answer.
+	Answered func(page string, code int)
+}
+
+// Handler serves /healthz and /livez. The first says whether a load balancer should
+// send traffic here, the second whether the process should be restarted: a node that
+// is about to go is alive.
+func (p Probes) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		r, eligible := p.Health.report(), p.Eligible()
+		r.NodeEligible = &eligible
+		p.answer(w, "healthz", r, r.Healthy && eligible)
+	})
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) {
+		r := p.Health.report()
+		p.answer(w, "livez", r, r.Healthy)
+	})
+	return mux
+}
+
+func (p Probes) answer(w http.ResponseWriter, page string, r report, good bool) {
+	code := http.StatusServiceUnavailable
+	if good {
+		code = http.StatusOK
+		// What asks has known this as the time of the last look, not of the last change.
+		r.LastUpdated = r.CurrentTime
+	}
+	p.Answered(page, code)
+	body, _ := json.Marshal(r) // times and bools
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // who does not wait for the answer does not need it
+}
+
+// Pages are those for Prometheus and people.
+type Pages struct {
+	Mode      string        // of the proxy: nftables
+	Metrics   http.Handler  // of /metrics
+	Config    any           // of /configz: what is in force, to be written as JSON
+	Table     func() string // of /debug/table: a line for each frontend
+	Profiling bool          // serve /debug/pprof
+}
+
+// configName is the key under which /configz has the configuration.
+const configName = "kubeproxy.config.k8s.io"
+
+// Handler serves the pages.
+func (p Pages) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", p.Metrics)
+	mux.HandleFunc("/healthz", text(func() string { return "ok" }))
+	mux.HandleFunc("/proxyMode", text(func() string { return p.Mode }))
+	mux.HandleFunc("/debug/table", text(p.Table))
+	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
+		body, err := json.Marshal(map[string]any{configName: p.Config})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(body)
+	})
+	if p.Profiling {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func text(f func() string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = io.WriteString(w, f())
+	}
+}
