@@ -1,0 +1,236 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Options are what can be chosen about a Dataplane.
+type Options struct {
+	// Log gets a line where an operator may want to know. Nil is silence.
+	Log *slog.Logger
+	// Shared leaves the tables to everybody, as on kernels before 6.9: another
+	// program can flush them, which Intact notices. Otherwise the kernel keeps
+	// other programs off them.
+	Shared bool
+}
+
+// Dataplane is a dataplane.Dataplane on nf_tables. It is used by one goroutine.
+// RouteErrors do not spoil it: Apply goes on after them.
+type Dataplane struct {
+	conn   *conn
+	log    *slog.Logger
+	flags  uint32 // of our tables
+	tables []*table
+	doubt  error // why it is not known what is in the kernel; nil if it is
+
+	generation uint32 // of the rules of this host, when they were last seen to be intact
+	commits    uint32 // how many commits of ours that generation includes
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// Open opens a dataplane in the network namespace of the calling thread. It changes
+// nothing yet.
+func Open(o Options) (*Dataplane, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataplane{conn: c, log: o.Log, doubt: errors.New("there was no Sync yet")}
+	features, err := c.probe()
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	if features.persist && !o.Shared {
+		d.flags = tableOwner | tablePersist
+	}
+	return d, nil
+}
+
+func (d *Dataplane) owns() bool { return d.flags&tableOwner != 0 }
+
+// Sync implements dataplane.Dataplane.
+func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
+	if bits.OnesCount32(host.MasqueradeMark) != 1 {
+		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
+	}
+	d.doubt = errors.New("the last Sync did not end")
+	generation, err := d.conn.generation()
+	if err != nil {
+		return err
+	}
+	d.generation, d.commits, d.tables = generation, d.conn.commits, nil
+	var errs []error
+	for _, f := range families {
+		want := desired{host: host}
+		for r := range t.All() {
+			if familyOf(r.Frontend) == f {
+				want.routes = append(want.routes, r)
+			}
+		}
+		slices.SortFunc(want.routes, byAge)
+		table, err := d.syncTable(ctx, newLayout(f, host.MasqueradeMark), want)
+		if fatal(err) {
+			d.doubt = err
+			return err
+		}
+		errs = append(errs, err)
+		d.tables = append(d.tables, table)
+	}
+	d.doubt = nil
+	return errors.Join(errs...)
+}
+
+// familyOf is the family of a frontend. What is of none will be refused there.
+func familyOf(f vip.Frontend) *family {
+	if f.Addr.Is4() {
+		return ip4
+	}
+	return ip6
+}
+
+// Apply implements dataplane.Dataplane.
+func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
+	if d.doubt != nil {
+		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
+	}
+	var errs []error
+	for _, t := range d.tables {
+		var ours []vip.Change
+		for _, ch := range changes {
+			if familyOf(ch.Frontend) == t.family {
+				ours = append(ours, ch)
+			}
+		}
+		err := t.apply(ctx, ours)
+		if fatal(err) {
+			d.doubt = d.explain(t.family, err)
+			return d.doubt
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// fatal reports whether an error is more than routes that could not be programmed.
+func fatal(err error) bool {
+	switch e := err.(type) {
+	case nil, *dataplane.RouteError:
+		return false
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), fatal)
+	}
+	return true
+}
+
+// Close implements dataplane.Dataplane.
+func (d *Dataplane) Close() error { return d.conn.close() }
+
+// Intact implements dataplane.Dataplane.
+func (d *Dataplane) Intact() (bool, error) {
+	if d.doubt != nil {
+		return false, nil
+	}
+	if d.owns() {
+		return d.stillOwned()
+	}
+	generation, err := d.conn.generation()
+	if err != nil || generation == d.expectedGeneration() {
+		return err == nil, err
+	}
+	commits := d.conn.commits
+	for _, t := range d.tables {
+		if why, err := t.verify(); err != nil || why != "" {
+			if why != "" {
+				d.log.Warn("another program changed our rules", "table", t.family.name+" "+t.name, "change", why)
+			}
+			return false, err
+		}
+	}
+	d.generation, d.commits = generation, commits
+	return true, nil
+}
+
+// expectedGeneration is what the generation is if nobody but us changed anything:
+// each commit advances it by one, and it skips 0.
+func (d *Dataplane) expectedGeneration() uint32 {
+	g := d.generation + (d.conn.commits - d.commits)
+	if g < d.generation {
+		g++
+	}
+	return g
+}
+
+// stillOwned asks whether both tables are there and ours.
+func (d *Dataplane) stillOwned() (bool, error) {
+	for _, t := range d.tables {
+		found, err := d.conn.findTable(t.family, t.name)
+		if err != nil || found == nil || found.handle != t.handle || found.owner != d.conn.port {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// verify says what in a table is not as we left it, or "". It counts elements but
+// does not look at them, and before Linux 6.15 it counts only those with verdicts.
+func (t *table) verify() (why string, err error) {
+	found, err := t.c.findTable(t.family, t.name)
+	if err != nil {
+		return "", err
+	}
+	if found == nil || found.handle != t.handle {
+		return "the table is gone", nil
+	}
+	layout, err := t.c.findLayout(t.family, t.name)
+	if errors.Is(err, errInterrupted) {
+		return "", err
+	}
+	if err != nil {
+		return "", err
+	}
+	made, why := t.difference(layout)
+	if why != "" {
+		return why, nil
+	}
+	for _, s := range t.all {
+		if n := layout.sets[s.name].count; n >= 0 && n != t.elements[s] && !s.interval {
+			return fmt.Sprintf("%s has %d elements, expected %d", s.name, n, t.elements[s]), nil
+		}
+	}
+	if len(t.behind) > 0 {
+		return "", nil
+	}
+	for c := range t.made {
+		full := t.chain(c)
+		if found := layout.chains[full.name]; !made[c] || found.uses != len(full.rules)+t.uses[c] {
+			return "elements that lead to chain " + full.name + " are missing or too many", nil
+		}
+	}
+	return "", nil
+}
+
+// generation is a number that changes with every commit to the rules of this host.
+func (c *conn) generation() (uint32, error) {
+	var g uint32
+	err := c.get(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, nil, func(b []byte) {
+		g = uint32(number(attrOf(b, unix.NFTA_GEN_ID)))
+	})
+	if err != nil {
+		return 0, fmt.Errorf("ask for the generation of the rules: %w", err)
+	}
+	return g, nil
+}

@@ -1,0 +1,233 @@
+package nftables
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// foundTable is what the kernel says of a table.
+type foundTable struct {
+	handle uint64
+	flags  uint32
+	owner  uint32 // port of the socket that owns it, if the flag says that there is one
+	title  string
+}
+
+// orphan reports whether the table outlived its owner and waits for another.
+func (f foundTable) orphan() bool { return f.flags&(tableOwner|tablePersist) == tablePersist }
+
+// findTable looks a table up; it is nil if there is none.
+func (c *conn) findTable(f *family, name string) (*foundTable, error) {
+	found := &foundTable{}
+	err := c.get(unix.NFT_MSG_GETTABLE, 0, f.number, func(b *buffer) {
+		b.string(unix.NFTA_TABLE_NAME, name)
+	}, func(payload []byte) {
+		for kind, v := range attrs(payload) {
+			switch kind {
+			case unix.NFTA_TABLE_FLAGS:
+				found.flags = uint32(number(v))
+			case tableHandle:
+				found.handle = number(v)
+			case tableOwnerID:
+				found.owner = uint32(number(v))
+			case tableUserdata:
+				found.title = commentOf(v)
+			}
+		}
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look up table %s %s: %w", f.name, name, err)
+	}
+	return found, nil
+}
+
+// foundSet is what the kernel says of a set.
+type foundSet struct {
+	flags, keyType, keySize, dataType, dataSize uint32
+	notes                                       string
+	count                                       int // of elements, -1 if not told (before Linux 6.15)
+}
+
+// foundChain is what the kernel says of a chain.
+type foundChain struct {
+	kind           string // empty unless it is a base chain
+	hook, priority uint32
+	policy         uint32
+	uses           int // how many rules it has, and how many lead to it
+	rules          []foundRule
+}
+
+type foundRule struct{ exprs, notes []byte }
+
+// foundLayout is everything in a table but elements.
+type foundLayout struct {
+	sets   map[string]foundSet
+	chains map[string]*foundChain
+}
+
+const setCount = 20 // NFTA_SET_COUNT, Linux 6.15
+
+// findLayout lists sets, chains and rules of a table.
+func (c *conn) findLayout(f *family, table string) (foundLayout, error) {
+	found := foundLayout{map[string]foundSet{}, map[string]*foundChain{}}
+	inTable := func(b *buffer) { b.string(unix.NFTA_SET_TABLE, table) } // the same number in all three requests
+	err := c.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, f.number, inTable, func(b []byte) {
+		name, s := parseSet(b)
+		found.sets[name] = s
+	})
+	if err != nil {
+		return found, fmt.Errorf("list the sets of table %s %s: %w", f.name, table, err)
+	}
+	err = c.get(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f.number, nil, func(b []byte) {
+		if text(attrOf(b, unix.NFTA_CHAIN_TABLE)) == table {
+			name, chain := parseChain(b)
+			found.chains[name] = chain
+		}
+	})
+	if err != nil {
+		return found, fmt.Errorf("list the chains of %s: %w", f.name, err)
+	}
+	err = c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, inTable, func(b []byte) {
+		if chain := found.chains[text(attrOf(b, unix.NFTA_RULE_CHAIN))]; chain != nil {
+			chain.rules = append(chain.rules, foundRule{
+				slices.Clone(attrOf(b, unix.NFTA_RULE_EXPRESSIONS)), slices.Clone(attrOf(b, unix.NFTA_RULE_USERDATA)),
+			})
+		}
+	})
+	if err != nil {
+		return found, fmt.Errorf("list the rules of table %s %s: %w", f.name, table, err)
+	}
+	return found, nil
+}
+
+func parseSet(b []byte) (name string, s foundSet) {
+	s.count = -1
+	for kind, v := range attrs(b) {
+		switch kind {
+		case unix.NFTA_SET_NAME:
+			name = text(v)
+		case unix.NFTA_SET_FLAGS:
+			s.flags = uint32(number(v))
+		case unix.NFTA_SET_KEY_TYPE:
+			s.keyType = uint32(number(v))
+		case unix.NFTA_SET_KEY_LEN:
+			s.keySize = uint32(number(v))
+		case unix.NFTA_SET_DATA_TYPE:
+			s.dataType = uint32(number(v))
+		case unix.NFTA_SET_DATA_LEN:
+			s.dataSize = uint32(number(v))
+		case unix.NFTA_SET_USERDATA:
+			s.notes = string(v)
+		case setCount:
+			s.count = int(number(v))
+		}
+	}
+	return name, s
+}
+
+func parseChain(b []byte) (name string, c *foundChain) {
+	c = &foundChain{}
+	for kind, v := range attrs(b) {
+		switch kind {
+		case unix.NFTA_CHAIN_NAME:
+			name = text(v)
+		case unix.NFTA_CHAIN_TYPE:
+			c.kind = text(v)
+		case unix.NFTA_CHAIN_HOOK:
+			c.hook = uint32(number(attrOf(v, unix.NFTA_HOOK_HOOKNUM)))
+			c.priority = uint32(number(attrOf(v, unix.NFTA_HOOK_PRIORITY)))
+		case unix.NFTA_CHAIN_POLICY:
+			c.policy = uint32(number(v))
+		case unix.NFTA_CHAIN_USE:
+			c.uses = int(number(v))
+		}
+	}
+	return name, c
+}
+
+// foundElements is what a table has, by frontend; the key has no slot, and no
+// address for a NodePort.
+type foundElements struct {
+	frontends                    map[key]*installed
+	hairpin, nodeAddrs, podCIDRs map[key]bool
+	count                        map[*set]int
+}
+
+// findElements lists the elements of a table.
+func (c *conn) findElements(l *layout, table string) (*foundElements, error) {
+	found := &foundElements{
+		map[key]*installed{}, map[key]bool{}, map[key]bool{}, map[key]bool{}, map[*set]int{},
+	}
+	for _, s := range l.all {
+		n, err := c.findSetElements(l, table, s, found.into(l, s))
+		if err != nil {
+			return nil, err
+		}
+		found.count[s] = n
+	}
+	return found, nil
+}
+
+// findSetElements lists the elements of one set and counts them.
+func (c *conn) findSetElements(l *layout, table string, s *set, f func(key, value)) (count int, err error) {
+	var odd error
+	err = c.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, l.number, func(b *buffer) {
+		b.string(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		b.string(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+	}, func(b []byte) {
+		for _, element := range attrs(attrOf(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+			k, v, ok := s.parseElement(element)
+			if !ok {
+				odd = fmt.Errorf("an element %x that is none of ours", element)
+				continue
+			}
+			count++
+			f(k, v)
+		}
+	})
+	if err = errors.Join(err, odd); err != nil {
+		return 0, fmt.Errorf("list %s of table %s %s: %w", s.name, l.family.name, table, err)
+	}
+	return count, nil
+}
+
+// into gives the function that takes in the elements of a set.
+func (found *foundElements) into(l *layout, s *set) func(key, value) {
+	frontend := func(k key) *installed {
+		k.slot = 0
+		i := found.frontends[k]
+		if i == nil {
+			i = &installed{}
+			found.frontends[k] = i
+		}
+		return i
+	}
+	switch s {
+	case l.frontends, l.nodePorts:
+		return func(k key, v value) { frontend(k).forward = v }
+	case l.refused, l.refusedNodePorts:
+		return func(k key, v value) { frontend(k).refuse = v }
+	case l.hairpin:
+		return func(k key, _ value) { found.hairpin[k] = true }
+	case l.nodeAddrs:
+		return func(k key, _ value) { found.nodeAddrs[k] = true }
+	case l.podCIDRs:
+		return func(k key, _ value) { found.podCIDRs[k] = true }
+	}
+	// The key of a backend says no protocol: its map does.
+	return func(k key, v value) {
+		k.protocol = s.protocol
+		i := frontend(k)
+		if n := int(k.slot) + 1; n > len(i.slots) {
+			i.slots = append(i.slots, make([]netip.AddrPort, n-len(i.slots))...)
+		}
+		i.slots[k.slot] = v.to
+	}
+}

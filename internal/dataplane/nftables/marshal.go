@@ -1,0 +1,249 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Flags of a table: the kernel lets only its owner change it (Linux 5.12), and it
+// stays when the owner is gone (Linux 6.9).
+const (
+	tableOwner   = 0x2 // NFT_TABLE_F_OWNER
+	tablePersist = 0x4 // NFT_TABLE_F_PERSIST
+
+	tableUserdata = 6 // NFTA_TABLE_USERDATA
+	tableOwnerID  = 7 // NFTA_TABLE_OWNER
+	tableHandle   = 4 // NFTA_TABLE_HANDLE
+)
+
+func (t *transaction) newTable(l *layout, table string, flags uint32) {
+	t.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, l.number, "table "+l.family.name+" "+table, func(b *buffer) {
+		b.string(unix.NFTA_TABLE_NAME, table)
+		b.uint32(unix.NFTA_TABLE_FLAGS, flags)
+		b.attr(tableUserdata, comment(l.title())...)
+	})
+}
+
+func (t *transaction) deleteTable(f *family, table string) {
+	t.add(unix.NFT_MSG_DELTABLE, 0, f.number, "table "+f.name+" "+table, func(b *buffer) {
+		b.string(unix.NFTA_TABLE_NAME, table)
+	})
+}
+
+// newLayout adds the sets, maps and base chains of a table.
+func (t *transaction) newLayout(l *layout, table string) error {
+	for i, s := range l.all {
+		t.newSet(l.family, table, s, uint32(i+1))
+	}
+	for _, c := range l.base {
+		t.newChain(l.family, table, c)
+	}
+	for _, c := range l.base {
+		if err := t.newRules(l.family, table, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
+	t.add(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, f.number, "set "+s.name, func(b *buffer) {
+		b.string(unix.NFTA_SET_TABLE, table)
+		b.string(unix.NFTA_SET_NAME, s.name)
+		b.uint32(unix.NFTA_SET_ID, id)
+		b.uint32(unix.NFTA_SET_FLAGS, s.flags())
+		kind, size := typeOf(s.key)
+		b.uint32(unix.NFTA_SET_KEY_TYPE, kind)
+		b.uint32(unix.NFTA_SET_KEY_LEN, size)
+		switch {
+		case s.verdicts:
+			b.uint32(unix.NFTA_SET_DATA_TYPE, verdictType)
+		case s.value != nil:
+			kind, size := typeOf(s.value)
+			b.uint32(unix.NFTA_SET_DATA_TYPE, kind)
+			b.uint32(unix.NFTA_SET_DATA_LEN, size)
+		}
+		if s.limit > 0 {
+			at := b.nest(unix.NFTA_SET_DESC)
+			b.uint32(unix.NFTA_SET_DESC_SIZE, s.limit)
+			b.end(at)
+		}
+		b.attr(unix.NFTA_SET_USERDATA, s.notes()...)
+	})
+}
+
+func (s *set) flags() uint32 {
+	var flags uint32
+	if s.verdicts || s.value != nil {
+		flags |= unix.NFT_SET_MAP
+	}
+	if s.interval {
+		flags |= unix.NFT_SET_INTERVAL
+	}
+	return flags
+}
+
+// typeOf is the number that nft gives a concatenation: six bits for each type. The
+// kernel keeps it and never looks at it. The size is in bytes.
+func typeOf(fields []field) (kind, size uint32) {
+	if len(fields) == 1 {
+		return fields[0].number, uint32(fields[0].size)
+	}
+	for _, f := range fields {
+		kind = kind<<6 | f.number
+		size += uint32(f.padded())
+	}
+	return kind, size
+}
+
+// notes is the user data that nft wants to find in a set, or it lists a set of
+// integers that it cannot load again. (nft 1.0.6; later versions read the same.)
+func (s *set) notes() []byte {
+	const bigEndian = 2
+	order := uint32(0) // of a concatenation: each part has its own
+	if len(s.key) == 1 {
+		order = bigEndian
+	}
+	b := noteUint32(nil, noteKeyByteOrder, order)
+	isMap := s.verdicts || s.value != nil
+	if isMap {
+		b = noteUint32(b, noteDataByteOrder, 0)
+	}
+	if len(s.key) > 1 {
+		b = note(b, noteKeyTypeof, s.typeofNote(s.key))
+	}
+	if s.byTypeof {
+		b = note(b, noteDataTypeof, s.typeofNote(s.value))
+	}
+	if isMap {
+		b = noteUint32(b, noteDataInterval, 0)
+	}
+	return b
+}
+
+// typeofNote is nft's note on a concatenation. Where the set is declared by types it is empty.
+func (s *set) typeofNote(fields []field) []byte {
+	var parts []byte
+	if s.byTypeof {
+		for i, f := range fields {
+			parts = note(parts, byte(i), f.note)
+		}
+	}
+	return noteExpression(noteConcat, parts)
+}
+
+func (t *transaction) newChain(f *family, table string, c chain) {
+	t.add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, f.number, "chain "+c.name, func(b *buffer) {
+		b.string(unix.NFTA_CHAIN_TABLE, table)
+		b.string(unix.NFTA_CHAIN_NAME, c.name)
+		if c.hook == nil {
+			return
+		}
+		at := b.nest(unix.NFTA_CHAIN_HOOK)
+		b.uint32(unix.NFTA_HOOK_HOOKNUM, c.hook.number)
+		b.uint32(unix.NFTA_HOOK_PRIORITY, uint32(c.hook.priority))
+		b.end(at)
+		b.uint32(unix.NFTA_CHAIN_POLICY, accept)
+		b.string(unix.NFTA_CHAIN_TYPE, c.hook.kind)
+	})
+}
+
+// deleteChain deletes a chain that nothing leads to, with its rules.
+func (t *transaction) deleteChain(f *family, table, name string) {
+	t.add(unix.NFT_MSG_DELRULE, 0, f.number, "the rules of chain "+name, func(b *buffer) {
+		b.string(unix.NFTA_RULE_TABLE, table)
+		b.string(unix.NFTA_RULE_CHAIN, name)
+	})
+	t.add(unix.NFT_MSG_DELCHAIN, 0, f.number, "chain "+name, func(b *buffer) {
+		b.string(unix.NFTA_CHAIN_TABLE, table)
+		b.string(unix.NFTA_CHAIN_NAME, name)
+	})
+}
+
+func (t *transaction) newRules(f *family, table string, c chain) error {
+	for i, r := range c.rules {
+		list, err := marshalExprs(f, r.exprs)
+		if err != nil {
+			return fmt.Errorf("rule %q: %w", r.text, err)
+		}
+		t.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, f.number,
+			fmt.Sprintf("rule %q in chain %s", r.text, c.name), func(b *buffer) {
+				b.string(unix.NFTA_RULE_TABLE, table)
+				b.string(unix.NFTA_RULE_CHAIN, c.name)
+				b.attr(nested|unix.NFTA_RULE_EXPRESSIONS, list...)
+				if c.comment(i) != "" {
+					b.attr(unix.NFTA_RULE_USERDATA, comment(c.comment(i))...)
+				}
+			})
+	}
+	return nil
+}
+
+func (c chain) comment(i int) string {
+	if i < len(c.comments) {
+		return c.comments[i]
+	}
+	return ""
+}
+
+func marshalExprs(f *family, exprs []expr.Any) (buffer, error) {
+	var list buffer
+	for _, e := range exprs {
+		content, err := expr.Marshal(f.number, e)
+		if err != nil {
+			return nil, fmt.Errorf("marshal %T: %w", e, err)
+		}
+		list.attr(nested|unix.NFTA_LIST_ELEM, content...)
+	}
+	return list, nil
+}
+
+// maxList is the most bytes of elements in one message: the length of an attribute has 16 bits.
+const maxList = 0xffff - attrHeader
+
+// elements adds messages that add or delete a list of elements. A list that is
+// too long for an attribute becomes several messages; the kernel would take the
+// length modulo 65,536 without a word, and so lose elements.
+func (t *transaction) elements(kind, flags uint16, l *layout, table string, s *set, list buffer) {
+	verb := "adding to "
+	if kind == unix.NFT_MSG_DELSETELEM {
+		verb = "deleting from "
+	}
+	for len(list) > 0 {
+		n := wholeElements(list)
+		t.add(kind, flags, l.number, verb+s.name, func(b *buffer) {
+			b.string(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+			b.string(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+			b.attr(nested|unix.NFTA_SET_ELEM_LIST_ELEMENTS, list[:n]...)
+		})
+		t.objects[len(t.objects)-1].set = s
+		list = list[n:]
+	}
+}
+
+// wholeElements is how many bytes of a list fit into one attribute.
+func wholeElements(list buffer) int {
+	n := 0
+	for n < len(list) {
+		size := int(binary.NativeEndian.Uint16(list[n:])+3) &^ 3
+		if n+size > maxList {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// flush empties a set.
+func (t *transaction) flush(l *layout, table string, s *set) {
+	t.add(unix.NFT_MSG_DELSETELEM, 0, l.number, "all of "+s.name, func(b *buffer) {
+		b.string(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		b.string(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+	})
+}
+
+// accept is NF_ACCEPT, the policy of base chains: what is no frontend is not our business.
+const accept = 1

@@ -1,0 +1,135 @@
+package nftables
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+)
+
+// minimumKernel is the oldest kernel that can run the rules: it answers refused
+// connections before routing (reject in prerouting, 5.9) and keeps comments of tables (5.10).
+const minimumKernel = "5.10"
+
+// features is what differs between the kernels that can run the rules.
+type features struct {
+	persist bool // a table can be owned and outlive its owner
+}
+
+// Probe says whether this process can use the dataplane here, in the network
+// namespace of the calling thread, and why not. It lets the kernel try the rules
+// and changes nothing.
+func Probe() error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	_, err = c.probe()
+	return errors.Join(err, c.close())
+}
+
+// probe rehearses the tables.
+func (c *conn) probe() (features, error) {
+	for _, f := range families {
+		err := c.rehearse(f, 0)
+		switch {
+		case errors.Is(err, unix.EPERM):
+			return features{}, fmt.Errorf("nftables: try the rules of table %s %s: %w: expected the capability NET_ADMIN in this network namespace",
+				f.name, tableName, err)
+		case err != nil:
+			return features{}, fmt.Errorf("nftables: try the rules of table %s %s on Linux %s: %w (%w): expected Linux %s or newer with nf_tables, NAT and reject",
+				f.name, tableName, release(), dataplane.ErrNotSupported, err, minimumKernel)
+		}
+	}
+	return features{persist: c.rehearse(ip4, tableOwner|tablePersist) == nil}, nil
+}
+
+// rehearse lets the kernel do everything but commit: a table with the whole layout
+// and one chain of each kind.
+func (c *conn) rehearse(f *family, flags uint32) error {
+	const name = tableName + "-probe"
+	l := newLayout(f, 1)
+	tx := &c.tx
+	tx.begin()
+	tx.newTable(l, name, flags)
+	if err := tx.newLayout(l, name); err != nil {
+		return err
+	}
+	for _, t := range l.targets() {
+		if t.class > 4 {
+			continue
+		}
+		chain := l.chain(t)
+		tx.newChain(f, name, chain)
+		if err := tx.newRules(f, name, chain); err != nil {
+			return err
+		}
+	}
+	return c.commit(tx, true)
+}
+
+// release is the version of the running kernel.
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "of unknown version"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// inUse is the error about a table that another socket owns.
+func (d *Dataplane) inUse(f *family, found foundTable) error {
+	return fmt.Errorf("table %s %s is %w: %s owns it; stop that one first, its rules will be taken over as they are",
+		f.name, tableName, dataplane.ErrInUse, socketOwner(found.owner))
+}
+
+// explain turns the kernel's refusal to let us at a table into what is behind it.
+func (d *Dataplane) explain(f *family, err error) error {
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	found, findErr := d.conn.findTable(f, tableName)
+	if findErr == nil && found != nil && found.flags&tableOwner != 0 && found.owner != d.conn.port {
+		return d.inUse(f, *found)
+	}
+	return err
+}
+
+// socketOwner names the process that has a netlink socket, as well as it can be
+// found out: /proc may be that of a container.
+func socketOwner(port uint32) string {
+	unknown := fmt.Sprintf("a process that cannot be seen from here (netlink port %d)", port)
+	text, err := os.ReadFile("/proc/thread-self/net/netlink")
+	if err != nil {
+		return unknown
+	}
+	inode := ""
+	for line := range strings.Lines(string(text)) {
+		// sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
+		f := strings.Fields(line)
+		if len(f) >= 10 && f[1] == strconv.Itoa(unix.NETLINK_NETFILTER) && f[2] == strconv.FormatUint(uint64(port), 10) {
+			inode = f[9]
+		}
+	}
+	if inode == "" {
+		return unknown
+	}
+	fds, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return unknown
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == "socket:["+inode+"]" {
+			pid := strings.Split(fd, "/")[2]
+			name, _ := os.ReadFile("/proc/" + pid + "/comm")
+			return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name)))
+		}
+	}
+	return unknown
+}

@@ -1,0 +1,72 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// The slots of a frontend are dense: N backends are in the slots 0 to N-1, each in
+// one. Which is where does not matter to packets, but each slot that changes is a
+// write: so backends stay where they are, and a hole is filled from the end.
+
+// place gives the slots of a frontend that is to have the backends want (sorted,
+// none twice), given what the slots have now; the zero AddrPort is an empty slot.
+// It changes as few slots as possible.
+func place(have []netip.AddrPort, want []vip.Backend) []netip.AddrPort {
+	now := make([]netip.AddrPort, len(want))
+	placed := make([]bool, len(want))
+	for i, b := range have[:min(len(have), len(want))] {
+		if at, ok := find(want, b); ok && !placed[at] {
+			now[i], placed[at] = b, true
+		}
+	}
+	next := 0
+	for i := range now {
+		if now[i].IsValid() {
+			continue
+		}
+		for placed[next] {
+			next++
+		}
+		now[i], placed[next] = want[next].AddrPort, true
+	}
+	return now
+}
+
+func find(sorted []vip.Backend, b netip.AddrPort) (int, bool) {
+	return slices.BinarySearchFunc(sorted, b, func(e vip.Backend, b netip.AddrPort) int { return e.Compare(b) })
+}
+
+// order says in which slots the backends of a route are, in two bytes each: slot i
+// has Backends[order[i]]. A nil order is that of the backends themselves.
+type order []uint16
+
+// orderOf is the order of backends in slots.
+func orderOf(slots []netip.AddrPort, backends []vip.Backend) order {
+	o := make(order, len(slots))
+	sorted := true
+	for i, b := range slots {
+		at, _ := find(backends, b)
+		o[i] = uint16(at)
+		sorted = sorted && at == i
+	}
+	if sorted {
+		return nil
+	}
+	return o
+}
+
+// slots are the backends by slot.
+func (o order) slots(backends []vip.Backend) []netip.AddrPort {
+	slots := make([]netip.AddrPort, len(backends))
+	for i := range slots {
+		at := i
+		if o != nil {
+			at = int(o[i])
+		}
+		slots[i] = backends[at].AddrPort
+	}
+	return slots
+}

@@ -1,0 +1,262 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// spareName is the name of the table that serves while the other one is built anew.
+const spareName = tableName + "-rebuild"
+
+// desired is what a table is to be filled with.
+type desired struct {
+	host   dataplane.Host
+	routes []*vip.Route // in the order in which they are installed from nothing
+}
+
+// syncTable makes one table what is desired. It adopts the one that is there, if
+// that has the right layout. It fails with RouteErrors only if all else is done.
+func (d *Dataplane) syncTable(ctx context.Context, l *layout, want desired) (*table, error) {
+	found, err := d.conn.findTable(l.family, tableName)
+	if err != nil {
+		return nil, err
+	}
+	t := newTable(d.conn, l, tableName)
+	if found == nil {
+		err = d.install(ctx, t, want)
+	} else {
+		err = d.adopt(ctx, t, *found, want)
+	}
+	if fatal(err) {
+		return nil, d.explain(l.family, err)
+	}
+	spare, spareErr := d.conn.findTable(l.family, spareName)
+	if spareErr == nil && spare != nil {
+		spareErr = d.conn.deleteTable(l.family, spareName)
+	}
+	return t, errors.Join(err, spareErr)
+}
+
+// adopt takes over a table that is there, or builds it anew if its layout is another.
+func (d *Dataplane) adopt(ctx context.Context, t *table, found foundTable, want desired) error {
+	why, have, err := d.examine(t, found)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		return t.fill(ctx, want, have)
+	}
+	d.log.Info("building the rules anew", "table", t.family.name+" "+t.name, "reason", why)
+	// Nobody should notice: the spare table serves while the other is away.
+	if err := d.conn.deleteTable(t.family, spareName); err != nil {
+		return err
+	}
+	if err := d.install(ctx, newTable(d.conn, t.layout, spareName), want); fatal(err) {
+		return err
+	}
+	return d.install(ctx, t, want)
+}
+
+// examine takes over a table and says why it cannot be kept, or what is in it.
+func (d *Dataplane) examine(t *table, found foundTable) (why string, have *foundElements, err error) {
+	ours := found.flags == d.flags && (!d.owns() || found.owner == d.conn.port)
+	switch {
+	case found.flags&tableOwner != 0 && found.owner != d.conn.port:
+		return "", nil, d.inUse(t.family, found)
+	case !ours && !(d.owns() && found.orphan()):
+		return "its flags are others", nil, nil
+	case found.title != t.title():
+		return fmt.Sprintf("it is %q, expected %q", found.title, t.title()), nil, nil
+	case !ours:
+		tx := &d.conn.tx
+		tx.begin()
+		tx.newTable(t.layout, t.name, d.flags)
+		if err := d.conn.commit(tx, false); err != nil {
+			return "", nil, err
+		}
+	}
+	layout, err := d.conn.findLayout(t.family, t.name)
+	if err != nil {
+		return "", nil, err
+	}
+	if t.made, why = t.difference(layout); why != "" {
+		return why, nil, nil
+	}
+	t.handle = found.handle
+	have, err = d.conn.findElements(t.layout, t.name)
+	return "", have, err
+}
+
+// install makes a table from nothing, in place of one of this name.
+func (d *Dataplane) install(ctx context.Context, t *table, want desired) error {
+	found, err := d.conn.findTable(t.family, t.name)
+	if err != nil {
+		return err
+	}
+	tx := &d.conn.tx
+	tx.begin()
+	if found != nil {
+		tx.deleteTable(t.family, t.name)
+	}
+	tx.newTable(t.layout, t.name, d.flags)
+	if err := tx.newLayout(t.layout, t.name); err != nil {
+		return err
+	}
+	if err := d.conn.commit(tx, false); err != nil {
+		return err
+	}
+	if found, err = d.conn.findTable(t.family, t.name); err != nil {
+		return err
+	}
+	if found != nil {
+		t.handle = found.handle
+	}
+	return t.fill(ctx, want, &foundElements{count: map[*set]int{}})
+}
+
+// deleteTable deletes a table if it is there.
+func (c *conn) deleteTable(f *family, name string) error {
+	found, err := c.findTable(f, name)
+	if err != nil || found == nil {
+		return err
+	}
+	c.tx.begin()
+	c.tx.deleteTable(f, name)
+	return c.commit(&c.tx, false)
+}
+
+// fill writes what differs between what a table has and what is desired.
+func (t *table) fill(ctx context.Context, want desired, have *foundElements) error {
+	t.elements = have.count
+	before := map[netip.Addr]int{}
+	for _, r := range want.routes {
+		t.use(r, 1, before)
+	}
+	if err := t.makeChains(slices.Collect(maps.Keys(t.uses))); err != nil {
+		return err
+	}
+	w := newWriter(ctx, t)
+	if err := t.fillHost(w, want.host, have); err != nil {
+		return err
+	}
+	for _, r := range want.routes {
+		k := frontendKey(r.Frontend)
+		now := have.frontends[k]
+		delete(have.frontends, k)
+		if now == nil {
+			now = &installed{}
+		}
+		if err := t.replace(w, r.Frontend, nil, *now, r); err != nil {
+			return err
+		}
+	}
+	for k, now := range have.frontends {
+		if err := w.add(unit{ops: t.ops(t.frontend(k), *now, installed{})}); err != nil {
+			return err
+		}
+	}
+	if err := w.add(unit{ops: dropMissing(t.hairpin, have.hairpin, t.hairpinKeys())}); err != nil {
+		return err
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return errors.Join(t.removeChains(), w.refusals())
+}
+
+// fillHost writes what depends on the host, and the pods that may reach themselves.
+func (t *table) fillHost(w *writer, host dataplane.Host, have *foundElements) error {
+	nodeAddrs := t.nodeAddrKeys(host)
+	podCIDRs := map[key]bool{}
+	for _, k := range intervals(t.family, host.PodCIDRs) {
+		podCIDRs[k] = true
+	}
+	var ops []op
+	if !maps.Equal(podCIDRs, have.podCIDRs) { // halves of intervals must not be mixed
+		ops = append(ops, dropMissing(t.podCIDRs, have.podCIDRs, nil)...)
+		ops = append(ops, putMissing(t.podCIDRs, nil, podCIDRs)...)
+	}
+	ops = append(ops, putMissing(t.nodeAddrs, have.nodeAddrs, nodeAddrs)...)
+	ops = append(ops, dropMissing(t.nodeAddrs, have.nodeAddrs, nodeAddrs)...)
+	ops = append(ops, putMissing(t.hairpin, have.hairpin, t.hairpinKeys())...)
+	return w.add(unit{ops: ops})
+}
+
+func (t *table) hairpinKeys() map[key]bool {
+	keys := map[key]bool{}
+	for addr := range t.hairpins {
+		keys[key{addr: addr}] = true
+	}
+	return keys
+}
+
+// putMissing are the operations that add what is wanted and not there.
+func putMissing(s *set, have, want map[key]bool) []op {
+	var ops []op
+	for k := range want {
+		if !have[k] {
+			ops = append(ops, op{verb: put, set: s, key: k})
+		}
+	}
+	return ops
+}
+
+// dropMissing are the operations that delete what is there and not wanted.
+func dropMissing(s *set, have, want map[key]bool) []op {
+	var ops []op
+	for k := range have {
+		if !want[k] {
+			ops = append(ops, op{verb: drop, set: s, key: k})
+		}
+	}
+	return ops
+}
+
+// frontend is the inverse of frontendKey.
+func (t *table) frontend(k key) vip.Frontend {
+	f := vip.Frontend{Addr: k.addr, Port: k.port}
+	switch {
+	case k.addr.IsValid():
+	case t.family == ip4:
+		f.Addr = vip.AnyNode4
+	default:
+		f.Addr = vip.AnyNode6
+	}
+	setProtocol(&f.Protocol, k.protocol)
+	return f
+}
+
+func setProtocol[P ~uint8](p *P, number byte) { *p = P(number) }
+
+// removeChains removes the chains that no frontend leads to any more.
+func (t *table) removeChains() error {
+	var unused []target
+	tx := &t.c.tx
+	tx.begin()
+	for c := range t.made {
+		if t.uses[c] == 0 {
+			unused = append(unused, c)
+			tx.deleteChain(t.family, t.name, t.nameOf(c))
+		}
+	}
+	err := t.c.commit(tx, false)
+	if errors.Is(err, unix.EBUSY) {
+		return nil // some kernels let go of a chain a while after the element that led there; it does no harm
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range unused {
+		delete(t.made, c)
+	}
+	return nil
+}

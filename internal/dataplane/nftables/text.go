@@ -1,0 +1,181 @@
+package nftables
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Render is what Sync makes of an empty host, as text that `nft -f` takes: sorted,
+// and the same for the same table. It fails with RouteErrors, as Sync does; the
+// text has all other routes.
+func Render(host dataplane.Host, t *vip.Table) (string, error) {
+	var b strings.Builder
+	var errs []error
+	for i, f := range families {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		var routes []*vip.Route
+		for r := range t.All() {
+			if familyOf(r.Frontend) == f {
+				routes = append(routes, r)
+			}
+		}
+		slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
+		errs = append(errs, renderTable(&b, newLayout(f, host.MasqueradeMark), host, routes)...)
+	}
+	return b.String(), errors.Join(errs...)
+}
+
+func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*vip.Route) []error {
+	var errs []error
+	elements := map[*set][]op{}
+	add := func(ops ...op) {
+		for _, o := range ops {
+			elements[o.set] = append(elements[o.set], o)
+		}
+	}
+	chains := map[target]bool{}
+	pods := map[key]bool{}
+	for _, r := range routes {
+		if err := l.check(r); err != nil {
+			errs = append(errs, &dataplane.RouteError{Route: r, Err: err})
+			continue
+		}
+		add(l.ops(r.Frontend, installed{}, l.route(r, nil))...)
+		needs := l.needs(r)
+		for _, c := range needs.chains {
+			chains[c] = true
+		}
+		for _, pod := range needs.pods {
+			pods[key{addr: pod}] = true
+		}
+	}
+	add(putMissing(l.hairpin, nil, pods)...)
+	add(putMissing(l.nodeAddrs, nil, l.nodeAddrKeys(host))...)
+
+	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, l.title())
+	for _, s := range l.all {
+		words := elementWords(s, elements[s])
+		if s == l.podCIDRs {
+			words = intervalWords(intervals(l.family, host.PodCIDRs))
+		}
+		s.render(b, words)
+	}
+	for _, c := range l.base {
+		c.render(b)
+	}
+	var made []chain
+	for c := range chains {
+		made = append(made, l.chain(c))
+	}
+	slices.SortFunc(made, func(a, b chain) int { return cmp.Compare(a.name, b.name) })
+	for _, c := range made {
+		c.render(b)
+	}
+	b.WriteString("}\n")
+	return errs
+}
+
+// elementWords are the elements of a set, sorted by key.
+func elementWords(s *set, ops []op) []string {
+	slices.SortFunc(ops, func(a, b op) int {
+		return cmp.Or(a.key.addr.Compare(b.key.addr), cmp.Compare(a.key.protocol, b.key.protocol),
+			cmp.Compare(a.key.port, b.key.port), cmp.Compare(a.key.slot, b.key.slot))
+	})
+	var words []string
+	for _, o := range ops {
+		words = append(words, s.elementText(o.key, o.val))
+	}
+	return words
+}
+
+// intervalWords are the elements of a set of networks, as nft lists them.
+func intervalWords(keys []key) []string {
+	var words []string
+	for i, k := range keys {
+		if k.end {
+			continue
+		}
+		var last netip.Addr
+		if i+1 < len(keys) {
+			last = keys[i+1].addr.Prev()
+		} else {
+			last = lastOf(netip.PrefixFrom(k.addr, 0))
+		}
+		words = append(words, rangeText(k.addr, last))
+	}
+	return words
+}
+
+// rangeText is a network if the range is one.
+func rangeText(first, last netip.Addr) string {
+	for bits := range first.BitLen() + 1 {
+		if n := netip.PrefixFrom(first, bits); n.Masked() == n && lastOf(n) == last {
+			return n.String()
+		}
+	}
+	return first.String() + "-" + last.String()
+}
+
+func (s *set) render(b *strings.Builder, elements []string) {
+	kind := "set"
+	if s.verdicts || s.value != nil {
+		kind = "map"
+	}
+	fmt.Fprintf(b, "\t%s %s {\n\t\t%s\n", kind, s.name, s.declaration())
+	if s.interval {
+		b.WriteString("\t\tflags interval\n")
+	}
+	if len(elements) > 0 {
+		fmt.Fprintf(b, "\t\telements = { %s }\n", strings.Join(elements, ",\n\t\t\t     "))
+	}
+	b.WriteString("\t}\n\n")
+}
+
+// declaration says what the keys and values of a set are: by types, or by expressions.
+func (s *set) declaration() string {
+	words := func(fields []field) string {
+		names := make([]string, len(fields))
+		for i, f := range fields {
+			names[i] = f.dataType.name
+			if s.byTypeof {
+				names[i] = f.text
+			}
+		}
+		return strings.Join(names, " . ")
+	}
+	text := "type " + words(s.key)
+	if s.byTypeof {
+		text = "typeof " + words(s.key)
+	}
+	switch {
+	case s.verdicts:
+		text += " : verdict"
+	case s.value != nil:
+		text += " : " + words(s.value)
+	}
+	return text
+}
+
+func (c chain) render(b *strings.Builder) {
+	fmt.Fprintf(b, "\tchain %s {\n", c.name)
+	if c.hook != nil {
+		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy accept;\n", c.hook.kind, c.hook.where, c.hook.text)
+	}
+	for i, r := range c.rules {
+		b.WriteString("\t\t" + r.text)
+		if c.comment(i) != "" {
+			fmt.Fprintf(b, " comment %q", c.comment(i))
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("\t}\n\n")
+}

@@ -1,0 +1,226 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// unit is a list of operations of which none or all should be done.
+type unit struct {
+	route *vip.Route // whose they are; nil if they are nobody's
+	have  installed  // what stays in the kernel if it refuses them
+	ops   []op
+}
+
+// writer collects operations on the elements of a table and writes them in as few
+// transactions as the socket allows. Each is a commit of its own; see layout.ops
+// for why they may be cut anywhere.
+type writer struct {
+	ctx     context.Context
+	c       *conn
+	t       *table
+	units   []unit
+	bytes   int
+	refused []error
+	lists   map[*set]*lists
+}
+
+// lists are the elements of one set in a transaction, as in a message.
+type lists struct{ drops, puts buffer }
+
+func newWriter(ctx context.Context, t *table) *writer {
+	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}}
+}
+
+// messageReserve is what the messages of a transaction need beside their elements.
+const messageReserve = 8 << 10
+
+// add adds a unit, and writes what was collected before if both together are too much.
+func (w *writer) add(u unit) error {
+	if len(u.ops) == 0 {
+		return nil
+	}
+	limit := w.c.limit - messageReserve
+	size := 0
+	for i := range u.ops {
+		size += u.ops[i].size()
+	}
+	if w.bytes+size > limit {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if size <= limit {
+		w.units = append(w.units, u)
+		w.bytes += size
+		return nil
+	}
+	return w.addCut(u, limit)
+}
+
+// addCut writes a unit that is too large for one transaction, in several.
+func (w *writer) addCut(u unit, limit int) error {
+	for begin := 0; begin < len(u.ops); {
+		end, size := begin, 0
+		for end < len(u.ops) && size+u.ops[end].size() <= limit {
+			size += u.ops[end].size()
+			end++
+		}
+		w.units = append(w.units, unit{ops: u.ops[begin:end]})
+		if err := w.flush(); err != nil {
+			if u.route != nil {
+				err = fmt.Errorf("programming %v for %v: %w", u.route.Frontend, u.route.Owner, err)
+			}
+			return err
+		}
+		begin = end
+	}
+	return nil
+}
+
+// flush writes what was collected.
+func (w *writer) flush() error {
+	err := w.commit(w.units)
+	clear(w.units) // the routes
+	w.units, w.bytes = w.units[:0], 0
+	return err
+}
+
+// commit writes units in one transaction. If the kernel refuses, it tries the
+// halves, down to the unit that is to blame.
+func (w *writer) commit(units []unit) error {
+	if len(units) == 0 {
+		return nil
+	}
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	err := w.write(units)
+	switch {
+	case err == nil:
+		w.t.count(units)
+		return nil
+	case !refused(err):
+		return err
+	case len(units) > 1:
+		half := len(units) / 2
+		if err := w.commit(units[:half]); err != nil {
+			return err
+		}
+		return w.commit(units[half:])
+	case units[0].route == nil:
+		return err
+	}
+	w.refuse(units[0].route, units[0].have, err)
+	return nil
+}
+
+// refuse notes that a route is not in the kernel, but something else.
+func (w *writer) refuse(r *vip.Route, have installed, err error) {
+	w.refused = append(w.refused, &dataplane.RouteError{Route: r, Err: err})
+	w.t.behind[r.Frontend] = have
+}
+
+// refusals joins what was refused, nil if nothing was.
+func (w *writer) refusals() error {
+	return errors.Join(w.refused...)
+}
+
+// refused reports whether the kernel objects to what is written, and not to who
+// writes or when, or because it has something else than we think.
+func refused(err error) bool {
+	if _, ok := errors.AsType[*kernelError](err); !ok {
+		return false
+	}
+	for _, other := range []error{
+		unix.EPERM, unix.ENOENT, unix.EEXIST, unix.EBUSY, unix.ENOMEM, unix.ENOBUFS, unix.EINTR, unix.EAGAIN,
+	} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	return true
+}
+
+// write sends units in one transaction: deletions first, because a key may be in both.
+func (w *writer) write(units []unit) error {
+	for _, l := range w.lists {
+		l.drops, l.puts = l.drops[:0], l.puts[:0]
+	}
+	for _, u := range units {
+		for i := range u.ops {
+			w.encode(&u.ops[i])
+		}
+	}
+	tx := &w.c.tx
+	tx.begin()
+	for _, s := range w.t.all {
+		if l := w.lists[s]; l != nil {
+			tx.elements(unix.NFT_MSG_DELSETELEM, 0, w.t.layout, w.t.name, s, l.drops)
+		}
+	}
+	for _, s := range w.t.all {
+		if l := w.lists[s]; l != nil {
+			tx.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, w.t.layout, w.t.name, s, l.puts)
+		}
+	}
+	return w.c.commit(tx, false)
+}
+
+func (w *writer) encode(o *op) {
+	l := w.lists[o.set]
+	if l == nil {
+		l = &lists{}
+		w.lists[o.set] = l
+	}
+	if o.verb != put {
+		o.set.appendElement(&l.drops, o.key, nil)
+	}
+	if o.verb != drop {
+		o.set.appendElement(&l.puts, o.key, &o.val)
+	}
+}
+
+// size is how many bytes the operation has in a message.
+func (o *op) size() int {
+	element := 3 * attrHeader
+	for _, f := range o.set.key {
+		element += f.padded()
+	}
+	if o.key.end {
+		element += attrHeader + 4
+	}
+	size := 0
+	if o.verb != put {
+		size += element
+	}
+	if o.verb != drop {
+		size += element + o.set.valueSize(&o.val)
+	}
+	return size
+}
+
+func (s *set) valueSize(v *value) int {
+	size := 0
+	switch {
+	case s.verdicts:
+		size = 3*attrHeader + 4 + attrHeader + padded(len(v.verdict)+1)
+	case s.value != nil:
+		size = 2 * attrHeader
+		for _, f := range s.value {
+			size += f.padded()
+		}
+	}
+	if v.comment != "" {
+		size += attrHeader + padded(2+len(v.comment)+1)
+	}
+	return size
+}
+
+func padded(n int) int { return (n + 3) &^ 3 }
