@@ -2,6 +2,7 @@ package signpost
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,7 +117,19 @@ func stop(t *testing.T, i *caddy.Instance) {
 	i.Wait()
 }
 
-// running returns the feeds of this process.
+// freePort finds a port that nobody has: a reload takes listeners over by their
+// address, so port 0 would mix them up.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// feedCount counts the feeds of this process.
 func feedCount() int {
 	feeds.Lock()
 	defer feeds.Unlock()
@@ -128,14 +141,18 @@ func TestFeedIsShared(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "web.yaml"), fmt.Sprintf(webManifest, "10.96.0.1"))
+	port := freePort(t)
 	stanza := fmt.Sprintf("signpost cluster.local {\n manifests %s\n ttl %%d\n}", dir)
-	i := start(t, fmt.Sprintf("cluster.local:0 {\n"+stanza+"\n}\nexample.org:0 {\n"+stanza+"\n}", 5, 6))
+	block := func(zone string, ttl int) string {
+		return fmt.Sprintf("%s:%d {\n"+stanza+"\n}\n", zone, port, ttl)
+	}
+	i := start(t, block("cluster.local", 5)+block("example.org", 6))
 	if n := feedCount(); n != 1 {
 		t.Errorf("%d feeds for two blocks, want 1", n)
 	}
 	store := newestFeeds()["manifests "+dir].store
 	for n := range 3 {
-		next, err := i.Restart(input(fmt.Sprintf("cluster.local:0 {\n"+stanza+"\n}", 10+n)))
+		next, err := i.Restart(input(block("cluster.local", 10+n)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,8 +165,8 @@ func TestFeedIsShared(t *testing.T) {
 		}
 	}
 	// Another way to read the same folder is another feed; the old one ends.
-	other := strings.Replace(fmt.Sprintf(stanza, 5), "ttl", "endpoint_pod_names\n ttl", 1)
-	next, err := i.Restart(input("cluster.local:0 {\n" + other + "\n}"))
+	other := strings.Replace(block("cluster.local", 5), "ttl", "endpoint_pod_names\n ttl", 1)
+	next, err := i.Restart(input(other))
 	if err != nil {
 		t.Fatal(err)
 	}
