@@ -1,0 +1,80 @@
+// Package peer starts CoreDNS's own plugin kubernetes and ours side by side in
+// the process of a test, each in a server of its own and fed by the same API, so
+// that answers and costs can be compared. It must not judge: its tests do.
+package peer
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/file"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	_ "github.com/signpost-dns/signpost/plugin/signpost"
+)
+
+// Side is one running server.
+type Side struct {
+	Plugin  string
+	Addr    string         // UDP and TCP, on loopback
+	Handler plugin.Handler // the plugin itself, without the server around it
+}
+
+// capture is a plugin that keeps the handler behind it and takes no part in answers.
+const capture = "capture"
+
+var (
+	register sync.Once
+	captured plugin.Handler
+)
+
+func registerCapture() {
+	plugin.Register(capture, func(c *caddy.Controller) error {
+		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+			captured = next
+			return next
+		})
+		return nil
+	})
+	at := slices.Index(dnsserver.Directives, "kubernetes")
+	dnsserver.Directives = slices.Insert(slices.Clone(dnsserver.Directives), at, capture, "signpost")
+	caddy.Quiet, dnsserver.Quiet = true, true
+	clog.Discard()
+}
+
+// Start starts a server of the zones cluster.local, in-addr.arpa and ip6.arpa.
+// Name is signpost or kubernetes; options go into its stanza, rest behind it into
+// the server block. The server stops with the test. Not for parallel tests: both
+// plugins register themselves for the whole process.
+func Start(t testing.TB, name, apiURL, options, rest string) Side {
+	t.Helper()
+	register.Do(registerCapture)
+	corefile := fmt.Sprintf(`.:0 {
+	bind 127.0.0.1
+	%s
+	%s cluster.local in-addr.arpa ip6.arpa {
+		endpoint %s
+		%s
+	}
+	%s
+}`, capture, name, apiURL, options, rest)
+	i, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(corefile), Filepath: "Corefile", ServerTypeName: "dns"})
+	if err != nil {
+		t.Fatalf("starting %s with\n%s\n%v", name, corefile, err)
+	}
+	t.Cleanup(func() {
+		i.ShutdownCallbacks()
+		if err := i.Stop(); err != nil {
+			t.Errorf("stopping %s: %v", name, err)
+		}
+	})
+	// TCP and UDP get a port each; clients of tests use UDP unless they need TCP.
+	return Side{Plugin: name, Addr: i.Servers()[0].LocalAddr().String(), Handler: captured}
+}
