@@ -24,8 +24,9 @@ const (
 	again = 5 * time.Second
 )
 
-// Result is what one look at the table came to.
+// Result is what one look at the table of a family came to.
 type Result struct {
+	IPv6    bool // else IPv4
 	Took    time.Duration
 	Removed int
 	Err     error // the work is not lost: it is done with the next
@@ -106,30 +107,28 @@ func (c *Cleaner) once() time.Duration {
 		return settle
 	}
 	start := time.Now()
-	removed, err := c.remove(&w)
-	took := time.Since(start)
-	c.report(Result{took, removed, err})
-	if err != nil {
+	if err := c.remove(&w); err != nil {
 		c.mu.Lock()
 		c.pending.later(w)
 		c.mu.Unlock()
 		c.poke()
 		return again
 	}
-	return max(settle, took*(share-1))
+	return max(settle, time.Since(start)*(share-1))
 }
 
-func (c *Cleaner) remove(w *work) (removed int, err error) {
+func (c *Cleaner) remove(w *work) (err error) {
 	v4, v6 := w.families()
 	for family, asked := range map[uint8]bool{unix.AF_INET: v4, unix.AF_INET6: v6} {
 		if !asked {
 			continue
 		}
+		start := time.Now()
 		n, failed := c.removeIn(family, w)
-		removed += n
+		c.report(Result{IPv6: family == unix.AF_INET6, Took: time.Since(start), Removed: n, Err: failed})
 		err = errors.Join(err, failed)
 	}
-	return removed, err
+	return err
 }
 
 // removeIn reads the table of a family once and removes what is stale.

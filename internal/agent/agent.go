@@ -1,0 +1,210 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/conntrack"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/healthcheck"
+	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// The agent's times.
+const (
+	syncPoll      = 20 * time.Millisecond  // between looks whether the Store is complete
+	syncPatience  = 30 * time.Second       // until it is said that it is not
+	inspectPeriod = time.Second            // between looks whether the rules are still there
+	retryFirst    = 100 * time.Millisecond // after the kernel refused
+	retryLast     = 30 * time.Second
+	routesFirst   = 10 * time.Second // after the kernel refused single routes
+	routesLast    = 15 * time.Minute // all is read for it, and such errors seldom go away by themselves
+)
+
+// Machine tells the machine's addresses: a *node.Machine.
+type Machine interface {
+	Addrs() []netip.Addr      // sorted; not to be changed
+	Changed() <-chan struct{} // readable when they are others than before
+}
+
+// Flows removes flows that lead nowhere: a *conntrack.Cleaner. Clean must not wait.
+type Flows interface {
+	Clean(nodeAddrs []netip.Addr, list []conntrack.Keep)
+}
+
+// Events tells the owners of Services what concerns them. Event must not wait.
+type Events interface {
+	Event(service cluster.Key, reason, message string)
+}
+
+// Options are what an Agent needs. Events may be nil.
+type Options struct {
+	Store     *cluster.Store
+	Dataplane dataplane.Dataplane
+	Machine   Machine
+	Flows     Flows
+	Health    *healthcheck.Health
+	Metrics   *Metrics
+	Log       *slog.Logger
+	Events    Events
+
+	NodeName       string
+	NodeAddr       netip.Addr // said by the user; unspecified: the Node object tells
+	NodePorts      node.NodePorts
+	PodCIDRs       []netip.Prefix // by which pods are told from others; none: they are not
+	MasqueradeAll  bool
+	MasqueradeMark uint32
+}
+
+// Agent is the loop. Make one with New.
+type Agent struct {
+	Options
+	build func(*cluster.Entry, vip.Node) []*vip.Route // vip.Build; tests count its calls
+
+	mu    sync.RWMutex // guards table against Table; never held while the kernel works
+	table *vip.Table   // only Run changes it
+
+	node      vip.Node
+	ref       cluster.Ref // of the Node object
+	host      dataplane.Host
+	flows     flows
+	conflicts conflicts
+	failing   failing
+	counts    counts
+
+	dirty  bool // the kernel may hold anything: only a Sync is of use
+	retry  *time.Timer
+	pause  backoff // after the kernel refused
+	routes backoff // after it refused single routes
+	blind  string  // why it is not known whether the rules are there
+}
+
+// New returns an Agent that does nothing until Run.
+func New(o Options) *Agent {
+	return &Agent{
+		Options: o, build: vip.Build, table: vip.NewTable(),
+		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), DetectsLocal: len(o.PodCIDRs) > 0, MasqueradeAll: o.MasqueradeAll},
+		ref:   (&cluster.Node{Name: o.NodeName}).Ref(),
+		flows: newFlows(), conflicts: newConflicts(), failing: failing{},
+		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
+	}
+}
+
+// Table prints the table as it is now: a line for each frontend.
+func (a *Agent) Table() string {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.table.String()
+}
+
+// Run works until ctx is done, and returns nil then. The rules stay. It returns an error
+// at once if another process has the rules.
+func (a *Agent) Run(ctx context.Context) error {
+	changes := a.Store.Subscribe()
+	if !a.waitForStore(ctx) {
+		return nil
+	}
+	a.retry = time.NewTimer(retryLast)
+	a.retry.Stop()
+	defer a.retry.Stop()
+	inspect := time.NewTicker(inspectPeriod)
+	defer inspect.Stop()
+
+	a.look()
+	a.take(changes.Take())
+	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
+		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes.Wake():
+			a.change(ctx, changes.Take())
+		case <-a.Machine.Changed():
+			a.change(ctx, nil)
+		case <-a.retry.C:
+			_ = a.sync(ctx, "another attempt")
+		case <-inspect.C:
+			a.inspect(ctx)
+		}
+	}
+}
+
+// waitForStore waits until the Store is complete; false: ctx is done before.
+func (a *Agent) waitForStore(ctx context.Context) bool {
+	poll := time.NewTicker(syncPoll)
+	defer poll.Stop()
+	start, told := time.Now(), time.Now()
+	for !a.Store.Synced() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-poll.C:
+		}
+		if time.Since(told) >= syncPatience {
+			told = time.Now()
+			a.Log.Warn("waiting for the first complete list of Services; rules stay as they are until then",
+				"waited", time.Since(start).Round(time.Second).String())
+		}
+	}
+	return true
+}
+
+// change brings what changed into the kernel: objects, or the host's addresses.
+func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
+	a.Health.Queued()
+	a.Metrics.queued()
+	moved := (refs == nil || slices.Contains(refs, a.ref)) && a.look()
+	changes := a.take(refs)
+	switch {
+	case a.dirty: // the next attempt has them
+		return
+	case moved:
+		_ = a.sync(ctx, "the node's addresses changed")
+	case len(changes) > 0:
+		a.apply(ctx, changes)
+	default:
+		a.Health.Updated()
+	}
+	if !a.dirty {
+		a.clean() // also where no route changed: a backend may have served old flows alone
+	}
+}
+
+// look finds out about the node's addresses, and reports whether they are others than
+// before.
+func (a *Agent) look() (moved bool) {
+	primary := node.Primary(a.Store.Node(a.NodeName), a.NodeAddr)
+	addrs := a.NodePorts.Addrs(a.Machine.Addrs(), primary)
+	if a.host.MasqueradeMark != 0 && slices.Equal(addrs, a.host.NodePortAddrs) {
+		return false
+	}
+	a.host = dataplane.Host{NodePortAddrs: addrs, PodCIDRs: a.PodCIDRs, MasqueradeMark: a.MasqueradeMark}
+	if a.NodePorts.Primary && len(primary) == 0 {
+		a.Log.Warn("there is no Node object with an address of this node: NodePorts are served on all of its addresses",
+			"node", a.NodeName, "addresses", fmt.Sprint(addrs))
+	} else {
+		a.Log.Info("addresses that serve NodePorts", "node", a.NodeName, "addresses", fmt.Sprint(addrs))
+	}
+	return true
+}
+
+// backoff is a pause that doubles.
+type backoff struct{ first, last, next time.Duration }
+
+func (b *backoff) pause() time.Duration {
+	p := max(b.next, b.first)
+	b.next = min(p*2, b.last)
+	return p
+}
+
+func (b *backoff) reset() { b.next = 0 }

@@ -1,0 +1,640 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/goleak"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/healthcheck"
+	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// machine has the addresses that the test says.
+type machine struct {
+	mu      sync.Mutex
+	addrs   []netip.Addr
+	changed chan struct{}
+}
+
+func (m *machine) Addrs() []netip.Addr {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.addrs
+}
+
+func (m *machine) Changed() <-chan struct{} { return m.changed }
+
+func (m *machine) set(addrs ...string) {
+	m.mu.Lock()
+	m.addrs = nil
+	for _, a := range addrs {
+		m.addrs = append(m.addrs, netip.MustParseAddr(a))
+	}
+	m.mu.Unlock()
+	m.changed <- struct{}{}
+}
+
+// notebook is where the test reads logs and events.
+type notebook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (n *notebook) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.text.Write(p)
+}
+
+func (n *notebook) Event(service cluster.Key, reason, message string) {
+	fmt.Fprintf(n, "event %v %s: %s\n", service, reason, message)
+}
+
+// take returns what was written since the last take.
+func (n *notebook) take() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	defer n.text.Reset()
+	return n.text.String()
+}
+
+// stage is an agent with all that is around it.
+type stage struct {
+	t        *testing.T
+	store    *cluster.Store
+	kernel   *kernel
+	machine  *machine
+	notes    *notebook
+	health   *healthcheck.Health
+	registry *prometheus.Registry
+	agent    *Agent
+	builds   map[string]int
+	result   chan error
+	stop     context.CancelFunc
+	version  uint64
+}
+
+// play runs f in a bubble with an agent that is started by f; time passes only when
+// all wait.
+func play(t *testing.T, f func(s *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{
+			t: t, store: cluster.NewStore(), kernel: newKernel(), notes: &notebook{}, registry: prometheus.NewRegistry(),
+			machine: &machine{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, changed: make(chan struct{})},
+			health:  healthcheck.NewHealth(time.Minute, healthcheck.IPv4), builds: map[string]int{}, result: make(chan error, 1),
+		}
+		s.agent = New(Options{
+			Store: s.store, Dataplane: s.kernel, Machine: s.machine, Flows: s.kernel, Health: s.health, Events: s.notes,
+			Metrics:  NewMetrics(s.registry, healthcheck.IPv4),
+			Log:      slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelInfo})),
+			NodeName: "node-1", NodePorts: node.NodePorts{Primary: true},
+			PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, MasqueradeMark: 0x4000,
+		})
+		s.agent.build = func(e *cluster.Entry, n vip.Node) []*vip.Route {
+			if e == nil {
+				s.builds["gone"]++
+			} else {
+				s.builds[e.Service.Name]++
+			}
+			return vip.Build(e, n)
+		}
+		f(s)
+		if s.stop != nil {
+			s.stop()
+			if err := <-s.result; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		}
+		if len(s.kernel.faults) > 0 {
+			t.Errorf("faults:\n%s", strings.Join(s.kernel.faults, "\n"))
+		}
+	})
+}
+
+func (s *stage) start() {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	s.stop = cancel
+	go func() { s.result <- s.agent.Run(ctx) }()
+	s.settle()
+}
+
+// settle waits until everybody waits.
+func (s *stage) settle() { synctest.Wait() }
+
+// pass lets time pass.
+func (s *stage) pass(d time.Duration) { time.Sleep(d); s.settle() }
+
+func (s *stage) put(objects ...cluster.Object) {
+	s.version++
+	s.store.Put(s.version, objects...)
+}
+
+func (s *stage) del(refs ...cluster.Ref) {
+	s.version++
+	s.store.Delete(s.version, refs...)
+}
+
+// service makes a ClusterIP Service in the namespace default. ports are like "53/udp";
+// more are node=30053, external=192.0.2.9, created=5.
+func service(name, ip string, more ...string) *cluster.Service {
+	s := &cluster.Service{
+		Key: cluster.Key{Namespace: "default", Name: name}, ClusterIPs: []netip.Addr{netip.MustParseAddr(ip)}, Created: 1000,
+		Ports: []cluster.ServicePort{{Name: "p", Number: 80, Protocol: cluster.TCP}},
+	}
+	for _, m := range more {
+		kind, value, _ := strings.Cut(m, "=")
+		switch kind {
+		case "udp":
+			s.Ports = []cluster.ServicePort{{Name: "p", Number: 53, Protocol: cluster.UDP}}
+		case "node":
+			fmt.Sscan(value, &s.Ports[0].NodePort)
+		case "external":
+			s.External = &cluster.External{IPs: []netip.Addr{netip.MustParseAddr(value)}}
+		case "created":
+			fmt.Sscan(value, &s.Created)
+		}
+	}
+	return s
+}
+
+// slice makes the EndpointSlice of a Service. Addresses end in what they are: a plain
+// one is ready, "10.244.1.2-" terminates and serves, "10.244.1.2x" does neither.
+func slice(s *cluster.Service, addrs ...string) *cluster.Slice {
+	var endpoints []cluster.Endpoint
+	for _, a := range addrs {
+		ep := cluster.Endpoint{Addr: netip.MustParseAddr(strings.TrimRight(a, "-x")), Conditions: cluster.Ready | cluster.Serving}
+		switch a[len(a)-1] {
+		case '-':
+			ep.Conditions = cluster.Serving | cluster.Terminating
+		case 'x':
+			ep.Conditions = cluster.Terminating
+		}
+		endpoints = append(endpoints, ep)
+	}
+	key := cluster.Key{Namespace: s.Namespace, Name: s.Name + "-1"}
+	port := cluster.Port{Name: "p", Number: 8000 + s.Ports[0].Number, Protocol: s.Ports[0].Protocol}
+	return cluster.NewSlice(key, s.Key, 1, []cluster.Port{port}, endpoints)
+}
+
+// ref names the Service of that name.
+func ref(name string) cluster.Ref {
+	return cluster.Ref{Kind: cluster.KindService, Key: cluster.Key{Namespace: "default", Name: name}}
+}
+
+// checkKernel compares the kernel with what a fresh build of the Store gives.
+func (s *stage) checkKernel() {
+	s.t.Helper()
+	fresh := vip.NewTable()
+	for e := range s.store.Services() {
+		fresh.Set(e.Service.Key, vip.Build(e, s.agent.node))
+	}
+	var want []string
+	for _, r := range slices.SortedFunc(fresh.All(), func(a, b *vip.Route) int { return a.Compare(b.Frontend) }) {
+		want = append(want, r.String())
+	}
+	if diff := cmp.Diff(want, s.kernel.lines()); diff != "" {
+		s.t.Errorf("fresh build(-) kernel(+):\n%s", diff)
+	}
+	if got := s.agent.Table(); got != fresh.String() {
+		s.t.Errorf("the table is\n%s\na fresh one\n%s", got, fresh)
+	}
+}
+
+func (s *stage) checkCounts(syncs, applies int) {
+	s.t.Helper()
+	if gotSyncs, gotApplies := s.kernel.seen(); gotSyncs != syncs || gotApplies != applies {
+		s.t.Errorf("%d Syncs and %d Applies, want %d and %d", gotSyncs, gotApplies, syncs, applies)
+	}
+}
+
+// metric returns the value of a metric, its labels as in {a="b"}; a histogram's count.
+func (s *stage) metric(name string) float64 {
+	s.t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			full := f.GetName()
+			if len(labels) > 0 {
+				full += "{" + strings.Join(labels, ",") + "}"
+			}
+			if full == name {
+				return value(m)
+			}
+		}
+	}
+	s.t.Errorf("no metric %s", name)
+	return -1
+}
+
+func value(m *dto.Metric) float64 {
+	switch {
+	case m.Counter != nil:
+		return m.Counter.GetValue()
+	case m.Gauge != nil:
+		return m.Gauge.GetValue()
+	}
+	return float64(m.Histogram.GetSampleCount())
+}
+
+func TestNothingIsWrittenBeforeTheStoreIsComplete(t *testing.T) {
+	play(t, func(s *stage) {
+		web := service("web", "10.96.0.1")
+		s.put(web, slice(web, "10.244.1.2"))
+		s.start()
+		s.pass(time.Hour)
+		s.put(service("dns", "10.96.0.2"))
+		s.machine.addrs = nil
+		s.pass(time.Hour)
+		s.checkCounts(0, 0)
+		if log := s.notes.take(); !strings.Contains(log, "waiting for the first complete list") {
+			t.Errorf("nobody said why nothing happens: %q", log)
+		}
+		s.store.MarkSynced()
+		s.pass(time.Second)
+		s.checkCounts(1, 0)
+		s.checkKernel()
+		if s.builds["web"] != 1 || s.builds["dns"] != 1 {
+			t.Errorf("built %v, want each once", s.builds)
+		}
+	})
+}
+
+func TestEndBeforeTheStoreIsComplete(t *testing.T) {
+	play(t, func(s *stage) {
+		s.start()
+		s.stop()
+		s.settle()
+		s.checkCounts(0, 0)
+	})
+}
+
+func TestOneChangeCostsOneBuild(t *testing.T) {
+	play(t, func(s *stage) {
+		var objects []cluster.Object
+		for i := range 200 {
+			svc := service(fmt.Sprintf("s%d", i), fmt.Sprintf("10.96.1.%d", i))
+			objects = append(objects, svc, slice(svc, "10.244.1.2"))
+		}
+		s.put(objects...)
+		s.store.MarkSynced()
+		s.start()
+		clear(s.builds)
+		s.kernel.changes = 0
+		s.put(slice(service("s7", "10.96.1.7"), "10.244.1.2", "10.244.1.3"))
+		s.settle() // no time passes: the first change goes at once
+		s.checkCounts(1, 1)
+		s.checkKernel()
+		if len(s.builds) != 1 || s.builds["s7"] != 1 || s.kernel.changes != 1 {
+			t.Errorf("built %v and wrote %d changes, want one of s7", s.builds, s.kernel.changes)
+		}
+		s.del(ref("s8"))
+		s.settle()
+		s.checkCounts(1, 2)
+		s.checkKernel()
+	})
+}
+
+func TestBurstGoesTogether(t *testing.T) {
+	play(t, func(s *stage) {
+		s.store.MarkSynced()
+		s.start()
+		s.kernel.hold, s.kernel.working = make(chan struct{}), make(chan struct{}, 1)
+		first := service("first", "10.96.0.1")
+		s.put(first)
+		<-s.kernel.working // the kernel is busy with it
+		for i := range 100 {
+			svc := service(fmt.Sprintf("s%d", i%10), fmt.Sprintf("10.96.1.%d", i%10))
+			s.put(svc, slice(svc, fmt.Sprintf("10.244.1.%d", i+1)))
+		}
+		s.kernel.hold <- struct{}{}
+		<-s.kernel.working
+		s.kernel.hold <- struct{}{}
+		s.settle()
+		s.checkCounts(1, 2)
+		if s.kernel.changes != 11 {
+			t.Errorf("%d changes, want 11", s.kernel.changes)
+		}
+		if n := s.builds["s3"]; n != 1 {
+			t.Errorf("a Service that changed ten times was built %d times, want once", n)
+		}
+		s.kernel.hold = nil
+		s.checkKernel()
+	})
+}
+
+// The debug page does not wait for the kernel: no lock is held meanwhile.
+func TestTableCanBeReadWhileTheKernelWorks(t *testing.T) {
+	play(t, func(s *stage) {
+		s.store.MarkSynced()
+		s.start()
+		s.kernel.hold, s.kernel.working = make(chan struct{}), make(chan struct{}, 1)
+		s.put(service("web", "10.96.0.1"))
+		<-s.kernel.working
+		if !strings.Contains(s.agent.Table(), "default/web:p") {
+			t.Errorf("table %q", s.agent.Table())
+		}
+		s.kernel.hold <- struct{}{}
+		s.settle()
+	})
+}
+
+func TestFailureLeadsToSync(t *testing.T) {
+	play(t, func(s *stage) {
+		s.store.MarkSynced()
+		s.start()
+		s.notes.take()
+		failing := true
+		s.kernel.fail = func() error {
+			if failing {
+				return errors.New("no buffer space")
+			}
+			return nil
+		}
+		s.put(service("web", "10.96.0.1"))
+		s.settle()
+		s.checkCounts(1, 1)
+		if log := s.notes.take(); !strings.Contains(log, "no buffer space") || !strings.Contains(log, "100ms") {
+			t.Errorf("log %q", log)
+		}
+		s.put(service("dns", "10.96.0.2")) // waits for the next attempt
+		s.settle()
+		s.checkCounts(1, 1)
+		for pause, n := retryFirst, 2; pause < retryLast; pause, n = pause*2, n+1 {
+			s.pass(pause)
+			s.checkCounts(n, 1)
+		}
+		syncs, _ := s.kernel.seen()
+		s.pass(10 * retryLast)
+		if got, _ := s.kernel.seen(); got != syncs+10 {
+			t.Errorf("%d attempts in ten times the longest pause, want 10", got-syncs)
+		}
+		failing = false
+		s.pass(retryLast)
+		s.checkKernel()
+		s.checkCounts(syncs+11, 1)
+		s.put(service("more", "10.96.0.3"))
+		s.settle()
+		s.checkCounts(syncs+11, 2)
+		s.checkKernel()
+		if n := s.metric(`kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"}`); n != float64(syncs+10) {
+			t.Errorf("%v failures counted, want %d", n, syncs+10)
+		}
+	})
+}
+
+func TestRoutesThatAreRefused(t *testing.T) {
+	play(t, func(s *stage) {
+		s.store.MarkSynced()
+		bad := map[string]bool{"bad": true}
+		s.kernel.refuse = func(r *vip.Route) error {
+			if bad[r.Owner.Service.Name] {
+				return errors.New("too many backends")
+			}
+			return nil
+		}
+		s.start()
+		s.put(service("bad", "10.96.0.1"))
+		s.settle()
+		s.put(service("good", "10.96.0.2"))
+		s.settle()
+		s.checkCounts(1, 2)
+		if got := s.kernel.lines(); len(got) != 1 || !strings.Contains(got[0], "default/good") {
+			t.Errorf("in the kernel: %q", got)
+		}
+		log := s.notes.take()
+		if strings.Count(log, "too many backends") != 2 || !strings.Contains(log, "event default/bad NotProgrammed") {
+			t.Errorf("log %q: want a line and an event", log)
+		}
+		if n := s.metric("signpost_route_errors"); n != 1 {
+			t.Errorf("%v route errors, want 1", n)
+		}
+		s.pass(time.Hour)
+		syncs, _ := s.kernel.seen()
+		if log := s.notes.take(); strings.Contains(log, "too many backends") || syncs < 5 || syncs > 20 {
+			t.Errorf("%d attempts in an hour, log %q: want a few, and no more lines", syncs, log)
+		}
+		delete(bad, "bad")
+		s.pass(routesLast)
+		s.kernel.refuse = nil
+		s.checkKernel()
+		if n := s.metric("signpost_route_errors"); n != 0 {
+			t.Errorf("%v route errors, want none", n)
+		}
+		syncs, _ = s.kernel.seen()
+		s.pass(24 * time.Hour)
+		if again, _ := s.kernel.seen(); again != syncs {
+			t.Errorf("%d more Syncs with nothing to do", again-syncs)
+		}
+	})
+}
+
+// A route that is refused and whose Service goes is not failing any more; ten thousand
+// are not ten thousand lines.
+func TestManyRefusedRoutes(t *testing.T) {
+	play(t, func(s *stage) {
+		for i := range 200 {
+			s.put(service(fmt.Sprintf("s%d", i), fmt.Sprintf("10.96.1.%d", i)))
+		}
+		s.store.MarkSynced()
+		s.kernel.refuse = func(*vip.Route) error { return errors.New("no") }
+		s.start()
+		if n := strings.Count(s.notes.take(), "level=ERROR"); n != maxLines+1 {
+			t.Errorf("%d lines, want %d", n, maxLines+1)
+		}
+		for i := range 200 {
+			s.del(ref(fmt.Sprintf("s%d", i)))
+		}
+		s.settle()
+		if n := s.metric("signpost_route_errors"); n != 0 {
+			t.Errorf("%v route errors, want none", n)
+		}
+	})
+}
+
+func TestRepair(t *testing.T) {
+	play(t, func(s *stage) {
+		s.put(service("web", "10.96.0.1"))
+		s.store.MarkSynced()
+		s.start()
+		s.pass(10 * time.Second)
+		s.checkCounts(1, 0)
+		s.kernel.flush()
+		s.pass(inspectPeriod)
+		s.checkCounts(2, 0)
+		s.checkKernel()
+		if n := s.metric("signpost_repairs_total"); n != 1 {
+			t.Errorf("%v repairs, want 1", n)
+		}
+		if log := s.notes.take(); !strings.Contains(log, "another program changed the rules") {
+			t.Errorf("log %q", log)
+		}
+		s.kernel.intact = func() (bool, error) { return false, errors.New("cannot look") }
+		s.pass(time.Minute)
+		s.checkCounts(2, 0) // who cannot look does not write
+		if n := strings.Count(s.notes.take(), "cannot look"); n != 1 {
+			t.Errorf("%d lines, want 1", n)
+		}
+	})
+}
+
+func TestAnotherProcessHasTheRules(t *testing.T) {
+	play(t, func(s *stage) {
+		s.store.MarkSynced()
+		s.kernel.fail = func() error { return fmt.Errorf("table: %w", dataplane.ErrInUse) }
+		s.start()
+		if err := <-s.result; !errors.Is(err, dataplane.ErrInUse) || !strings.Contains(err.Error(), "node-1") {
+			t.Errorf("Run: %v", err)
+		}
+		s.stop()
+		s.stop = nil
+	})
+}
+
+func TestNodeAndAddresses(t *testing.T) {
+	play(t, func(s *stage) {
+		addrs := func(want string) {
+			t.Helper()
+			if got := fmt.Sprint(s.kernel.host.NodePortAddrs); got != want {
+				t.Errorf("NodePorts are served on %s, want %s", got, want)
+			}
+		}
+		s.machine.addrs = append(s.machine.addrs, netip.MustParseAddr("192.0.2.2"))
+		s.store.MarkSynced()
+		s.start()
+		addrs("[192.0.2.1 192.0.2.2]") // there is no Node object
+		if log := s.notes.take(); !strings.Contains(log, "there is no Node object") {
+			t.Errorf("log %q", log)
+		}
+		s.put(&cluster.Node{Name: "node-1", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.2")}})
+		s.settle()
+		addrs("[192.0.2.2]")
+		s.checkCounts(2, 0)
+		s.put(&cluster.Node{Name: "node-2", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+		s.settle()
+		s.checkCounts(2, 0) // another node
+		s.machine.set("192.0.2.2", "192.0.2.3")
+		s.settle()
+		s.checkCounts(2, 0) // an address that serves nothing
+		s.machine.set("192.0.2.3")
+		s.settle()
+		addrs("[]")
+		s.checkCounts(3, 0)
+		if s.kernel.host.MasqueradeMark != 0x4000 || len(s.kernel.host.PodCIDRs) != 1 {
+			t.Errorf("host %+v", s.kernel.host)
+		}
+		if s.health != nil && len(s.builds) != 0 {
+			t.Errorf("built %v for an address", s.builds)
+		}
+	})
+}
+
+func TestConflicts(t *testing.T) {
+	play(t, func(s *stage) {
+		contested := func(want float64) {
+			t.Helper()
+			s.settle()
+			s.checkKernel()
+			if n := s.metric("signpost_conflicts"); n != want {
+				t.Errorf("%v conflicts, want %v", n, want)
+			}
+		}
+		s.store.MarkSynced()
+		s.start()
+		s.put(service("old", "10.96.0.1", "external=192.0.2.9", "created=1"))
+		contested(0)
+		s.put(service("new", "10.96.0.2", "external=192.0.2.9", "created=2"))
+		contested(1)
+		if log := s.notes.take(); !strings.Contains(log, "has=default/old:p wants=default/new:p") || !strings.Contains(log, "event default/new FrontendConflict") {
+			t.Errorf("log %q", log)
+		}
+		s.put(service("new", "10.96.0.3", "external=192.0.2.9", "created=2"))
+		contested(1)
+		if log := s.notes.take(); strings.Contains(log, "claim one frontend") {
+			t.Errorf("told again: %q", log)
+		}
+		s.put(service("older", "10.96.0.4", "external=192.0.2.9", "created=0"))
+		contested(1)
+		s.del(ref("old"))
+		contested(1)
+		s.del(ref("older"))
+		contested(0)
+		s.put(service("old", "10.96.0.1", "external=192.0.2.9", "created=1"))
+		contested(1)
+		s.del(ref("new"), ref("old"))
+		contested(0)
+		if len(s.agent.conflicts.of) != 0 {
+			t.Errorf("left: %v", s.agent.conflicts.of)
+		}
+	})
+}
+
+func TestStaleFlows(t *testing.T) {
+	play(t, func(s *stage) {
+		happened := func(name string, want ...string) {
+			t.Helper()
+			s.settle()
+			if got := s.kernel.happened(); !slices.Equal(got, want) {
+				t.Errorf("%s:\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+		dns, web := service("dns", "10.96.0.10", "udp", "node=30053"), service("web", "10.96.0.20")
+		s.put(dns, slice(dns, "10.244.1.2"), web, slice(web, "10.244.1.9"))
+		s.store.MarkSynced()
+		s.start()
+		happened("start: flows from before", "sync",
+			"clean [10.96.0.10 udp 53 keep [10.244.1.2:8053] node-ipv4 udp 30053 keep [10.244.1.2:8053]]")
+		s.put(slice(dns, "10.244.1.2", "10.244.1.3"))
+		happened("a backend more", "apply")
+		s.put(slice(dns, "10.244.1.2-", "10.244.1.3"))
+		happened("a backend terminates and serves", "apply")
+		s.put(slice(dns, "10.244.1.2x", "10.244.1.3"))
+		happened("it serves no more: no route changes",
+			"clean [10.96.0.10 udp 53 keep [10.244.1.3:8053] node-ipv4 udp 30053 keep [10.244.1.3:8053]]")
+		s.put(slice(dns, "10.244.1.3"))
+		happened("it is gone")
+		s.put(slice(web, "10.244.1.8"))
+		happened("TCP", "apply")
+		s.put(slice(dns))
+		happened("nobody serves", "apply", "clean [10.96.0.10 udp 53 keep [] node-ipv4 udp 30053 keep []]")
+		s.put(slice(dns, "10.244.1.4"))
+		happened("somebody serves again", "apply")
+		s.put(service("dns", "10.96.0.10", "udp", "external=192.0.2.9"))
+		happened("an address comes, the NodePort goes", "apply",
+			"clean [192.0.2.9 udp 53 keep [10.244.1.4:8053] node-ipv4 udp 30053 keep []]")
+		s.del(ref("dns"))
+		happened("the Service is gone", "apply", "clean [10.96.0.10 udp 53 keep [] 192.0.2.9 udp 53 keep []]")
+		s.kernel.flush()
+		s.pass(inspectPeriod)
+		happened("repair without UDP", "sync")
+		if len(s.agent.flows.serving)+len(s.agent.flows.ports)+len(s.agent.flows.look) != 0 {
+			t.Errorf("left: %+v", s.agent.flows)
+		}
+	})
+}

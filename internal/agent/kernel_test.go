@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/signpost-dns/signpost/internal/conntrack"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// kernel is a dataplane in memory: it holds the routes that it was given, refuses what
+// it is told to, and finds fault with changes that do not begin where it stands.
+type kernel struct {
+	mu     sync.Mutex
+	routes map[vip.Frontend]*vip.Route
+	host   dataplane.Host
+	gone   bool // another program flushed the rules
+	faults []string
+
+	syncs, applies, changes int
+	fail                    func() error           // asked before each write; nil: never
+	refuse                  func(*vip.Route) error // asked for each route; nil: never
+	hold                    chan struct{}          // each write waits for one; nil: none does
+	working                 chan struct{}          // told when a write waits
+	intact                  func() (bool, error)   // nil: what gone says
+	order                   []string               // what happened, with conntrack
+}
+
+func newKernel() *kernel { return &kernel{routes: map[vip.Frontend]*vip.Route{}} }
+
+func (k *kernel) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
+	k.wait(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.syncs++
+	k.order = append(k.order, "sync")
+	if err := k.failure(); err != nil {
+		k.routes = map[vip.Frontend]*vip.Route{} // half done, as far as anybody knows
+		return err
+	}
+	k.host, k.gone = host, false
+	k.routes = map[vip.Frontend]*vip.Route{}
+	var errs []error
+	for r := range t.All() {
+		errs = append(errs, k.put(r))
+	}
+	return errors.Join(errs...)
+}
+
+func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
+	k.wait(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.applies++
+	k.changes += len(changes)
+	k.order = append(k.order, "apply")
+	if err := k.failure(); err != nil {
+		return err
+	}
+	var errs []error
+	seen := map[vip.Frontend]bool{}
+	for _, c := range changes {
+		have := k.routes[c.Frontend]
+		if (have == nil) != (c.Old == nil) && k.refuse == nil || have != nil && c.Old != nil && have.String() != c.Old.String() {
+			k.faults = append(k.faults, fmt.Sprintf("%v: is %v, but the change is from %v", c.Frontend, have, c.Old))
+		}
+		if seen[c.Frontend] {
+			k.faults = append(k.faults, fmt.Sprintf("%v: twice in one call", c.Frontend))
+		}
+		seen[c.Frontend] = true
+		delete(k.routes, c.Frontend)
+		if c.New != nil {
+			errs = append(errs, k.put(c.New))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *kernel) put(r *vip.Route) error {
+	if k.refuse != nil {
+		if err := k.refuse(r); err != nil {
+			return &dataplane.RouteError{Route: r, Err: err}
+		}
+	}
+	k.routes[r.Frontend] = r
+	return nil
+}
+
+func (k *kernel) failure() error {
+	if k.fail == nil {
+		return nil
+	}
+	return k.fail()
+}
+
+// wait lets the test decide when the kernel is done.
+func (k *kernel) wait(ctx context.Context) {
+	if k.hold == nil {
+		return
+	}
+	k.working <- struct{}{}
+	select {
+	case <-k.hold:
+	case <-ctx.Done():
+	}
+}
+
+func (k *kernel) Intact() (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.intact != nil {
+		return k.intact()
+	}
+	return !k.gone, nil
+}
+
+func (k *kernel) Close() error { return nil }
+
+// flush is what another program does.
+func (k *kernel) flush() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.routes, k.gone = map[vip.Frontend]*vip.Route{}, true
+}
+
+// lines prints what is in the kernel, sorted.
+func (k *kernel) lines() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []string
+	for _, f := range slices.SortedFunc(maps.Keys(k.routes), vip.Frontend.Compare) {
+		out = append(out, k.routes[f].String())
+	}
+	return out
+}
+
+// seen gives the counts so far.
+func (k *kernel) seen() (syncs, applies int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.syncs, k.applies
+}
+
+// Clean makes the kernel the conntrack of the same node: it remembers the order.
+func (k *kernel) Clean(nodeAddrs []netip.Addr, list []conntrack.Keep) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var lines []string
+	for _, keep := range list {
+		lines = append(lines, fmt.Sprintf("%v keep %v", keep.Frontend, keep.Backends))
+	}
+	slices.Sort(lines)
+	k.order = append(k.order, fmt.Sprint("clean ", lines))
+}
+
+// happened returns the order of writes and cleanings since the last call.
+func (k *kernel) happened() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := k.order
+	k.order = nil
+	return out
+}

@@ -1,0 +1,180 @@
+package agent
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signpost-dns/signpost/internal/conntrack"
+	"github.com/signpost-dns/signpost/internal/healthcheck"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Metrics are what Prometheus is told. Those named kubeproxy_ mean what they mean with
+// kube-proxy, which writes the families apart: ours are written together, so both
+// have the same times.
+type Metrics struct {
+	families []healthcheck.Family
+
+	// As kube-proxy has them.
+	rulesDuration, fullDuration, partialDuration *prometheus.HistogramVec
+	lastQueued, lastWritten                      *prometheus.GaugeVec
+	failures                                     *prometheus.CounterVec
+	healthz, livez                               *prometheus.CounterVec
+	cleanDuration                                *prometheus.HistogramVec
+	cleaned                                      *prometheus.CounterVec
+
+	// Of our own.
+	written        *prometheus.HistogramVec
+	frontends      *prometheus.GaugeVec
+	backends       prometheus.Gauge
+	contested      prometheus.Gauge
+	routesFailing  prometheus.Gauge
+	repairs        prometheus.Counter
+	cleanFailures  prometheus.Counter
+	serviceChanges prometheus.Counter
+}
+
+// NewMetrics registers the metrics of a node that routes these families.
+func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metrics {
+	m := &Metrics{
+		families:        families,
+		rulesDuration:   histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Time to write rules, all or those that changed.", 0.001, 15, "ip_family"),
+		fullDuration:    histogram("kubeproxy_sync_full_proxy_rules_duration_seconds", "Time to write all rules.", 0.001, 15, "ip_family"),
+		partialDuration: histogram("kubeproxy_sync_partial_proxy_rules_duration_seconds", "Time to write the rules that changed.", 0.001, 15, "ip_family"),
+		lastQueued:      gauges("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When there was something to write last.", "ip_family"),
+		lastWritten:     gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When rules were written last, without an error.", "ip_family"),
+		failures:        counters("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "Attempts to write rules that failed.", "ip_family"),
+		healthz:         counters("kubeproxy_proxy_healthz_total", "Answers of /healthz by HTTP status.", "code"),
+		livez:           counters("kubeproxy_proxy_livez_total", "Answers of /livez by HTTP status.", "code"),
+		cleanDuration:   histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Time to look for stale UDP flows.", 0.001, 15, "ip_family"),
+		cleaned:         counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale UDP flows that were removed.", "ip_family"),
+
+		written:        histogram("signpost_write_duration_seconds", "Time of one write into the kernel: all, or the changes.", 0.00005, 20, "what"),
+		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by where their address comes from.", "kind"),
+		backends:       gauge("signpost_backends", "Backends of all frontends; one behind two frontends counts twice."),
+		contested:      gauge("signpost_conflicts", "Frontends that more than one Service port claims; the oldest Service has them."),
+		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
+		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
+		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale UDP flows that failed; they are repeated."),
+		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
+	}
+	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures,
+		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.contested,
+		m.routesFailing, m.repairs, m.cleanFailures, m.serviceChanges)
+	for k := vip.ClusterIP; k <= vip.NodePort; k++ {
+		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
+	}
+	for _, f := range families {
+		m.failures.WithLabelValues(string(f))
+		m.cleaned.WithLabelValues(string(f))
+	}
+	return m
+}
+
+func histogram(name, help string, least float64, buckets int, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(least, 2, buckets),
+	}, labels)
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+// Answered counts an answer of healthcheck.Probes.
+func (m *Metrics) Answered(page string, code int) {
+	counter := m.healthz
+	if page == "livez" {
+		counter = m.livez
+	}
+	counter.WithLabelValues(strconv.Itoa(code)).Inc()
+}
+
+// Cleaned counts a look of conntrack.Cleaner.
+func (m *Metrics) Cleaned(r conntrack.Result) {
+	family := string(healthcheck.IPv4)
+	if r.IPv6 {
+		family = string(healthcheck.IPv6)
+	}
+	m.cleanDuration.WithLabelValues(family).Observe(r.Took.Seconds())
+	m.cleaned.WithLabelValues(family).Add(float64(r.Removed))
+	if r.Err != nil {
+		m.cleanFailures.Inc()
+	}
+}
+
+func (m *Metrics) queued() {
+	for _, f := range m.families {
+		m.lastQueued.WithLabelValues(string(f)).SetToCurrentTime()
+	}
+}
+
+// wrote notes an attempt to write everything or what changed.
+func (m *Metrics) wrote(what string, took time.Duration, err error) {
+	detail := m.partialDuration
+	if what == everything {
+		detail = m.fullDuration
+	}
+	m.written.WithLabelValues(what).Observe(took.Seconds())
+	for _, f := range m.families {
+		m.rulesDuration.WithLabelValues(string(f)).Observe(took.Seconds())
+		detail.WithLabelValues(string(f)).Observe(took.Seconds())
+		if err != nil {
+			m.failures.WithLabelValues(string(f)).Inc()
+		}
+	}
+}
+
+// inPlace notes that the kernel has the table, but for some routes.
+func (m *Metrics) inPlace(failing int) {
+	m.routesFailing.Set(float64(failing))
+	for _, f := range m.families {
+		m.lastWritten.WithLabelValues(string(f)).SetToCurrentTime()
+	}
+}
+
+func (m *Metrics) repaired() { m.repairs.Inc() }
+
+// table notes what the table holds after some Services were built.
+func (m *Metrics) table(c *counts, contested, built int) {
+	for k, n := range c.frontends {
+		m.frontends.WithLabelValues(vip.Kind(k).String()).Set(float64(n))
+	}
+	m.backends.Set(float64(c.backends))
+	m.contested.Set(float64(contested))
+	m.serviceChanges.Add(float64(built))
+}
+
+// counts follows the table by its changes.
+type counts struct {
+	frontends [vip.NodePort + 1]int // by kind
+	backends  int
+}
+
+func (c *counts) add(changes []vip.Change) {
+	for _, ch := range changes {
+		c.one(ch.Old, -1)
+		c.one(ch.New, 1)
+	}
+}
+
+func (c *counts) one(r *vip.Route, by int) {
+	if r != nil {
+		c.frontends[r.Kind] += by
+		c.backends += by * len(r.Backends)
+	}
+}

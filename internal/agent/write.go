@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// take brings the table up to date with objects that changed, each built once, and
+// returns what differs. The cost is that of these objects.
+func (a *Agent) take(refs []cluster.Ref) []vip.Change {
+	var changes []vip.Change
+	built := 0
+	for _, ref := range refs {
+		if ref.Kind != cluster.KindService {
+			continue // this node's own: see look
+		}
+		entry := a.Store.Service(ref.Key.Namespace, ref.Key.Name)
+		routes := a.build(entry, a.node)
+		built++
+		a.mu.Lock()
+		differ := a.table.Set(ref.Key, routes)
+		a.mu.Unlock()
+		a.flows.update(ref.Key, entry, routes, differ)
+		a.counts.add(differ)
+		a.contested(ref.Key, routes, differ)
+		changes = append(changes, differ...)
+	}
+	a.Metrics.table(&a.counts, len(a.conflicts.contested), built)
+	if built > 1 {
+		changes = merged(changes)
+	}
+	return changes
+}
+
+// contested tells of frontends that more than one Service wants.
+func (a *Agent) contested(service cluster.Key, routes []*vip.Route, differ []vip.Change) {
+	for _, c := range a.conflicts.update(a.table, service, routes, differ) {
+		a.Log.Warn("two Services claim one frontend; the older has it", "frontend", c.frontend.String(),
+			"has", c.winner.String(), "wants", c.loser.String())
+		a.event(c.loser.Service, "FrontendConflict", c.frontend.String()+" belongs to "+c.winner.String()+", which is older")
+	}
+}
+
+func (a *Agent) event(service cluster.Key, reason, message string) {
+	if a.Events != nil {
+		a.Events.Event(service, reason, message)
+	}
+}
+
+// merged leaves one change for each frontend, from the first old to the last new: a
+// frontend may go from one Service to another.
+func merged(changes []vip.Change) []vip.Change {
+	place := make(map[vip.Frontend]int, len(changes))
+	out := changes[:0]
+	for _, c := range changes {
+		if i, again := place[c.Frontend]; again {
+			out[i].New = c.New
+			continue
+		}
+		place[c.Frontend] = len(out)
+		out = append(out, c)
+	}
+	return slices.DeleteFunc(out, func(c vip.Change) bool { return c.Old == c.New })
+}
+
+// apply writes changes.
+func (a *Agent) apply(ctx context.Context, changes []vip.Change) {
+	start := time.Now()
+	err := a.Dataplane.Apply(ctx, changes)
+	took := time.Since(start)
+	touched := make([]vip.Frontend, 0, len(changes))
+	verbose := a.Log.Enabled(ctx, slog.LevelDebug)
+	for _, c := range changes {
+		touched = append(touched, c.Frontend)
+		if verbose {
+			a.Log.Debug("frontend", "old", text(c.Old), "new", text(c.New))
+		}
+	}
+	a.settled(ctx, changed, took, err, touched)
+}
+
+// sync writes the whole table. The error is for Run; it is logged and tried again.
+func (a *Agent) sync(ctx context.Context, why string) error {
+	start := time.Now()
+	a.Health.Queued()
+	err := a.Dataplane.Sync(ctx, a.host, a.table)
+	took := time.Since(start)
+	if !a.settled(ctx, everything, took, err, nil) {
+		return err
+	}
+	a.Log.Info("rules are in place", "because", why, "frontends", a.table.Len(),
+		"took", took.Round(time.Microsecond).String())
+	a.flows.lookAtAll(a.table) // there were no rules, or others
+	a.clean()
+	return err
+}
+
+// clean has flows removed that lost their backend, once the rules are written.
+func (a *Agent) clean() {
+	if stale := a.flows.stale(a.table); len(stale) > 0 {
+		a.Flows.Clean(a.host.NodePortAddrs, stale)
+	}
+}
+
+// settled draws the conclusions from what the dataplane said, and reports whether the
+// kernel holds the table, but for single routes. touched are the frontends that were
+// written; nil: all.
+func (a *Agent) settled(ctx context.Context, what string, took time.Duration, err error, touched []vip.Frontend) bool {
+	refused, fatal := split(err)
+	if fatal != nil && ctx.Err() != nil {
+		return false // it was us who ended it
+	}
+	a.Metrics.wrote(what, took, fatal)
+	if fatal != nil {
+		a.dirty = true
+		pause := a.pause.pause()
+		a.retry.Reset(pause)
+		a.Log.Error("writing rules", "what", what, "error", fatal, "again in", pause.String())
+		return false
+	}
+	a.dirty = false
+	a.pause.reset()
+	a.refused(refused, touched)
+	a.Metrics.inPlace(len(a.failing))
+	a.Health.Updated()
+	return true
+}
+
+// refused takes note of routes that could not be programmed, and tells once of each.
+func (a *Agent) refused(errs []*dataplane.RouteError, touched []vip.Frontend) {
+	fresh, gone := a.failing.update(errs, touched)
+	for i, e := range fresh {
+		if i == maxLines {
+			a.Log.Error("more routes cannot be programmed", "routes", len(fresh)-i)
+			break
+		}
+		a.Log.Error("a route cannot be programmed; others are not concerned", "frontend", e.Route.Frontend.String(),
+			"service", e.Route.Owner.String(), "error", e.Err)
+		a.event(e.Route.Owner.Service, "NotProgrammed", e.Error())
+	}
+	if gone > 0 {
+		a.Log.Info("routes that could not be programmed are in place or gone", "routes", gone, "left", len(a.failing))
+	}
+	switch {
+	case len(a.failing) == 0:
+		a.routes.reset()
+		a.retry.Stop()
+	case len(fresh) > 0 || touched == nil:
+		a.retry.Reset(a.routes.pause())
+	}
+}
+
+// What is written, in metrics and logs.
+const (
+	everything = "all"
+	changed    = "changes"
+)
+
+// maxLines is how many routes of one batch get a line: ten thousand of one kind say
+// nothing more.
+const maxLines = 10
+
+// inspect looks whether the rules are still there, and writes them if not.
+func (a *Agent) inspect(ctx context.Context) {
+	if a.dirty {
+		return // the next attempt writes them anyway
+	}
+	intact, err := a.Dataplane.Intact()
+	if err != nil {
+		if a.blind != err.Error() {
+			a.blind = err.Error()
+			a.Log.Warn("looking whether the rules are still there", "error", err)
+		}
+		return
+	}
+	a.blind = ""
+	if !intact {
+		a.Metrics.repaired()
+		a.Log.Warn("another program changed the rules; writing them again")
+		_ = a.sync(ctx, "repair")
+	}
+}
+
+// split takes the errors about single routes out of an error; fatal is the rest.
+func split(err error) (routes []*dataplane.RouteError, fatal error) {
+	if err == nil {
+		return nil, nil
+	}
+	if e, ok := err.(*dataplane.RouteError); ok {
+		return []*dataplane.RouteError{e}, nil
+	}
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil, err
+	}
+	var rest []error
+	for _, e := range many.Unwrap() {
+		some, bad := split(e)
+		routes = append(routes, some...)
+		rest = append(rest, bad)
+	}
+	return routes, errors.Join(rest...)
+}
+
+func text(r *vip.Route) string {
+	if r == nil {
+		return "none"
+	}
+	return r.String()
+}
