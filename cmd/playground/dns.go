@@ -13,7 +13,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -82,10 +84,23 @@ func (p *runningPod) startDNS(binary, scratch, manifests string) error {
 	return err
 }
 
-// awaitDNS waits until coredns says that it is ready: it has read the folder.
+// awaitDNS waits until coredns says that it is ready, which is when it has read the folder, and until it answers, which is
+// a moment later: it opens its sockets last.
 func (p *runningPod) awaitDNS(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
+	if err := p.poll(ctx, func() error { return p.probeReady(ctx) }); err != nil {
+		return err
+	}
+	if err := p.poll(ctx, func() error { return p.probeAnswers(ctx) }); err != nil {
+		return err
+	}
+	p.setReady()
+	return nil
+}
+
+// probeReady asks the plugin ready, from the node.
+func (p *runningPod) probeReady(ctx context.Context) error {
 	at := netip.AddrPortFrom(p.host.IPv4, readyPort)
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -93,23 +108,30 @@ func (p *runningPod) awaitDNS(ctx context.Context) error {
 			return p.node.Dial(ctx, network, at)
 		},
 	}}
-	err := p.poll(ctx, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ready", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("coredns is not ready: %s", strings.TrimSpace(string(text)))
-		}
-		return nil
-	})
-	if err == nil {
-		p.setReady()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ready", nil)
+	if err != nil {
+		return err
 	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("coredns is not ready: %s", strings.TrimSpace(string(text)))
+	}
+	return nil
+}
+
+// probeAnswers asks a question, from the node; any answer will do.
+func (p *runningPod) probeAnswers(ctx context.Context) error {
+	conn, err := p.node.Dial(ctx, "udp", netip.AddrPortFrom(p.host.IPv4, 53))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	query := new(dns.Msg).SetQuestion(clusterDomain+".", dns.TypeSOA)
+	client := dns.Client{Timeout: time.Second}
+	_, _, err = client.ExchangeWithConnContext(ctx, query, &dns.Conn{Conn: conn})
 	return err
 }

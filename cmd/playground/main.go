@@ -106,7 +106,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return o, err
 	}
 	o.command = flags.Args()
-	if len(o.command) > 0 && args[len(args)-len(o.command)-1] != "--" {
+	if before := args[:len(args)-len(o.command)]; len(o.command) > 0 && (len(before) == 0 || before[len(before)-1] != "--") {
 		err := fmt.Errorf("unexpected argument %q: a command comes after --", o.command[0])
 		fmt.Fprintln(stderr, err)
 		flags.Usage()

@@ -110,7 +110,7 @@ func (r result) explain() string {
 // How long an answer may take to follow a change, and how often to look. It takes some milliseconds; the limit is for a
 // busy machine.
 const (
-	followLimit = 20 * time.Second
+	followLimit = 10 * time.Second
 	followPoll  = 20 * time.Millisecond
 )
 

@@ -17,6 +17,7 @@ import (
 // In process 1 of a sandbox it sets up the namespaces, runs the program as process 2 and never returns. In process 2
 // it notes that the program is [Inside] and returns.
 func Init() {
+	initCalled = true
 	text, ok := os.LookupEnv(roleEnv)
 	if !ok {
 		return

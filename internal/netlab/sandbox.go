@@ -36,6 +36,10 @@ const (
 	reportFd   = 4 // a failed set-up step as JSON, or nothing
 )
 
+// initCalled is true in a process that has called [Init]: one that has not would, in a sandbox, begin from the start
+// instead, make a sandbox itself, and so on.
+var initCalled bool
+
 // inside is true in a process that runs in a sandbox; set once, by [Init].
 var inside bool
 
@@ -75,6 +79,9 @@ func (s *Sandbox) Probe(ctx context.Context) error {
 
 // enter tries the kinds of sandbox that this user may make, and reports the first refusal if none works.
 func (s *Sandbox) enter(ctx context.Context, probe bool) (int, error) {
+	if !initCalled {
+		return -1, errors.New("start sandbox: this program has not called netlab.Init, and so would not know itself inside")
+	}
 	var first *Refused
 	for _, userNS := range s.kinds(os.Geteuid() == 0) {
 		code, err := s.attempt(ctx, userNS, probe)

@@ -100,6 +100,14 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+func TestInitForgotten(t *testing.T) {
+	initCalled = false
+	defer func() { initCalled = true }()
+	if code, err := (&Sandbox{}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "netlab.Init") {
+		t.Errorf("got code %d, error %v, want an error that names netlab.Init", code, err)
+	}
+}
+
 func TestSandboxEndsWithContext(t *testing.T) {
 	Need(t)
 	before := machineState(t)
