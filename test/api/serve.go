@@ -109,7 +109,7 @@ func (s *Server) snapshot(q request) ([]runtime.Object, uint64) {
 	var found []runtime.Object
 	for _, key := range slices.Sorted(maps.Keys(s.objects[q.of])) {
 		if o := s.objects[q.of][key]; q.selector.matches(o) {
-			found = append(found, o)
+			found = append(found, o.DeepCopyObject())
 		}
 	}
 	return found, s.version
@@ -140,8 +140,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request) {
 		scheme.Codecs.EncoderForVersion(q.codec.Serializer, gv))
 	w.Header().Set("Content-Type", q.codec.MediaType+";stream=watch")
 	send := func(events []watch.Event) bool {
-		for i := range events {
-			if encoder.Encode(&events[i]) != nil {
+		for _, e := range events {
+			e.Object = e.Object.DeepCopyObject() // encoders write their kind into objects
+			if encoder.Encode(&e) != nil {
 				return false
 			}
 		}

@@ -1,0 +1,130 @@
+package kube
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/source"
+)
+
+// health knows how the watch of one kind is, and tells people when that changes:
+// one line when it begins to fail, one when it works again.
+type health struct {
+	kind cluster.Kind
+	logf func(level, format string, args ...any)
+
+	mu     sync.Mutex
+	status source.Status
+	reason metav1.StatusReason // of the failure that people were told of
+	since  uint64              // Failures when it began to fail
+}
+
+func (h *health) get() source.Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st := h.status
+	st.Kind = h.kind
+	return st
+}
+
+// heard notes that the server said something.
+func (h *health) heard() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status.LastEvent = time.Now()
+}
+
+// listed notes a complete list and reports whether it is the first.
+func (h *health) listed() (first bool) {
+	h.heard()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first = !h.status.Synced
+	h.status.Synced = true
+	return first
+}
+
+// works notes that the watch is well. A list alone does not show that: there are
+// servers and proxies that give lists but end each watch.
+func (h *health) works() {
+	h.mu.Lock()
+	failures, tell := h.status.Failures-h.since, h.status.Failing
+	h.status.Failing = false
+	h.mu.Unlock()
+	if tell {
+		h.logf("info", "watching %v: works again after %d failures", h.kind, failures)
+	}
+}
+
+// failed notes an error. A different reason is worth another line; the same one
+// in other words (ports, times) is not.
+func (h *health) failed(err error) {
+	text, reason := describe(h.kind, err), apierrors.ReasonForError(err)
+	h.mu.Lock()
+	tell := !h.status.Failing || h.reason != reason
+	if !h.status.Failing {
+		h.since = h.status.Failures
+	}
+	h.status.Failures++
+	h.status.Failing, h.status.LastError, h.reason = true, text, reason
+	synced := h.status.Synced
+	h.mu.Unlock()
+	if !tell {
+		return
+	}
+	rest := "nothing is known of them yet"
+	if synced {
+		rest = "what is known stays"
+	}
+	h.logf("error", "watching %v: %s; %s, trying again", h.kind, text, rest)
+}
+
+// describe adds what a person can do about an error.
+func describe(kind cluster.Kind, err error) string {
+	r := resources[kind]
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Sprintf("%v: want a ClusterRole with the verbs list and watch on %s in apiGroups %q", err, r.name, []string{r.group.Group})
+	case apierrors.IsUnauthorized(err):
+		return fmt.Sprintf("%v: want credentials that the API server accepts (token, or client certificate and key)", err)
+	case apierrors.IsNotFound(err):
+		return fmt.Sprintf("%v: want an API server that has %s in %s", err, r.name, r.group)
+	}
+	return err.Error()
+}
+
+// logSink takes the log lines of client-go.
+type logSink struct {
+	logf func(level, format string, args ...any)
+	name string
+}
+
+var _ klog.LogSink = &logSink{}
+
+// Init implements klog.LogSink.
+func (*logSink) Init(klog.RuntimeInfo) {}
+
+// Enabled implements klog.LogSink: only what klog itself would print.
+func (*logSink) Enabled(level int) bool { return level == 0 }
+
+// Info implements klog.LogSink.
+func (s *logSink) Info(_ int, message string, pairs ...any) {
+	s.logf("debug", "client-go %s: %s %v", s.name, message, pairs)
+}
+
+// Error implements klog.LogSink.
+func (s *logSink) Error(err error, message string, pairs ...any) {
+	s.logf("debug", "client-go %s: %s: %v %v", s.name, message, err, pairs)
+}
+
+// WithValues implements klog.LogSink.
+func (s *logSink) WithValues(...any) klog.LogSink { return s }
+
+// WithName implements klog.LogSink.
+func (s *logSink) WithName(name string) klog.LogSink { return &logSink{logf: s.logf, name: name} }

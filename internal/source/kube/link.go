@@ -1,0 +1,225 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// resource is one kind as the API has it.
+type resource struct {
+	group  schema.GroupVersion
+	name   string
+	object runtime.Object
+	fields string // field selector
+}
+
+// resources are all kinds, by cluster.Kind. Pods that have ended are left out by
+// the server: their addresses may be somebody else's by now.
+var resources = [...]resource{
+	cluster.KindService:   {group: corev1.SchemeGroupVersion, name: "services", object: &corev1.Service{}},
+	cluster.KindSlice:     {group: discoveryv1.SchemeGroupVersion, name: "endpointslices", object: &discoveryv1.EndpointSlice{}},
+	cluster.KindNamespace: {group: corev1.SchemeGroupVersion, name: "namespaces", object: &corev1.Namespace{}},
+	cluster.KindPod: {
+		group: corev1.SchemeGroupVersion, name: "pods", object: &corev1.Pod{},
+		fields: "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown",
+	},
+	cluster.KindNode: {group: corev1.SchemeGroupVersion, name: "nodes", object: &corev1.Node{}},
+}
+
+// clients are the ways to the API groups; they share their connections.
+type clients struct {
+	http            *http.Client
+	core, discovery *rest.RESTClient
+}
+
+func (c *clients) of(kind cluster.Kind) *rest.RESTClient {
+	if resources[kind].group == discoveryv1.SchemeGroupVersion {
+		return c.discovery
+	}
+	return c.core
+}
+
+// newClients makes clients that know the kinds above and no more: the clientset
+// of client-go would bring the whole API along.
+func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (*clients, error) {
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion,
+		&corev1.Service{}, &corev1.ServiceList{}, &corev1.Namespace{}, &corev1.NamespaceList{},
+		&corev1.Pod{}, &corev1.PodList{}, &corev1.Node{}, &corev1.NodeList{})
+	scheme.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	metav1.AddToGroupVersion(scheme, discoveryv1.SchemeGroupVersion)
+
+	rc = rest.CopyConfig(rc)
+	rc.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	rc.WarningHandlerWithContext = warnings(logf)
+	out := &clients{}
+	var err error
+	if out.http, err = rest.HTTPClientFor(rc); err != nil {
+		return nil, fmt.Errorf("preparing connections to %s: %w", rc.Host, err)
+	}
+	for _, g := range []struct {
+		path   string
+		group  schema.GroupVersion
+		client **rest.RESTClient
+	}{{"/api", corev1.SchemeGroupVersion, &out.core}, {"/apis", discoveryv1.SchemeGroupVersion, &out.discovery}} {
+		rc.APIPath, rc.GroupVersion = g.path, &g.group
+		if *g.client, err = rest.RESTClientForConfigAndClient(rc, out.http); err != nil {
+			return nil, fmt.Errorf("preparing requests to %s: %w", rc.Host, err)
+		}
+	}
+	return out, nil
+}
+
+// warnings takes the Warning headers of answers (deprecated API versions).
+type warnings func(level, format string, args ...any)
+
+// HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
+func (w warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
+	w("debug", "the API server warns: %s", text)
+}
+
+// link carries the lists and watches of one kind, and notes what becomes of them:
+// a Reflector keeps most errors to itself.
+type link struct {
+	resource *resource
+	client   *rest.RESTClient
+	selector string
+	sink     *sink
+	calls    *sync.RWMutex
+}
+
+func (l *link) listWatch() *cache.ListWatch {
+	return &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
+}
+
+func (l *link) request(o metav1.ListOptions) *rest.Request {
+	o.LabelSelector, o.FieldSelector = l.selector, l.resource.fields
+	return l.client.Get().Resource(l.resource.name).VersionedParams(&o, metav1.ParameterCodec)
+}
+
+// listTimeout ends a list that a server began and forgot: without it a watch
+// would never come. The server itself gives a list one minute.
+const listTimeout = 90 * time.Second
+
+// list fetches one page, and converts it before the next one comes.
+func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	l.calls.RLock()
+	defer l.calls.RUnlock()
+	limited, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	page, err := l.request(o).Do(limited).Get()
+	if err != nil {
+		l.failed(ctx, err)
+		return nil, err
+	}
+	out := &metainternal.List{}
+	if m, err := meta.ListAccessor(page); err == nil {
+		out.ResourceVersion, out.Continue, out.RemainingItemCount = m.GetResourceVersion(), m.GetContinue(), m.GetRemainingItemCount()
+	}
+	err = meta.EachListItem(page, func(obj runtime.Object) error {
+		out.Items = append(out.Items, l.sink.item(obj))
+		return nil
+	})
+	return out, err
+}
+
+func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	o.Watch = true
+	w, err := l.request(o).Watch(ctx)
+	if err != nil {
+		if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
+			return nil, err // an older server: the Reflector lists instead
+		}
+		l.failed(ctx, err)
+		return nil, err
+	}
+	return l.observe(ctx, w), nil
+}
+
+// failed notes an error, unless it is our own end or an ordinary relist.
+func (l *link) failed(ctx context.Context, err error) {
+	if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		l.sink.health.failed(err)
+	}
+}
+
+// veryShort is how long a watch must last to be one, as Reflectors see it.
+const veryShort = time.Second
+
+var errShort = errors.New("the watch ended at once: the connection is lost, or the server takes no watches")
+
+// observed is a watch that tells what comes through it.
+type observed struct {
+	upstream watch.Interface
+	events   chan watch.Event
+	stopped  chan struct{}
+	once     sync.Once
+}
+
+// ResultChan implements watch.Interface.
+func (o *observed) ResultChan() <-chan watch.Event { return o.events }
+
+// Stop implements watch.Interface.
+func (o *observed) Stop() { o.once.Do(func() { close(o.stopped) }) }
+
+// observe passes the events on. A watch works when an event comes, or when it
+// stays open although none does.
+func (l *link) observe(ctx context.Context, w watch.Interface) watch.Interface {
+	o := &observed{upstream: w, events: make(chan watch.Event), stopped: make(chan struct{})}
+	l.calls.RLock()
+	go func() {
+		defer l.calls.RUnlock()
+		defer close(o.events)
+		defer w.Stop()
+		settled := time.NewTimer(veryShort)
+		defer settled.Stop()
+		works := false
+		for {
+			select {
+			case <-o.stopped:
+				return
+			case <-settled.C:
+				works = true
+				l.sink.health.works()
+			case ev, open := <-w.ResultChan():
+				if !open {
+					if !works {
+						l.failed(ctx, errShort)
+					}
+					return
+				}
+				if works = true; ev.Type == watch.Error {
+					l.failed(ctx, apierrors.FromObject(ev.Object))
+				} else {
+					l.sink.health.works()
+				}
+				select {
+				case o.events <- ev:
+				case <-o.stopped:
+					return
+				}
+			}
+		}
+	}()
+	return o
+}
