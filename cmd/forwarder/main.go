@@ -1,0 +1,90 @@
+// Command forwarder routes the virtual addresses of Services on a node: one process
+// per node, in place of kube-proxy. It takes kube-proxy's flags and configuration file.
+//
+//	forwarder [flags]        run until SIGTERM; the rules stay
+//	forwarder plan [flags]   print the table and the rules, and change nothing
+//
+// The command is wiring: what is wanted comes from package config, what is there from
+// package node and a source, what is to be done from package vip, and package agent
+// brings it into the kernel.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/signpost-dns/signpost/internal/config"
+)
+
+// environment is what the process gets from outside, but for the kernel.
+type environment struct{ stdout, stderr io.Writer }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], environment{os.Stdout, os.Stderr}); err != nil {
+		fmt.Fprintln(os.Stderr, "forwarder:", err)
+		os.Exit(1)
+	}
+}
+
+// run does what the arguments say and returns when it is done or ctx is.
+func run(ctx context.Context, args []string, env environment) error {
+	do := forward
+	if len(args) > 0 && args[0] == "plan" {
+		do, args = plan, args[1:]
+	}
+	c, err := config.Load(args)
+	if errors.Is(err, config.ErrHelp) {
+		_, err = fmt.Fprintf(env.stdout, "Usage:\n  forwarder [flags]        route the addresses of Services on this node\n"+
+			"  forwarder plan [flags]   print the table and the rules, and change nothing\n\nFlags:\n%s", config.Usage())
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Flags.Version:
+		_, err = fmt.Fprintln(env.stdout, "forwarder", version())
+		return err
+	case c.Flags.WriteConfigTo != "":
+		return writeConfig(c)
+	case c.Flags.Cleanup:
+		return errors.New("flag --cleanup: it is not built yet")
+	case c.Flags.InitOnly:
+		return prepare(c, newLog(c, env.stderr))
+	}
+	return do(ctx, c, env)
+}
+
+func writeConfig(c *config.Config) error {
+	text, err := c.YAML()
+	if err == nil {
+		err = os.WriteFile(c.Flags.WriteConfigTo, text, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the configuration to the file of --write-config-to: %w", err)
+	}
+	return nil
+}
+
+// version is what the module was built from.
+func version() string {
+	v, revision := "unknown", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = ", " + s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("%s (%s, %s/%s%s)", v, runtime.Version(), runtime.GOOS, runtime.GOARCH, revision)
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"runtime"
+
+	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/node"
+)
+
+// prepare sets the kernel's parameters: all that --init-only does, with all
+// privileges. Without them it finds them set.
+func prepare(c *config.Config, log *slog.Logger) error {
+	cpus, err := node.CPUs()
+	if err != nil {
+		cpus = runtime.NumCPU()
+		log.Warn("counting processors", "error", err, "assumed", cpus)
+	}
+	t := c.Wire.Conntrack
+	tracking := node.Tracking{
+		MaxPerCore: int(*t.MaxPerCore), Min: int(*t.Min), TCPBeLiberal: t.TCPBeLiberal,
+		TCPEstablished: t.TCPEstablishedTimeout.Duration, TCPCloseWait: t.TCPCloseWaitTimeout.Duration,
+		UDP: t.UDPTimeout.Duration, UDPStream: t.UDPStreamTimeout.Duration,
+	}
+	changed, err := node.Apply(tracking.Sysctls(cpus))
+	for _, s := range changed {
+		log.Info("set a kernel parameter", "parameter", s.String())
+	}
+	return err
+}
+
+// prepareQuietly does the same where it is not what the process is for: routing works
+// without, so that what cannot be set is told and not fatal.
+func prepareQuietly(c *config.Config, log *slog.Logger) {
+	err := prepare(c, log)
+	if err == nil {
+		return
+	}
+	list := []error{err}
+	if many, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
+		list = many.Unwrap()
+	}
+	for _, e := range list {
+		log.Warn("a kernel parameter stays as it is; run forwarder --init-only with all privileges, or set it on the node", "error", e)
+	}
+}

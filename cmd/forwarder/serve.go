@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/signpost-dns/signpost/internal/agent"
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/conntrack"
+	"github.com/signpost-dns/signpost/internal/healthcheck"
+	"github.com/signpost-dns/signpost/internal/node"
+)
+
+// servers are the two of them, less those that the user turned off.
+func servers(c *config.Config, a *agent.Agent, store *cluster.Store, health *healthcheck.Health,
+	metrics *agent.Metrics, registry *prometheus.Registry, name string) []healthcheck.Server {
+	probes := healthcheck.Probes{
+		Health: health, Answered: metrics.Answered,
+		// Without an API nobody keeps Node objects, and nobody takes a node away by them.
+		Eligible: func() bool { return c.Flags.Manifests != "" || store.Node(name) != nil },
+	}
+	pages := healthcheck.Pages{
+		Mode: string(c.Wire.Mode), Table: a.Table, Config: c.Wire, Profiling: c.Wire.EnableProfiling,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	}
+	var out []healthcheck.Server
+	if addr := c.Wire.HealthzBindAddress; addr != "" {
+		out = append(out, healthcheck.Server{Name: "health", Addr: addr, Handler: probes.Handler(), HardFail: c.Wire.BindAddressHardFail})
+	}
+	if addr := c.Wire.MetricsBindAddress; addr != "" {
+		out = append(out, healthcheck.Server{Name: "metrics", Addr: addr, Handler: pages.Handler(), HardFail: c.Wire.BindAddressHardFail})
+	}
+	return out
+}
+
+// warn tells what will not work, or work differently, with this machine or configuration.
+func warn(c *config.Config, f node.Facts, log *slog.Logger) {
+	log.Info("machine", "kernel", f.Kernel, "ipv6", f.IPv6, "forwarding4", f.Forwarding4, "forwarding6", f.Forwarding6)
+	if !f.Forwarding4 {
+		log.Warn("this node does not forward IPv4: pods will not reach Services; set net.ipv4.ip_forward = 1")
+	}
+	if f.IPv6 && !f.Forwarding6 {
+		log.Warn("this node does not forward IPv6: pods will not reach IPv6 Services; set net.ipv6.conf.all.forwarding = 1 if there are any")
+	}
+	if len(c.ClusterCIDRs) == 0 {
+		log.Warn("clusterCIDR is not set: pods cannot be told from others, and connections from outside to cluster IPs keep their source address")
+	}
+	if err := node.SetOOMScore(*c.Wire.OOMScoreAdj); err != nil {
+		log.Debug("the kernel may kill this process when memory is short", "error", err)
+	}
+}
+
+// cleaned takes note of what became of stale flows.
+func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
+	told := ""
+	return func(r conntrack.Result) {
+		m.Cleaned(r)
+		switch {
+		case r.Err != nil && r.Err.Error() != told:
+			told = r.Err.Error()
+			log.Warn("removing UDP flows to backends that are gone; it will be tried again", "error", r.Err)
+		case r.Removed > 0:
+			log.Debug("removed UDP flows to backends that are gone", "flows", r.Removed, "took", r.Took.String())
+		}
+	}
+}
+
+func warning(log *slog.Logger) func(format string, args ...any) {
+	return func(format string, args ...any) { log.Warn(fmt.Sprintf(format, args...)) }
+}
+
+// closing closes something at the end, when errors are only worth a line.
+func closing(log *slog.Logger, what string, f func() error) {
+	if err := f(); err != nil {
+		log.Warn("closing "+what, "error", err)
+	}
+}
+
+// freshness tells Prometheus how old the data is.
+type freshness struct{ feed feed }
+
+var (
+	lastEvent = prometheus.NewDesc("signpost_watch_last_event_timestamp_seconds",
+		"When the source last said something about objects of this kind; 0: never.", []string{"kind"}, nil)
+	watchFailing = prometheus.NewDesc("signpost_watch_failing",
+		"1 while the source does not answer; what is known is kept.", []string{"kind"}, nil)
+	watchFailures = prometheus.NewDesc("signpost_watch_failures_total",
+		"Attempts to reach the source that failed.", []string{"kind"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (freshness) Describe(to chan<- *prometheus.Desc) {
+	to <- lastEvent
+	to <- watchFailing
+	to <- watchFailures
+}
+
+// Collect implements prometheus.Collector.
+func (f freshness) Collect(to chan<- prometheus.Metric) {
+	for _, s := range f.feed.Status() {
+		kind, last, failing := s.Kind.String(), 0.0, 0.0
+		if !s.LastEvent.IsZero() {
+			last = float64(s.LastEvent.UnixMilli()) / float64(time.Second/time.Millisecond)
+		}
+		if s.Failing {
+			failing = 1
+		}
+		to <- prometheus.MustNewConstMetric(lastEvent, prometheus.GaugeValue, last, kind)
+		to <- prometheus.MustNewConstMetric(watchFailing, prometheus.GaugeValue, failing, kind)
+		to <- prometheus.MustNewConstMetric(watchFailures, prometheus.CounterValue, float64(s.Failures), kind)
+	}
+}

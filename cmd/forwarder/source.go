@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/source"
+	"github.com/signpost-dns/signpost/internal/source/kube"
+	"github.com/signpost-dns/signpost/internal/source/manifest"
+)
+
+// feed keeps a Store equal to where the objects come from.
+type feed interface {
+	Run(context.Context)
+	Status() []source.Status
+}
+
+// forUs selects what a proxy routes: not Services that say that another proxy does,
+// and no endpoints that are only to be resolved. Slices have the labels of their Service.
+const forUs = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
+
+// newFeed connects the store with a folder of manifests or with the API.
+func newFeed(c *config.Config, store *cluster.Store, log *slog.Logger) (feed, error) {
+	if dir := c.Flags.Manifests; dir != "" {
+		log.Info("reading objects", "from", dir)
+		return manifest.New(dir, store, manifest.Options{Report: report(log), Logf: logf(log)})
+	}
+	rc, err := connection(c)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("reading objects", "from", rc.Host)
+	return kube.New(rc, store, kube.Options{
+		Kinds:         []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNode},
+		LabelSelector: forUs, Report: report(log), Logf: logf(log),
+	})
+}
+
+// connection finds the way to the API. It must not be one that the forwarder itself
+// has to make: on a node that just started nobody routes the address of
+// default/kubernetes yet. So --master goes before the server of the kubeconfig and
+// before KUBERNETES_SERVICE_HOST; the credentials are those of the kubeconfig or the pod.
+func connection(c *config.Config) (*rest.Config, error) {
+	k := kube.Config{
+		Kubeconfig: c.Wire.ClientConnection.Kubeconfig,
+		QPS:        c.Wire.ClientConnection.QPS,
+		Burst:      int(c.Wire.ClientConnection.Burst),
+		UserAgent:  "signpost-forwarder/" + version(),
+	}
+	rc, err := k.REST()
+	if c.Flags.Master == "" {
+		if err != nil {
+			return nil, fmt.Errorf("finding the API server: %w (or --master, or --manifests for no API at all)", err)
+		}
+		return rc, nil
+	}
+	if err != nil && k.Kubeconfig != "" {
+		return nil, fmt.Errorf("finding the credentials for the API server %s: %w", c.Flags.Master, err)
+	}
+	if err != nil { // not in a pod: a server that wants no credentials
+		k.Endpoint = c.Flags.Master
+		return k.REST()
+	}
+	rc.Host = c.Flags.Master
+	return rc, nil
+}
