@@ -58,7 +58,7 @@ func (p *playground) run(ctx context.Context, lab *netlab.Lab, root, coredns str
 		return p.inClient(command)
 	}
 	code := p.walk(ctx)
-	if !isTerminal(p.env.stdin) {
+	if !isTerminal(p.env.stdin) || !isTerminal(p.env.stdout) {
 		return code, nil
 	}
 	_, err := p.shell()

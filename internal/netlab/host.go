@@ -31,10 +31,10 @@ type Host struct {
 	ended  chan struct{} // closed when the thread has left its namespaces to the kernel
 	once   sync.Once
 
-	ns netns.NsHandle  // the network namespace
-	nl *netlink.Handle // rtnetlink in it
+	nl *netlink.Handle // rtnetlink in the host's network
 
 	mu        sync.Mutex
+	ns        netns.NsHandle // the network namespace; closed with the host
 	processes map[*Process]struct{}
 	servers   []*EchoServer
 }
@@ -91,10 +91,13 @@ func (h *Host) enter() error {
 	if err := ownEtc(h.Name, etcHosts(h.Name, h.IPv4, h.IPv6)); err != nil {
 		return err
 	}
-	var err error
-	if h.ns, err = netns.Get(); err != nil {
+	ns, err := netns.Get()
+	if err != nil {
 		return fmt.Errorf("open the network namespace: %w", err)
 	}
+	h.mu.Lock()
+	h.ns = ns
+	h.mu.Unlock()
 	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
@@ -117,6 +120,8 @@ func (h *Host) release() {
 	if h.nl != nil {
 		h.nl.Close()
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.ns.IsOpen() {
 		h.ns.Close()
 	}
@@ -138,17 +143,22 @@ func (h *Host) Do(f func() error) error {
 
 // onNet runs f on a new thread that shares only the host's network: for work that waits, such as connecting.
 func (h *Host) onNet(f func() error) error {
-	select {
-	case <-h.closed:
-		return fmt.Errorf("host %s: %w", h.Name, ErrClosed)
-	default:
-	}
 	return onThread(func() error {
-		if err := netns.Set(h.ns); err != nil {
+		if err := h.enterNet(); err != nil {
 			return fmt.Errorf("enter the network of host %s: %w", h.Name, err)
 		}
 		return f()
 	})
+}
+
+// enterNet moves the calling thread into the host's network.
+func (h *Host) enterNet() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ns.IsOpen() {
+		return ErrClosed
+	}
+	return netns.Set(h.ns)
 }
 
 // Sysctl sets a kernel parameter of the host's network, with slashes or dots: "net.ipv4.ip_forward".

@@ -128,6 +128,9 @@ func TestProcessesDieWithHost(t *testing.T) {
 	if err := pod.Do(func() error { return nil }); !errors.Is(err, ErrClosed) {
 		t.Errorf("work on a closed host: got %v, want ErrClosed", err)
 	}
+	if _, err := pod.Ask(t.Context(), "tcp", netip.AddrPortFrom(lab.Node(1).IPv4, 80)); !errors.Is(err, ErrClosed) {
+		t.Errorf("connect from a closed host: got %v, want ErrClosed", err)
+	}
 	if err := lab.Node(1).RemovePod(pod); err == nil {
 		t.Error("removing a pod twice: got no error")
 	}
