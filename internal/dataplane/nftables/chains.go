@@ -235,9 +235,9 @@ func (l *layout) refuse(match phrase, action vip.Action) []phrase {
 	if action == vip.Drop {
 		return []phrase{rule(match, say("drop", &expr.Verdict{Kind: expr.VerdictDrop}))}
 	}
-	reset := append(isProtocol(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+	tcp := phrase{exprs: isProtocol(unix.IPPROTO_TCP)} // nft puts it first and leaves it out: the reset says it
 	return []phrase{
-		rule(match, say("reject with tcp reset", reset...)),
+		rule(tcp, match, say("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})),
 		rule(match, say("reject", &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: l.unreachable})),
 	}
 }

@@ -1,7 +1,9 @@
 package nftables
 
 import (
+	"cmp"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -17,6 +19,18 @@ type key struct {
 	slot     uint16
 	protocol byte
 	end      bool // the first address after an interval, and not one in it
+}
+
+// compare orders keys by address, protocol, port and slot. An interval ends before another begins.
+func (k key) compare(o key) int {
+	ends := func(k key) int {
+		if k.end {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(k.addr.Compare(o.addr), cmp.Compare(k.protocol, o.protocol), cmp.Compare(k.port, o.port),
+		cmp.Compare(k.slot, o.slot), cmp.Compare(ends(k), ends(o)))
 }
 
 // value is what a map has for a key, and the element's comment.
@@ -145,7 +159,7 @@ func (s *set) parseElement(b []byte) (k key, v value, ok bool) {
 	}
 	switch {
 	case s.verdicts:
-		v.verdict = text(attrOf(attrOf(data, unix.NFTA_DATA_VERDICT), unix.NFTA_VERDICT_CHAIN))
+		v.verdict = parseVerdict(attrOf(data, unix.NFTA_DATA_VERDICT))
 	case s.value != nil:
 		raw := attrOf(data, unix.NFTA_DATA_VALUE)
 		size := s.value[0].padded()
@@ -156,6 +170,16 @@ func (s *set) parseElement(b []byte) (k key, v value, ok bool) {
 		v.to = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(raw[size:]))
 	}
 	return k, v, ok
+}
+
+// parseVerdict gives the chain that a verdict goes to. Any other verdict is none
+// of ours, and gets a name that no chain has.
+func parseVerdict(b []byte) string {
+	chain := text(attrOf(b, unix.NFTA_VERDICT_CHAIN))
+	if code := int32(number(attrOf(b, unix.NFTA_VERDICT_CODE))); code != int32(expr.VerdictGoto) {
+		return fmt.Sprintf("(verdict %d %s)", code, chain)
+	}
+	return chain
 }
 
 // text is the key in nft's words.

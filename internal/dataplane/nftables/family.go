@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // family is what differs between IPv4 and IPv6.
@@ -55,6 +57,14 @@ func (f *family) has(a netip.Addr) bool {
 		return a.Is4()
 	}
 	return a.Is6() && !a.Is4In6() && a.Zone() == ""
+}
+
+// anyNode is the address that stands for all addresses of this node: the first of all.
+func (f *family) anyNode() netip.Addr {
+	if f == ip4 {
+		return vip.AnyNode4
+	}
+	return vip.AnyNode6
 }
 
 // transport is one of the protocols that have ports.

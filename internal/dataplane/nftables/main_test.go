@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -24,99 +28,222 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// inNetwork runs f in a network namespace of its own, which ends with it.
-func inNetwork(t testing.TB, f func()) {
+// ownNetwork gives the test a network namespace of its own, which ends with it.
+func ownNetwork(t testing.TB) {
 	t.Helper()
 	netlab.Need(t)
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends, and the namespace with it
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		defer func() { done <- err }()
-		if err == nil {
-			f()
-		}
-	}()
-	if err := <-done; err != nil {
+	runtime.LockOSThread() // and never unlock: the thread ends with the test, and the namespace with it
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("unshare the network namespace: %v", err)
 	}
 }
 
-// nft runs the tool of the distribution. It skips the test where there is none.
-func nft1(t testing.TB, input string, args ...string) (string, error) {
+// shared and owned are the two ways to hold the tables.
+var shared, owned = Options{Shared: true}, Options{}
+
+func open(t testing.TB, o Options) *Dataplane {
 	t.Helper()
-	if _, err := exec.LookPath("nft"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("with CI=true nothing is skipped: %v (apt-get install nftables)", err)
-		}
-		t.Skipf("%v (apt-get install nftables)", err)
-	}
-	cmd := exec.Command("nft", args...)
-	cmd.Stdin = bytes.NewBufferString(input)
-	out, err := cmd.CombinedOutput()
+	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	d, err := Open(o)
 	if err != nil {
-		err = fmt.Errorf("nft %v: %w\n%s", args, err, out)
+		t.Fatal(err)
 	}
-	return string(out), err
+	t.Cleanup(func() { d.Close() })
+	if !o.Shared && !d.owns() {
+		skip(t, "this kernel has no tables that outlive their owner: expected Linux 6.9 or newer")
+	}
+	return d
 }
 
+// skip skips the test; with CI=true it fails it.
+func skip(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal("with CI=true nothing is skipped: " + why)
+	}
+	t.Skip(why)
+}
+
+func mustSync(t testing.TB, d *Dataplane, table *vip.Table) {
+	t.Helper()
+	if err := d.Sync(context.Background(), testHost, table); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustApply(t testing.TB, d *Dataplane, changes []vip.Change) {
+	t.Helper()
+	if err := d.Apply(context.Background(), changes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustIntact(t testing.TB, d *Dataplane, want bool) {
+	t.Helper()
+	if ok, err := d.Intact(); err != nil || ok != want {
+		t.Fatalf("intact: %v, %v, want %v", ok, err, want)
+	}
+}
+
+// runNFT runs the distribution's tool in the network of the test. It skips the test where there is none.
+func runNFT(t testing.TB, input string, args ...string) (string, error) {
+	t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		skip(t, err.Error()+" (apt-get install nftables)")
+	}
+	cmd := exec.Command("nft", args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("nft %v: %w\n%s", args, err, stderr.String())
+	}
+	return out.String(), nil
+}
+
+func mustNFT(t testing.TB, input string, args ...string) string {
+	t.Helper()
+	out, err := runNFT(t, input, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// sorted makes two listings comparable: nft lists tables and chains in the order
+// of their making, and elements in none.
+func sorted(listing string) string {
+	var blocks []string
+	var table, block string
+	var lines []string
+	for line := range strings.Lines(listing) {
+		line = strings.TrimSpace(strings.Split(line, "# progname")[0])
+		line = strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(line, "elements = { "), " }"), ",")
+		switch name, opens := strings.CutSuffix(line, " {"); {
+		case line == "" || line == "flags owner" || strings.HasPrefix(line, `comment "Service routing`):
+		case strings.HasPrefix(line, "table "):
+			table = name
+		case opens:
+			block = name
+		case line != "}":
+			lines = append(lines, line)
+		case block != "":
+			if !strings.HasPrefix(block, "chain ") {
+				slices.Sort(lines)
+			}
+			blocks = append(blocks, table+" "+block+"\n  "+strings.Join(lines, "\n  "))
+			block, lines = "", nil
+		}
+	}
+	slices.Sort(blocks)
+	return strings.Join(blocks, "\n")
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
 var testHost = dataplane.Host{
-	NodePortAddrs:  []netip.Addr{netip.MustParseAddr("172.30.0.11"), netip.MustParseAddr("fd00:30::11")},
-	PodCIDRs:       []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")},
+	NodePortAddrs: []netip.Addr{addr("172.30.0.11"), addr("fd00:30::11"), addr("192.168.7.1")},
+	PodCIDRs: []netip.Prefix{
+		netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48"),
+		netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("10.245.0.0/24"),
+	},
 	MasqueradeMark: 0x4000,
 }
 
+func service(i int) cluster.Key {
+	return cluster.Key{Namespace: "default", Name: fmt.Sprintf("service-%d", i)}
+}
+
+// testTable has Services of one TCP port with so many backends each.
 func testTable(services, backends int) *vip.Table {
 	t := vip.NewTable()
 	for i := range services {
-		k := cluster.Key{Namespace: "default", Name: fmt.Sprintf("service-%d", i)}
-		t.Set(k, []*vip.Route{testRoute(i, backends)})
+		t.Set(service(i), []*vip.Route{testRoute(i, backends)})
 	}
 	return t
 }
 
 func testRoute(i, backends int) *vip.Route {
-	k := cluster.Key{Namespace: "default", Name: fmt.Sprintf("service-%d", i)}
 	r := &vip.Route{
 		Frontend: vip.Frontend{Addr: netip.AddrFrom4([4]byte{10, 96 + byte(i>>16), byte(i >> 8), byte(i)}), Port: 80, Protocol: cluster.TCP},
-		Owner:    vip.Owner{Service: k, Port: "http"},
+		Owner:    vip.Owner{Service: service(i), Port: "http"},
 		Created:  int64(i),
 	}
 	for c := range r.Decisions {
+		r.Decisions[c].Masquerade = vip.Class(c) != vip.FromPod
 		if backends == 0 {
-			r.Decisions[c].Action = vip.Reject
-		} else {
-			r.Decisions[c].Masquerade = vip.Class(c) != vip.FromPod
+			r.Decisions[c] = vip.Decision{Action: vip.Reject}
 		}
 	}
 	for b := range backends {
-		n := i*backends + b
-		r.Backends = append(r.Backends, vip.Backend{
-			AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244 + byte(n>>16), byte(n >> 8), byte(n)}), 8080)})
+		r.Backends = append(r.Backends, vip.Backend{AddrPort: netip.AddrPortFrom(backendAddr(i*backends+b), 8080)})
 	}
 	return r
 }
 
-func TestSmoke(t *testing.T) {
-	inNetwork(t, func() {
-		d, err := Open(Options{Shared: true})
-		if err != nil {
-			t.Error(err)
-			return
+// backendAddr is the address of the nth of many pods.
+func backendAddr(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 128 + byte(n>>16), byte(n >> 8), byte(n)})
+}
+
+// randomRoutes draws what a Service could have: few addresses, ports and pods, so
+// that Services collide and share, both families, all protocols, any decisions.
+func randomRoutes(t *rapid.T, i int) []*vip.Route {
+	var routes []*vip.Route
+	seen := map[vip.Frontend]bool{}
+	for range rapid.IntRange(0, 4).Draw(t, "frontends") {
+		v4 := rapid.Bool().Draw(t, "ipv4")
+		f := vip.Frontend{
+			Addr:     randomFrontend(t, v4),
+			Port:     rapid.SampledFrom([]uint16{53, 80}).Draw(t, "port"),
+			Protocol: rapid.SampledFrom([]cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP}).Draw(t, "protocol"),
 		}
-		defer d.Close()
-		t.Logf("limit %d forced %v", d.conn.limit, d.conn.forced)
-		tb := testTable(3, 5)
-		if err := d.Sync(context.Background(), testHost, tb); err != nil {
-			t.Error(err)
-			return
+		if seen[f] {
+			continue
 		}
-		out, err := nft1(t, "", "list", "ruleset")
-		t.Log(out, err)
-		if err := d.Sync(context.Background(), testHost, tb); err != nil {
-			t.Error(err)
-			return
+		seen[f] = true
+		r := &vip.Route{
+			Frontend: f, Created: int64(rapid.IntRange(0, 2).Draw(t, "created")),
+			Owner: vip.Owner{Service: service(i), Port: rapid.SampledFrom([]string{"", "dns"}).Draw(t, "name")},
 		}
-		t.Log(d.conn.commits)
-	})
+		if f.IsNodePort() {
+			r.Kind = vip.NodePort
+		}
+		r.Backends = randomBackends(t, v4)
+		for c := range r.Decisions {
+			d := &r.Decisions[c]
+			if d.Action = rapid.SampledFrom([]vip.Action{vip.Forward, vip.Forward, vip.Reject, vip.Drop}).Draw(t, "action"); d.Action == vip.Forward {
+				d.Masquerade = rapid.Bool().Draw(t, "masquerade")
+				if len(r.Backends) == 0 {
+					*d = vip.Decision{Action: vip.Reject}
+				}
+			}
+		}
+		routes = append(routes, r)
+	}
+	slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
+	return routes
+}
+
+func randomFrontend(t *rapid.T, v4 bool) netip.Addr {
+	choice := []netip.Addr{vip.AnyNode6, addr("fd00:96::1"), addr("fd00:96::2")}
+	if v4 {
+		choice = []netip.Addr{vip.AnyNode4, addr("10.96.0.1"), addr("10.96.0.2")}
+	}
+	return rapid.SampledFrom(choice).Draw(t, "address")
+}
+
+func randomBackends(t *rapid.T, v4 bool) []vip.Backend {
+	var list []vip.Backend
+	for i := range rapid.SampledFrom([]int{0, 3, 9, 18}).Draw(t, "most backends") {
+		if !rapid.Bool().Draw(t, "backend") {
+			continue
+		}
+		a := netip.AddrFrom4([4]byte{10, 244, 0, byte(i)})
+		if !v4 {
+			a = netip.AddrFrom16([16]byte{0xfd, 0, 0, 0x10, 15: byte(i)})
+		}
+		list = append(list, vip.Backend{AddrPort: netip.AddrPortFrom(a, 8080), Local: i < 2})
+	}
+	return list
 }

@@ -177,6 +177,9 @@ func intervals(f *family, networks []netip.Prefix) []key {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	var keys []key
+	if zero := f.anyNode(); len(list) > 0 && list[0].Addr() != zero {
+		keys = append(keys, key{addr: zero, end: true}) // as nft does
+	}
 	for i := 0; i < len(list); {
 		keys = append(keys, key{addr: list[i].Addr()})
 		end := after(list[i])

@@ -88,10 +88,11 @@ func (d *Dataplane) examine(t *table, found foundTable) (why string, have *found
 	if err != nil {
 		return "", nil, err
 	}
-	if t.made, why = t.difference(layout); why != "" {
+	made, why := t.difference(layout)
+	if why != "" {
 		return why, nil, nil
 	}
-	t.handle = found.handle
+	t.made, t.handle = made, found.handle
 	have, err = d.conn.findElements(t.layout, t.name)
 	return "", have, err
 }
@@ -201,35 +202,32 @@ func (t *table) hairpinKeys() map[key]bool {
 
 // putMissing are the operations that add what is wanted and not there.
 func putMissing(s *set, have, want map[key]bool) []op {
-	var ops []op
-	for k := range want {
-		if !have[k] {
-			ops = append(ops, op{verb: put, set: s, key: k})
-		}
-	}
-	return ops
+	return missing(put, s, have, want)
 }
 
 // dropMissing are the operations that delete what is there and not wanted.
 func dropMissing(s *set, have, want map[key]bool) []op {
+	return missing(drop, s, want, have)
+}
+
+// missing does something to the keys that are in there and not in here, in order:
+// the kernel takes the bounds of intervals no other way.
+func missing(v verb, s *set, here, there map[key]bool) []op {
 	var ops []op
-	for k := range have {
-		if !want[k] {
-			ops = append(ops, op{verb: drop, set: s, key: k})
+	for k := range there {
+		if !here[k] {
+			ops = append(ops, op{verb: v, set: s, key: k})
 		}
 	}
+	slices.SortFunc(ops, func(a, b op) int { return a.key.compare(b.key) })
 	return ops
 }
 
 // frontend is the inverse of frontendKey.
 func (t *table) frontend(k key) vip.Frontend {
 	f := vip.Frontend{Addr: k.addr, Port: k.port}
-	switch {
-	case k.addr.IsValid():
-	case t.family == ip4:
-		f.Addr = vip.AnyNode4
-	default:
-		f.Addr = vip.AnyNode6
+	if !k.addr.IsValid() {
+		f.Addr = t.anyNode()
 	}
 	setProtocol(&f.Protocol, k.protocol)
 	return f

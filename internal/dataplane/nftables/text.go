@@ -86,10 +86,7 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 
 // elementWords are the elements of a set, sorted by key.
 func elementWords(s *set, ops []op) []string {
-	slices.SortFunc(ops, func(a, b op) int {
-		return cmp.Or(a.key.addr.Compare(b.key.addr), cmp.Compare(a.key.protocol, b.key.protocol),
-			cmp.Compare(a.key.port, b.key.port), cmp.Compare(a.key.slot, b.key.slot))
-	})
+	slices.SortFunc(ops, func(a, b op) int { return a.key.compare(b.key) })
 	var words []string
 	for _, o := range ops {
 		words = append(words, s.elementText(o.key, o.val))

@@ -68,7 +68,7 @@ func (w *writer) add(u unit) error {
 func (w *writer) addCut(u unit, limit int) error {
 	for begin := 0; begin < len(u.ops); {
 		end, size := begin, 0
-		for end < len(u.ops) && size+u.ops[end].size() <= limit {
+		for end < len(u.ops) && (end == begin || size+u.ops[end].size() <= limit) {
 			size += u.ops[end].size()
 			end++
 		}

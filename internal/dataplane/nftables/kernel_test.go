@@ -1,0 +1,368 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// mixedTable has one of everything.
+func mixedTable() *vip.Table {
+	t := vip.NewTable()
+	backends := func(n int, v4 bool) []vip.Backend {
+		var list []vip.Backend
+		for i := range n {
+			a := netip.AddrFrom4([4]byte{10, 244, byte(i % 2), byte(i)})
+			if !v4 {
+				a = netip.AddrFrom16([16]byte{0xfd, 0, 0, 0x10, 2, 0x44, 15: byte(i)})
+			}
+			list = append(list, vip.Backend{AddrPort: netip.AddrPortFrom(a, 8080), Local: i%2 == 0})
+		}
+		sortBackends(list)
+		return list
+	}
+	fromAll := func(d vip.Decision) (all [vip.Classes]vip.Decision) {
+		for c := range all {
+			all[c] = d
+		}
+		return all
+	}
+	masquerade := vip.Decision{Masquerade: true}
+	some := [vip.Classes]vip.Decision{vip.FromNode: masquerade, vip.FromOutside: masquerade}
+	n := 0
+	add := func(a string, port uint16, p cluster.Protocol, kind vip.Kind, count int, d [vip.Classes]vip.Decision) {
+		n++
+		f := vip.Frontend{Addr: addr(a), Port: port, Protocol: p}
+		t.Set(service(n), []*vip.Route{{
+			Frontend: f, Kind: kind, Owner: vip.Owner{Service: service(n), Port: "p"}, Created: int64(n),
+			Decisions: d, Backends: backends(count, f.Addr.Is4()),
+		}})
+	}
+	for _, a := range []string{"10.96.0.1", "fd00:96::1"} {
+		add(a, 443, cluster.TCP, vip.ClusterIP, 1, some)
+		add(a, 53, cluster.UDP, vip.ClusterIP, 2, fromAll(vip.Decision{}))
+		add(a, 53, cluster.TCP, vip.ClusterIP, 3, fromAll(masquerade))
+		add(a, 7, cluster.SCTP, vip.ExternalIP, 9, fromAll(masquerade))
+		add(a, 81, cluster.TCP, vip.ClusterIP, 0, fromAll(vip.Decision{Action: vip.Reject}))
+		add(a, 82, cluster.UDP, vip.LoadBalancer, 0, fromAll(vip.Decision{Action: vip.Drop}))
+		add(a, 83, cluster.TCP, vip.LoadBalancer, 4, [vip.Classes]vip.Decision{
+			vip.FromPod: {}, vip.FromNode: masquerade, vip.FromOutside: {Action: vip.Drop}})
+		add(a, 84, cluster.TCP, vip.LoadBalancer, 4, [vip.Classes]vip.Decision{
+			vip.FromPod: masquerade, vip.FromNode: {Action: vip.Reject}, vip.FromOutside: masquerade})
+	}
+	for _, a := range []string{"0.0.0.0", "::"} {
+		add(a, 30009, cluster.TCP, vip.NodePort, 5, fromAll(masquerade))
+		add(a, 30053, cluster.UDP, vip.NodePort, 2, fromAll(masquerade))
+		add(a, 30007, cluster.SCTP, vip.NodePort, 1, fromAll(masquerade))
+		add(a, 30010, cluster.TCP, vip.NodePort, 0, fromAll(vip.Decision{Action: vip.Reject}))
+	}
+	return t
+}
+
+// TestCountsReadBack holds the number of elements in the kernel against the table:
+// a list longer than an attribute would lose elements without an error.
+func TestCountsReadBack(t *testing.T) {
+	for name, limit := range map[string]int{"large transactions": 0, "of 208 KiB, as without privileges": 208 << 10, "of 64 KiB": 64 << 10} {
+		t.Run(name, func(t *testing.T) {
+			ownNetwork(t)
+			d := open(t, shared)
+			if limit > 0 {
+				d.conn.limit = min(d.conn.limit, limit)
+			}
+			mustSync(t, d, testTable(10_000, 5))
+			l := newLayout(ip4, testHost.MasqueradeMark)
+			found, err := d.conn.findElements(l, tableName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for s, want := range map[*set]int{l.frontends: 10_000, l.backends[6]: 50_000, l.refused: 0, l.nodeAddrs: 2} {
+				if found.count[s] != want {
+					t.Errorf("%s has %d elements, want %d", s.name, found.count[s], want)
+				}
+			}
+			mustIntact(t, d, true)
+		})
+	}
+}
+
+// TestListingLoadsAgain is what an administrator does to keep a firewall. If nft
+// cannot load its own listing of our tables, the whole file fails.
+func TestListingLoadsAgain(t *testing.T) {
+	ownNetwork(t)
+	d := open(t, shared)
+	mustSync(t, d, mixedTable())
+	listing := mustNFT(t, "", "list", "ruleset")
+	mustNFT(t, "", "flush", "ruleset")
+	mustIntact(t, d, false)
+	mustNFT(t, listing, "-f", "-")
+	if diff := cmp.Diff(sorted(listing), sorted(mustNFT(t, "", "list", "ruleset"))); diff != "" {
+		t.Error(diff)
+	}
+	mustNFT(t, "", "-j", "list", "ruleset")
+
+	// What nft loaded is as good as what we wrote, to the bit: nothing is written.
+	again := open(t, shared)
+	mustSync(t, again, mixedTable())
+	if again.conn.commits != 0 {
+		t.Errorf("%d commits after nft loaded the listing, want none", again.conn.commits)
+	}
+}
+
+// TestRenderIsWhatSyncWrites loads the text of `forwarder plan` and compares.
+func TestRenderIsWhatSyncWrites(t *testing.T) {
+	ownNetwork(t)
+	d := open(t, shared)
+	mustSync(t, d, mixedTable())
+	written := mustNFT(t, "", "list", "ruleset")
+	mustNFT(t, "", "flush", "ruleset")
+	plan, err := Render(testHost, mixedTable())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustNFT(t, plan, "-c", "-f", "-")
+	mustNFT(t, plan, "-f", "-")
+	if diff := cmp.Diff(sorted(written), sorted(mustNFT(t, "", "list", "ruleset"))); diff != "" {
+		t.Error(diff)
+	}
+	again := open(t, shared)
+	mustSync(t, again, mixedTable())
+	if again.conn.commits != 0 {
+		t.Errorf("%d commits after nft loaded the plan, want none", again.conn.commits)
+	}
+}
+
+// TestSyncWritesNothingTwice reads the generation of the rules: each commit advances it.
+func TestSyncWritesNothingTwice(t *testing.T) {
+	for name, o := range map[string]Options{"shared": shared, "owned": owned} {
+		t.Run(name, func(t *testing.T) {
+			ownNetwork(t)
+			d := open(t, o)
+			mustSync(t, d, mixedTable())
+			before := generation(t, d)
+			mustSync(t, d, mixedTable())
+			if now := generation(t, d); now != before {
+				t.Errorf("a second Sync advanced the generation from %d to %d", before, now)
+			}
+			d.Close()
+			next := open(t, o)
+			mustSync(t, next, mixedTable())
+			want := before
+			if next.owns() {
+				want += 2 // both tables got another owner
+			}
+			if now := generation(t, next); now != want {
+				t.Errorf("a new process's Sync advanced the generation from %d to %d, want %d", before, now, want)
+			}
+			mustIntact(t, next, true)
+		})
+	}
+}
+
+func generation(t *testing.T, d *Dataplane) uint32 {
+	t.Helper()
+	g, err := d.conn.generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestForeignFlush is `nft flush ruleset`, the first line of most saved firewalls.
+func TestForeignFlush(t *testing.T) {
+	t.Run("is powerless against an owned table", func(t *testing.T) {
+		ownNetwork(t)
+		d := open(t, owned)
+		mustSync(t, d, mixedTable())
+		before := mustNFT(t, "", "list", "ruleset")
+		mustNFT(t, "", "flush", "ruleset")
+		if diff := cmp.Diff(sorted(before), sorted(mustNFT(t, "", "list", "ruleset"))); diff != "" {
+			t.Error(diff)
+		}
+		for _, command := range []string{"delete table ip signpost", "flush chain ip6 signpost prerouting", "flush map ip signpost frontends"} {
+			if _, err := runNFT(t, command, "-f", "-"); err == nil {
+				t.Errorf("nft %s: no error", command)
+			}
+		}
+		mustIntact(t, d, true)
+	})
+	t.Run("is noticed in a shared one", func(t *testing.T) {
+		ownNetwork(t)
+		d := open(t, shared)
+		mustSync(t, d, mixedTable())
+		before := mustNFT(t, "", "list", "ruleset")
+		mustNFT(t, "", "flush", "ruleset")
+		mustIntact(t, d, false)
+		mustSync(t, d, mixedTable())
+		mustIntact(t, d, true)
+		if diff := cmp.Diff(sorted(before), sorted(mustNFT(t, "", "list", "ruleset"))); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestForeignChanges makes each kind of change to a shared table that a person could make.
+func TestForeignChanges(t *testing.T) {
+	ownNetwork(t)
+	d := open(t, shared)
+	mustSync(t, d, mixedTable())
+	want := sorted(mustNFT(t, "", "list", "table", "ip", "signpost"))
+	for _, command := range []string{
+		"delete table ip signpost",
+		"flush chain ip signpost prerouting",
+		"add rule ip signpost prerouting counter",
+		"insert rule ip signpost postrouting accept",
+		"add chain ip signpost mine",
+		"add set ip signpost mine { type ipv4_addr; }",
+		"delete element ip signpost frontends { 10.96.0.1 . tcp . 443 }",
+		"delete element ip signpost backends-tcp { 10.96.0.1 . 443 . 0 }",
+		"add element ip signpost backends-tcp { 10.96.0.1 . 443 . 7 : 10.0.0.1 . 80 }",
+		"add element ip signpost frontends { 10.96.9.9 . tcp . 443 : drop }",
+		"flush map ip signpost refused",
+		"flush set ip signpost hairpin",
+		"add element ip signpost node-addrs { 1.2.3.4 }",
+	} {
+		mustNFT(t, command, "-f", "-")
+		if ok, err := d.Intact(); err != nil || ok {
+			t.Errorf("%s: intact %v, %v; want that it is noticed", command, ok, err)
+		}
+		mustSync(t, d, mixedTable())
+		mustIntact(t, d, true)
+		if diff := cmp.Diff(want, sorted(mustNFT(t, "", "list", "table", "ip", "signpost"))); diff != "" {
+			t.Errorf("%s: not repaired: %s", command, diff)
+		}
+	}
+	// Other tables are not our business.
+	mustNFT(t, "add table ip firewall", "-f", "-")
+	mustNFT(t, "add chain ip firewall mine", "-f", "-")
+	mustIntact(t, d, true)
+	if g := generation(t, d); g != d.expectedGeneration() {
+		t.Errorf("generation %d, expected %d: what was seen must not be looked at again", g, d.expectedGeneration())
+	}
+}
+
+// TestSecondInstance starts a second dataplane in the same network.
+func TestSecondInstance(t *testing.T) {
+	ownNetwork(t)
+	first := open(t, owned)
+	mustSync(t, first, mixedTable())
+	second := open(t, owned)
+	err := second.Sync(context.Background(), testHost, mixedTable())
+	if !errors.Is(err, dataplane.ErrInUse) || !strings.Contains(err.Error(), "process ") || !strings.Contains(err.Error(), "stop that one first") {
+		t.Fatalf("got %v, want %v, with the process and what to do", err, dataplane.ErrInUse)
+	}
+	mustIntact(t, first, true)
+	first.Close()
+	mustSync(t, second, mixedTable())
+	mustIntact(t, second, true)
+}
+
+// kernelState is what the kernel has, without regard to which slot a backend is in.
+func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *family) map[vip.Frontend]installed {
+	tb := newTable(d.conn, newLayout(f, testHost.MasqueradeMark), tableName)
+	layout, err := d.conn.findLayout(f, tableName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, why := tb.difference(layout); why != "" {
+		t.Fatal(why)
+	}
+	found, err := d.conn.findElements(tb.layout, tableName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := map[vip.Frontend]installed{}
+	for k, i := range found.frontends {
+		sortAddrPorts(i.slots)
+		state[tb.frontend(k)] = *i
+	}
+	for k := range found.hairpin {
+		state[vip.Frontend{Addr: k.addr}] = installed{forward: value{comment: "may reach itself"}}
+	}
+	return state
+}
+
+// wantedState is the same from the table, by the obvious way.
+func wantedState(f *family, table *vip.Table) map[vip.Frontend]installed {
+	l := newLayout(f, testHost.MasqueradeMark)
+	state := map[vip.Frontend]installed{}
+	for r := range table.All() {
+		if familyOf(r.Frontend) != f {
+			continue
+		}
+		i := l.route(r, nil)
+		sortAddrPorts(i.slots)
+		state[r.Frontend] = i
+		for _, b := range r.Backends {
+			if _, forwards := forwarding(r); forwards && b.Local {
+				state[vip.Frontend{Addr: b.Addr()}] = installed{forward: value{comment: "may reach itself"}}
+			}
+		}
+	}
+	return state
+}
+
+// TestChangesLeadToTheFreshState applies random changes, one by one, and compares
+// the kernel with the table after each.
+func TestChangesLeadToTheFreshState(t *testing.T) {
+	ownNetwork(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		d := open(t, shared)
+		defer d.Close()
+		d.conn.limit = rapid.SampledFrom([]int{d.conn.limit, messageReserve + 100, messageReserve + 1000}).Draw(rt, "bytes of a transaction")
+		table := vip.NewTable()
+		mustSync(t, d, table)
+		for range rapid.IntRange(1, 12).Draw(rt, "changes") {
+			i := rapid.IntRange(0, 4).Draw(rt, "service")
+			mustApply(t, d, table.Set(service(i), randomRoutes(rt, i)))
+			for _, f := range families {
+				if diff := cmp.Diff(wantedState(f, table), kernelState(rt, d, f), exported); diff != "" {
+					rt.Fatalf("%s: %s", f.name, diff)
+				}
+			}
+		}
+		mustIntact(t, d, true)
+		if why, err := d.tables[0].verify(); why != "" || err != nil {
+			rt.Fatal(why, err)
+		}
+
+		// A Sync has nothing to write but chains to remove; then the rules are those of a fresh install.
+		before := d.conn.commits
+		mustSync(t, d, table)
+		if n := d.conn.commits - before; n > 2 {
+			rt.Fatalf("a Sync after the changes made %d commits, want at most one for each table", n)
+		}
+		chains := chainsOf(rt, d)
+		for _, f := range families {
+			if err := d.conn.deleteTable(f, tableName); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		mustSync(t, d, table)
+		if diff := cmp.Diff(chainsOf(rt, d), chains); diff != "" {
+			rt.Fatalf("chains after changes are not those of a fresh install: %s", diff)
+		}
+	})
+}
+
+func chainsOf(t *rapid.T, d *Dataplane) map[string]int {
+	uses := map[string]int{}
+	for _, f := range families {
+		layout, err := d.conn.findLayout(f, tableName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range layout.chains {
+			uses[f.name+" "+name] = c.uses
+		}
+	}
+	return uses
+}
