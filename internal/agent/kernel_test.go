@@ -17,11 +17,12 @@ import (
 // kernel is a dataplane in memory: it holds the routes that it was given, refuses what
 // it is told to, and finds fault with changes that do not begin where it stands.
 type kernel struct {
-	mu     sync.Mutex
-	routes map[vip.Frontend]*vip.Route
-	host   dataplane.Host
-	gone   bool // another program flushed the rules
-	faults []string
+	mu      sync.Mutex
+	routes  map[vip.Frontend]*vip.Route
+	host    dataplane.Host
+	gone    bool                  // another program flushed the rules
+	missing map[vip.Frontend]bool // refused
+	faults  []string
 
 	syncs, applies, changes int
 	fail                    func() error           // asked before each write; nil: never
@@ -32,7 +33,9 @@ type kernel struct {
 	order                   []string               // what happened, with conntrack
 }
 
-func newKernel() *kernel { return &kernel{routes: map[vip.Frontend]*vip.Route{}} }
+func newKernel() *kernel {
+	return &kernel{routes: map[vip.Frontend]*vip.Route{}, missing: map[vip.Frontend]bool{}}
+}
 
 func (k *kernel) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
 	k.wait(ctx)
@@ -45,6 +48,7 @@ func (k *kernel) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) er
 		return err
 	}
 	k.host, k.gone = host, false
+	clear(k.missing)
 	k.routes = map[vip.Frontend]*vip.Route{}
 	var errs []error
 	for r := range t.All() {
@@ -63,11 +67,14 @@ func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
 	if err := k.failure(); err != nil {
 		return err
 	}
+	if k.gone {
+		return errors.New("no such table")
+	}
 	var errs []error
 	seen := map[vip.Frontend]bool{}
 	for _, c := range changes {
 		have := k.routes[c.Frontend]
-		if (have == nil) != (c.Old == nil) && k.refuse == nil || have != nil && c.Old != nil && have.String() != c.Old.String() {
+		if (have == nil) != (c.Old == nil) && !k.missing[c.Frontend] || have != nil && c.Old != nil && have.String() != c.Old.String() {
 			k.faults = append(k.faults, fmt.Sprintf("%v: is %v, but the change is from %v", c.Frontend, have, c.Old))
 		}
 		if seen[c.Frontend] {
@@ -75,6 +82,7 @@ func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
 		}
 		seen[c.Frontend] = true
 		delete(k.routes, c.Frontend)
+		delete(k.missing, c.Frontend)
 		if c.New != nil {
 			errs = append(errs, k.put(c.New))
 		}
@@ -85,6 +93,7 @@ func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
 func (k *kernel) put(r *vip.Route) error {
 	if k.refuse != nil {
 		if err := k.refuse(r); err != nil {
+			k.missing[r.Frontend] = true
 			return &dataplane.RouteError{Route: r, Err: err}
 		}
 	}
