@@ -141,6 +141,13 @@ func (s *stage) start() {
 // settle waits until everybody waits.
 func (s *stage) settle() { synctest.Wait() }
 
+// rig changes how the kernel behaves from now on.
+func (s *stage) rig(f func(k *kernel)) {
+	s.kernel.mu.Lock()
+	defer s.kernel.mu.Unlock()
+	f(s.kernel)
+}
+
 // pass lets time pass.
 func (s *stage) pass(d time.Duration) { time.Sleep(d); s.settle() }
 
@@ -270,7 +277,6 @@ func TestNothingIsWrittenBeforeTheStoreIsComplete(t *testing.T) {
 		s.start()
 		s.pass(time.Hour)
 		s.put(service("dns", "10.96.0.2"))
-		s.machine.addrs = nil
 		s.pass(time.Hour)
 		s.checkCounts(0, 0)
 		if log := s.notes.take(); !strings.Contains(log, "waiting for the first complete list") {
@@ -306,7 +312,7 @@ func TestOneChangeCostsOneBuild(t *testing.T) {
 		s.store.MarkSynced()
 		s.start()
 		clear(s.builds)
-		s.kernel.changes = 0
+		s.rig(func(k *kernel) { k.changes = 0 })
 		s.put(slice(service("s7", "10.96.1.7"), "10.244.1.2", "10.244.1.3"))
 		s.settle() // no time passes: the first change goes at once
 		s.checkCounts(1, 1)
@@ -325,7 +331,7 @@ func TestBurstGoesTogether(t *testing.T) {
 	play(t, func(s *stage) {
 		s.store.MarkSynced()
 		s.start()
-		s.kernel.hold, s.kernel.working = make(chan struct{}), make(chan struct{}, 1)
+		s.rig(func(k *kernel) { k.hold, k.working = make(chan struct{}), make(chan struct{}, 1) })
 		first := service("first", "10.96.0.1")
 		s.put(first)
 		<-s.kernel.working // the kernel is busy with it
@@ -344,7 +350,6 @@ func TestBurstGoesTogether(t *testing.T) {
 		if n := s.builds["s3"]; n != 1 {
 			t.Errorf("a Service that changed ten times was built %d times, want once", n)
 		}
-		s.kernel.hold = nil
 		s.checkKernel()
 	})
 }
@@ -354,7 +359,7 @@ func TestTableCanBeReadWhileTheKernelWorks(t *testing.T) {
 	play(t, func(s *stage) {
 		s.store.MarkSynced()
 		s.start()
-		s.kernel.hold, s.kernel.working = make(chan struct{}), make(chan struct{}, 1)
+		s.rig(func(k *kernel) { k.hold, k.working = make(chan struct{}), make(chan struct{}, 1) })
 		s.put(service("web", "10.96.0.1"))
 		<-s.kernel.working
 		if !strings.Contains(s.agent.Table(), "default/web:p") {
@@ -370,13 +375,7 @@ func TestFailureLeadsToSync(t *testing.T) {
 		s.store.MarkSynced()
 		s.start()
 		s.notes.take()
-		failing := true
-		s.kernel.fail = func() error {
-			if failing {
-				return errors.New("no buffer space")
-			}
-			return nil
-		}
+		s.rig(func(k *kernel) { k.fail = func() error { return errors.New("no buffer space") } })
 		s.put(service("web", "10.96.0.1"))
 		s.settle()
 		s.checkCounts(1, 1)
@@ -395,7 +394,7 @@ func TestFailureLeadsToSync(t *testing.T) {
 		if got, _ := s.kernel.seen(); got != syncs+10 {
 			t.Errorf("%d attempts in ten times the longest pause, want 10", got-syncs)
 		}
-		failing = false
+		s.rig(func(k *kernel) { k.fail = nil })
 		s.pass(retryLast)
 		s.checkKernel()
 		s.checkCounts(syncs+11, 1)
@@ -412,9 +411,8 @@ func TestFailureLeadsToSync(t *testing.T) {
 func TestRoutesThatAreRefused(t *testing.T) {
 	play(t, func(s *stage) {
 		s.store.MarkSynced()
-		bad := map[string]bool{"bad": true}
 		s.kernel.refuse = func(r *vip.Route) error {
-			if bad[r.Owner.Service.Name] {
+			if r.Owner.Service.Name == "bad" {
 				return errors.New("too many backends")
 			}
 			return nil
@@ -440,9 +438,8 @@ func TestRoutesThatAreRefused(t *testing.T) {
 		if log := s.notes.take(); strings.Contains(log, "too many backends") || syncs < 5 || syncs > 20 {
 			t.Errorf("%d attempts in an hour, log %q: want a few, and no more lines", syncs, log)
 		}
-		delete(bad, "bad")
+		s.rig(func(k *kernel) { k.refuse = nil })
 		s.pass(routesLast)
-		s.kernel.refuse = nil
 		s.checkKernel()
 		if n := s.metric("signpost_route_errors"); n != 0 {
 			t.Errorf("%v route errors, want none", n)
@@ -495,7 +492,7 @@ func TestRepair(t *testing.T) {
 		if log := s.notes.take(); !strings.Contains(log, "another program changed the rules") {
 			t.Errorf("log %q", log)
 		}
-		s.kernel.intact = func() (bool, error) { return false, errors.New("cannot look") }
+		s.rig(func(k *kernel) { k.intact = func() (bool, error) { return false, errors.New("cannot look") } })
 		s.pass(time.Minute)
 		s.checkCounts(2, 0) // who cannot look does not write
 		if n := strings.Count(s.notes.take(), "cannot look"); n != 1 {

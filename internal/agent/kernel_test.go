@@ -110,12 +110,15 @@ func (k *kernel) failure() error {
 
 // wait lets the test decide when the kernel is done.
 func (k *kernel) wait(ctx context.Context) {
-	if k.hold == nil {
+	k.mu.Lock()
+	hold, working := k.hold, k.working
+	k.mu.Unlock()
+	if hold == nil {
 		return
 	}
-	k.working <- struct{}{}
+	working <- struct{}{}
 	select {
-	case <-k.hold:
+	case <-hold:
 	case <-ctx.Done():
 	}
 }

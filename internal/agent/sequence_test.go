@@ -27,9 +27,7 @@ func TestSequencesEndAsAFreshBuild(t *testing.T) {
 			for _, step := range steps {
 				step.do(s)
 			}
-			s.kernel.mu.Lock()
-			s.kernel.fail, s.kernel.refuse = nil, nil
-			s.kernel.mu.Unlock()
+			s.rig(func(k *kernel) { k.fail, k.refuse = nil, nil })
 			s.store.MarkSynced()
 			s.pass(routesLast)
 			s.checkKernel()
@@ -108,22 +106,18 @@ func (st step) do(s *stage) {
 		s.kernel.flush()
 		s.pass(inspectPeriod)
 	case "fail":
-		s.kernel.mu.Lock()
-		s.kernel.fail = func() error { return errors.New("busy") }
-		s.kernel.mu.Unlock()
+		s.rig(func(k *kernel) { k.fail = func() error { return errors.New("busy") } })
 	case "refuse":
-		s.kernel.mu.Lock()
-		s.kernel.refuse = func(r *vip.Route) error {
-			if r.Owner.Service.Name == name {
-				return dataplane.ErrNotSupported
+		s.rig(func(k *kernel) {
+			k.refuse = func(r *vip.Route) error {
+				if r.Owner.Service.Name == name {
+					return dataplane.ErrNotSupported
+				}
+				return nil
 			}
-			return nil
-		}
-		s.kernel.mu.Unlock()
+		})
 	case "recover":
-		s.kernel.mu.Lock()
-		s.kernel.fail, s.kernel.refuse = nil, nil
-		s.kernel.mu.Unlock()
+		s.rig(func(k *kernel) { k.fail, k.refuse = nil, nil })
 	case "time":
 		s.pass(time.Duration(st.n) * 100 * time.Millisecond)
 	case "addresses":
