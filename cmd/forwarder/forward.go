@@ -58,7 +58,7 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	store := cluster.NewStore()
-	objects, err := newFeed(c, store, log)
+	objects, err := newFeed(c, name, store, log)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	store := cluster.NewStore()
-	objects, err := newFeed(c, store, newLog(c, env.stderr))
+	objects, err := newFeed(c, name, store, newLog(c, env.stderr))
 	if err != nil {
 		return err
 	}

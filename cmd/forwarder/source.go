@@ -24,8 +24,9 @@ type feed interface {
 // and no endpoints that are only to be resolved. Slices have the labels of their Service.
 const forUs = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
-// newFeed connects the store with a folder of manifests or with the API.
-func newFeed(c *config.Config, store *cluster.Store, log *slog.Logger) (feed, error) {
+// newFeed connects the store with a folder of manifests or with the API; name is that of
+// this node.
+func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logger) (feed, error) {
 	if dir := c.Flags.Manifests; dir != "" {
 		log.Info("reading objects", "from", dir)
 		return manifest.New(dir, store, manifest.Options{Report: report(log), Logf: logf(log)})
@@ -37,7 +38,7 @@ func newFeed(c *config.Config, store *cluster.Store, log *slog.Logger) (feed, er
 	log.Info("reading objects", "from", rc.Host)
 	return kube.New(rc, store, kube.Options{
 		Kinds:         []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNode},
-		LabelSelector: forUs, Report: report(log), Logf: logf(log),
+		LabelSelector: forUs, Node: name, Report: report(log), Logf: logf(log),
 	})
 }
 

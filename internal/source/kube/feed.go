@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
@@ -28,6 +29,8 @@ type Options struct {
 	// is for Services, EndpointSlices and pods, as the plugin's option `labels`.
 	LabelSelector     string
 	NamespaceSelector string
+	// Node is the only Node to watch; empty: all. A forwarder wants its own.
+	Node string
 
 	// Report is told what of an object cannot be used, once per object until that
 	// changes. It is called from one goroutine at a time. It may be nil.
@@ -75,7 +78,7 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 		}
 		s := newSink(kind, store, o.Source, reports, &health{kind: kind, logf: o.Logf}, barrier.listed)
 		f.watches = append(f.watches, &link{
-			resource: &resources[kind], client: clients.of(kind), selector: o.selector(kind), sink: s, calls: &f.calls,
+			resource: &resources[kind], client: clients.of(kind), selector: o.selector(kind), fields: o.fields(kind), sink: s, calls: &f.calls,
 		})
 	}
 	return f, nil
@@ -89,6 +92,13 @@ func (o *Options) selector(kind cluster.Kind) string {
 		return o.NamespaceSelector
 	}
 	return ""
+}
+
+func (o *Options) fields(kind cluster.Kind) string {
+	if kind == cluster.KindNode && o.Node != "" {
+		return fields.OneTermEqualSelector("metadata.name", o.Node).String()
+	}
+	return resources[kind].fields
 }
 
 // Run feeds the Store until ctx is done; then no goroutine or connection of it is

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -94,6 +95,17 @@ func TestSelectors(t *testing.T) {
 	changed.Labels = nil
 	server.Put(changed)
 	l.equal(labelled, slice)
+}
+
+// Of all Nodes a forwarder watches its own.
+func TestOneNode(t *testing.T) {
+	t.Parallel()
+	server := api.New(t)
+	mine := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}
+	server.Put(mine, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "other"}})
+	l := newLab(t, server, func(o *Options) { o.Kinds, o.Node = []cluster.Kind{cluster.KindNode}, "mine" })
+	l.synced()
+	l.equal(mine)
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -103,7 +103,8 @@ func (w warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, te
 type link struct {
 	resource *resource
 	client   *rest.RESTClient
-	selector string
+	selector string // of labels
+	fields   string // selector of fields
 	sink     *sink
 	calls    *sync.RWMutex
 }
@@ -113,7 +114,7 @@ func (l *link) listWatch() *cache.ListWatch {
 }
 
 func (l *link) request(o metav1.ListOptions) *rest.Request {
-	o.LabelSelector, o.FieldSelector = l.selector, l.resource.fields
+	o.LabelSelector, o.FieldSelector = l.selector, l.fields
 	return l.client.Get().Resource(l.resource.name).VersionedParams(&o, metav1.ParameterCodec)
 }
 
