@@ -34,6 +34,7 @@ var helpers = map[string]func() int{
 	"build a lab and wait": func() int {
 		return report(buildAndWait())
 	},
+	"confined":               func() int { return report(probeConfined()) },
 	"probe":                  func() int { return report((&Sandbox{}).Probe(context.Background())) },
 	"run a sandbox and wait": func() int { return report(runAndWait()) },
 	"environment":            func() int { fmt.Println(os.Getenv(roleEnv) == "" && os.Getenv("LEFT") == "alone"); return 0 },

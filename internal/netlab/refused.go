@@ -91,7 +91,7 @@ func explain(step failedStep, f facts) (reason, remedy string) {
 			"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run this as root"},
 		{denied && step.Step == "mount /proc" && len(f.maskedProc) > 0, "parts of /proc are hidden by mounts (" +
 			strings.Join(f.maskedProc, ", ") + "), as Docker does; the kernel then allows no fresh /proc in a user namespace",
-			"start the container with --security-opt systempaths=unconfined (or --privileged)"},
+			"start the container with --security-opt systempaths=unconfined (podman: unmask=ALL), or --privileged"},
 		{denied && f.container, "this is a container, whose seccomp filter or AppArmor profile forbids it", containerRemedy},
 		{denied && f.seccomp == 2, "a seccomp filter is on this process and forbids it",
 			"run it outside of the confinement; in a container: " + containerRemedy},

@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // helper is a sandbox, inside the one of this test, that runs a helper program.
@@ -218,64 +216,6 @@ func expectState(t *testing.T, before []string) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Errorf("the machine has changed:\nbefore %s\nnow    %s", before, now)
-}
-
-func TestRefusals(t *testing.T) {
-	Need(t)
-	for _, tt := range []struct {
-		name    string
-		prepare func(t *testing.T) error // on a thread of its own, in a mount namespace of its own
-		want    *Refused
-	}{
-		{
-			name: "no user namespaces",
-			prepare: func(t *testing.T) error {
-				old, err := os.ReadFile("/proc/sys/user/max_user_namespaces")
-				if err != nil {
-					return err
-				}
-				t.Cleanup(func() { os.WriteFile("/proc/sys/user/max_user_namespaces", old, 0) })
-				return os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
-			},
-			want: &Refused{Step: "create namespaces", Remedy: "sudo sysctl -w user.max_user_namespaces=10000"},
-		},
-		{
-			name:    "masked /proc",
-			prepare: func(t *testing.T) error { return unix.Mount("/dev/null", "/proc/uptime", "", unix.MS_BIND, "") },
-			want:    &Refused{Step: "mount /proc", Remedy: "start the container with --security-opt systempaths=unconfined (or --privileged)"},
-		},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if tt.name == "no user namespaces" && !ownUserNamespace() {
-				t.Skip("the limit is the machine's own when root runs without a user namespace; the unprivileged run covers it")
-			}
-			err := onThread(func() error {
-				if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-					return err
-				}
-				if err := tt.prepare(t); err != nil {
-					return err
-				}
-				var out bytes.Buffer
-				box := helper("exit 7", &out)
-				_, err := box.attempt(t.Context(), true, false)
-				return err
-			})
-			refused, ok := errors.AsType[*Refused](err)
-			if !ok {
-				t.Fatalf("got error %v, want a refusal", err)
-			}
-			if refused.Step != tt.want.Step || refused.Remedy != tt.want.Remedy {
-				t.Errorf("got %v, want step %q, remedy %q", refused, tt.want.Step, tt.want.Remedy)
-			}
-		})
-	}
-}
-
-// ownUserNamespace reports whether this process is in a user namespace other than the machine's first.
-func ownUserNamespace() bool {
-	id, err := os.Readlink("/proc/self/ns/user")
-	return err == nil && id != "user:[4026531837]" // PROC_USER_INIT_INO
 }
 
 // TestUnprivileged runs this package's tests again as an ordinary user.
