@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,52 +38,91 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 		log.Warn("configuration", "note", note)
 	}
 	prepareQuietly(c, log)
-	facts := node.ReadFacts()
-	warn(c, facts, log)
-
-	plane, err := nftables.Open(nftables.Options{Log: log})
+	f, err := assemble(c, name, log)
 	if err != nil {
 		return err
 	}
-	defer closing(log, "the dataplane", plane.Close)
+	defer f.close()
+	err = f.run(ctx)
+	log.Info("forwarder ends; the rules stay")
+	return err
+}
+
+// forwarder is what runs together.
+type forwarder struct {
+	config  *config.Config
+	log     *slog.Logger
+	objects feed
+	machine *node.Machine
+	plane   *nftables.Dataplane
+	cleaner *conntrack.Cleaner
+	agent   *agent.Agent
+	servers []healthcheck.Server
+}
+
+// assemble puts the parts together and starts none.
+func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, err error) {
+	f = &forwarder{config: c, log: log}
+	defer func() {
+		if err != nil {
+			f.close()
+			f = nil
+		}
+	}()
+	facts := node.ReadFacts()
+	warn(c, facts, log)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := agent.NewMetrics(registry, families(facts)...)
-	cleaner, err := conntrack.New(cleaned(metrics, log))
-	if err != nil {
-		return err
-	}
-	defer cleaner.Close()
-	machine, err := node.NewMachine()
-	if err != nil {
-		return err
-	}
-	store := cluster.NewStore()
-	objects, err := newFeed(c, name, store, log)
-	if err != nil {
-		return err
-	}
-	registry.MustRegister(freshness{objects})
 	health := healthcheck.NewHealth(2*c.SyncPeriod, families(facts)...)
-	a := agent.New(agent.Options{
-		Store: store, Dataplane: plane, Machine: machine, Flows: cleaner, Health: health, Metrics: metrics, Log: log,
+	store := cluster.NewStore()
+	if f.objects, err = newFeed(c, name, store, log); err != nil {
+		return f, err
+	}
+	registry.MustRegister(freshness{f.objects})
+	if f.machine, err = node.NewMachine(); err != nil {
+		return f, err
+	}
+	if f.plane, err = nftables.Open(nftables.Options{Log: log}); err != nil {
+		return f, err
+	}
+	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {
+		return f, err
+	}
+	f.agent = agent.New(agent.Options{
+		Store: store, Dataplane: f.plane, Machine: f.machine, Flows: f.cleaner, Health: health, Metrics: metrics, Log: log,
 		NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
 		PodCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark,
 	})
+	f.servers = servers(c, f.agent, store, health, metrics, registry, name)
+	return f, nil
+}
 
+// run runs all parts until ctx is done or one of them cannot go on.
+func (f *forwarder) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error { objects.Run(ctx); return nil })
-	all.Go(func() error { machine.Run(ctx, warning(log)); return nil })
-	all.Go(func() error { cleaner.Run(ctx); return nil })
-	all.Go(func() error { return a.Run(ctx) })
-	all.Go(func() error { return watchConfig(ctx, c.Flags.ConfigFile) })
-	for _, s := range servers(c, a, store, health, metrics, registry, name) {
-		s.Logf = warning(log)
+	all.Go(func() error { f.objects.Run(ctx); return nil })
+	all.Go(func() error { f.machine.Run(ctx, warning(f.log)); return nil })
+	all.Go(func() error { f.cleaner.Run(ctx); return nil })
+	all.Go(func() error { return f.agent.Run(ctx) })
+	all.Go(func() error { return watchConfig(ctx, f.config.Flags.ConfigFile) })
+	for _, s := range f.servers {
+		s.Logf = warning(f.log)
 		all.Go(func() error { return s.Run(ctx) })
 	}
-	err = all.Wait()
-	log.Info("forwarder ends; the rules stay")
-	return err
+	return all.Wait()
+}
+
+// close lets go of the kernel; nothing runs any more. The rules stay.
+func (f *forwarder) close() {
+	if f.cleaner != nil {
+		f.cleaner.Close()
+	}
+	if f.plane != nil {
+		if err := f.plane.Close(); err != nil {
+			f.log.Warn("closing the dataplane", "error", err)
+		}
+	}
 }
 
 // families are those that this node can route.

@@ -74,13 +74,6 @@ func warning(log *slog.Logger) func(format string, args ...any) {
 	return func(format string, args ...any) { log.Warn(fmt.Sprintf(format, args...)) }
 }
 
-// closing closes something at the end, when errors are only worth a line.
-func closing(log *slog.Logger, what string, f func() error) {
-	if err := f(); err != nil {
-		log.Warn("closing "+what, "error", err)
-	}
-}
-
 // freshness tells Prometheus how old the data is.
 type freshness struct{ feed feed }
 

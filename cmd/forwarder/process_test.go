@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
+)
+
+// shop is a folder with one Service, web, whose backends are given.
+func shop(t *testing.T, dir string, backends ...string) {
+	t.Helper()
+	var endpoints []string
+	for _, b := range backends {
+		endpoints = append(endpoints, fmt.Sprintf("{addresses: [%s]}", b))
+	}
+	text := fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.0.20, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [%s]
+`, strings.Join(endpoints, ", "))
+	if err := os.WriteFile(filepath.Join(dir, "shop.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// process is a forwarder that runs in a host.
+type process struct {
+	*netlab.Process
+	t    *testing.T
+	host *netlab.Host
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+func (p *process) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(text)
+}
+
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+// start runs a forwarder in a host; unprivileged: it has no rights over the network there.
+func start(t *testing.T, h *netlab.Host, unprivileged bool, args ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), beForwarder+"=1")
+	if unprivileged {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+	}
+	p := &process{t: t, host: h}
+	cmd.Stdout, cmd.Stderr = p, p
+	if p.Process, err = h.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("forwarder of %s:\n%s", h.Name, p.logged())
+		}
+	})
+	return p
+}
+
+// get asks for one of the forwarder's pages, from its host.
+func (p *process) get(url string) (int, string) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       netDialer(p.host),
+	}}
+	r, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	body, _ := io.ReadAll(r.Body)
+	return r.StatusCode, string(body)
+}
+
+// until waits until f says yes, and fails with what it said last if the process ends or
+// it takes too long.
+func (p *process) until(what string, f func() (ok bool, last string)) {
+	p.t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		ok, last := f()
+		if ok {
+			return
+		}
+		select {
+		case <-p.Done():
+			p.t.Fatalf("%s: the forwarder ended; last:\n%s", what, last)
+		default:
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s: not so after a minute; last:\n%s", what, last)
+		}
+	}
+}
+
+// routes waits until the rules in the kernel lead web to exactly these backends.
+func (p *process) routes(backends ...string) {
+	p.t.Helper()
+	p.until(fmt.Sprint("web leads to ", backends), func() (bool, string) {
+		rules := nft(p.t, p.host, "", "list", "ruleset")
+		for _, pod := range []string{"10.244.1.2", "10.244.1.3", "10.244.1.4"} {
+			if strings.Contains(rules, ": "+pod+" . 8080") != slices.Contains(backends, pod) {
+				return false, rules
+			}
+		}
+		return true, rules
+	})
+}
+
+// ends waits for the end and returns the code.
+func (p *process) ends() int {
+	p.t.Helper()
+	select {
+	case <-p.Done():
+	case <-time.After(time.Minute):
+		p.t.Fatal("the forwarder does not end")
+	}
+	if code, ok := p.Wait().(*exec.ExitError); ok {
+		return code.ExitCode()
+	}
+	return 0
+}
+
+func TestLife(t *testing.T) {
+	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
+	dir := t.TempDir()
+	shop(t, dir, "10.244.1.2", "10.244.1.3")
+	args := []string{"--manifests=" + dir, "--cluster-cidr=10.244.0.0/16", "--conntrack-max-per-core=0", "--logging-format=json"}
+	p := start(t, n.Host, false, args...)
+	p.routes("10.244.1.2", "10.244.1.3")
+	for url, want := range map[string]string{
+		"http://127.0.0.1:10256/healthz":     `"healthy":true`,
+		"http://127.0.0.1:10256/livez":       `"healthy":true`,
+		"http://127.0.0.1:10249/healthz":     "ok",
+		"http://127.0.0.1:10249/proxyMode":   "nftables",
+		"http://127.0.0.1:10249/debug/table": "10.96.0.20 tcp 80 ClusterIP shop/web:http",
+		"http://127.0.0.1:10249/configz":     `"clusterCIDR":"10.244.0.0/16"`,
+		"http://127.0.0.1:10249/metrics":     `signpost_frontends{kind="ClusterIP"} 1`,
+	} {
+		if code, body := p.get(url); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s, want %s", url, code, body, want)
+		}
+	}
+	shop(t, dir, "10.244.1.2", "10.244.1.4")
+	p.routes("10.244.1.2", "10.244.1.4")
+
+	second := start(t, n.Host, false, args...)
+	if code := second.ends(); code != 1 || !strings.Contains(second.logged(), "another forwarder is at work") {
+		t.Errorf("the second forwarder ended with %d:\n%s", code, second.logged())
+	}
+	p.Signal(unix.SIGTERM)
+	if code := p.ends(); code != 0 || !strings.Contains(p.logged(), `"msg":"forwarder ends; the rules stay"`) {
+		t.Errorf("ended with %d:\n%s", code, p.logged())
+	}
+	p.routes0("10.244.1.2", "10.244.1.4")
+
+	shop(t, dir, "10.244.1.3")
+	next := start(t, n.Host, false, args...)
+	next.routes("10.244.1.3")
+	next.Kill()
+	p.routes0("10.244.1.3")
+}
+
+// routes0 is routes for a process that has ended: the rules are there at once.
+func (p *process) routes0(backends ...string) {
+	p.t.Helper()
+	rules := nft(p.t, p.host, "", "list", "ruleset")
+	for _, b := range backends {
+		if !strings.Contains(rules, ": "+b+" . 8080") {
+			p.t.Errorf("the rules do not lead to %s any more:\n%s", b, rules)
+		}
+	}
+}
+
+func TestWithoutTheRight(t *testing.T) {
+	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
+	p := start(t, n.Host, true, "--manifests="+t.TempDir())
+	if code := p.ends(); code != 1 || !strings.Contains(p.logged(), "NET_ADMIN") {
+		t.Errorf("ended with %d:\n%s", code, p.logged())
+	}
+}
+
+func TestChangedConfigurationEndsIt(t *testing.T) {
+	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
+	dir := t.TempDir()
+	shop(t, dir, "10.244.1.2")
+	file := filepath.Join(t.TempDir(), "config")
+	const text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nconntrack: {maxPerCore: 0}\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, n.Host, false, "--manifests="+dir, "--config="+file)
+	p.routes("10.244.1.2")
+	// As a ConfigMap changes: another file takes the name.
+	if err := os.WriteFile(file+".new", []byte(text+"portRange: x\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.ends(); code != 1 || !strings.Contains(p.logged(), file+" changed") {
+		t.Errorf("ended with %d:\n%s", code, p.logged())
+	}
+	p.routes0("10.244.1.2")
+}
+
+func TestInitOnly(t *testing.T) {
+	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
+	p := start(t, n.Host, false, "--init-only", "--conntrack-max-per-core=0", "--conntrack-udp-timeout=77s")
+	if code := p.ends(); code != 0 {
+		t.Errorf("ended with %d:\n%s", code, p.logged())
+	}
+	var got []byte
+	if err := n.Do(func() (err error) {
+		got, err = os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
+		return err
+	}); err != nil || strings.TrimSpace(string(got)) != "77" {
+		t.Errorf("the timeout is %s, %v", got, err)
+	}
+	if rules := nft(t, n.Host, "", "list", "ruleset"); rules != "" {
+		t.Errorf("there are rules:\n%s", rules)
+	}
+}
+
+// Every node has a forwarder of its own, and its name.
+func TestTwoNodes(t *testing.T) {
+	lab := netlab.New(t, netlab.Config{Nodes: 2})
+	dir := t.TempDir()
+	shop(t, dir, "10.244.1.2")
+	var all []*process
+	for _, n := range lab.Nodes {
+		all = append(all, start(t, n.Host, false, "--manifests="+dir, "--conntrack-max-per-core=0"))
+	}
+	for _, p := range all {
+		p.routes("10.244.1.2")
+		if !strings.Contains(p.logged(), "node="+p.host.Name) {
+			t.Errorf("the node is not called %s:\n%s", p.host.Name, p.logged())
+		}
+	}
+}
+
+func netDialer(h *netlab.Host) func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		to, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		return h.Dial(ctx, network, to)
+	}
+}
