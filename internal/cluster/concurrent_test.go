@@ -150,11 +150,12 @@ func scenarios() []scenario {
 				s.Replace(0, KindPod, []Object{p})
 			}
 		},
-		read: func(s *Store, _ int) error {
+		read: func(s *Store, step int) error {
 			if s.PodAt("default", stays) == nil {
 				return errors.New("the pod is missing")
 			}
-			for _, a := range second {
+			for range 20 { // at the address that it is about to leave
+				a := second[step%len(second)]
 				if p := s.PodAt("default", a); p != nil && p.Addrs[0] != a {
 					return fmt.Errorf("pod with %v found at %v", p.Addrs, a)
 				}

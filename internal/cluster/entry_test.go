@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -39,6 +40,24 @@ func TestNewSlice(t *testing.T) {
 				t.Errorf("Size() = %d, want %d", got, len(test.want))
 			}
 		})
+	}
+}
+
+// TestNewSliceKeepsTheFirst has enough of one address that an unstable sort
+// would mix them up.
+func TestNewSliceKeepsTheFirst(t *testing.T) {
+	var list []Endpoint
+	for i := range 100 {
+		list = append(list, Endpoint{Addr: nth("10.0.0.0", 9-i%10), Hostname: fmt.Sprint("web-", i)})
+	}
+	s := NewSlice(key("default/web-x"), key("default/web"), 1, nil, list)
+	if len(s.Endpoints) != 10 {
+		t.Fatalf("%d endpoints, want 10", len(s.Endpoints))
+	}
+	for i, ep := range s.Endpoints {
+		if want := fmt.Sprint("web-", 9-i); ep.Addr != nth("10.0.0.0", i) || ep.Hostname != want {
+			t.Errorf("endpoint %d is %v %s, want %s", i, ep.Addr, ep.Hostname, want)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 // mirror image, addresses that part at each octet and at several nibbles.
 var (
 	worldNames = []string{"a", "b", "c"}
+	worldDraws = []string{"a", "a", "a", "b", "c"} // most of it happens in one place
 	worldNodes = []string{"node-1", "node-2"}
 	worldV4    = addrs("10.0.0.1", "10.0.0.2", "10.0.1.1", "10.1.0.1", "11.0.0.1", "192.168.0.1")
 	worldV6    = addrs("fd00::1", "fd00::2", "fd00::11", "fd00:0:0:1::1", "fd01::1", "fd00:0:1000::", "2001:db8::f")
@@ -27,7 +28,7 @@ var (
 func worldAddrs() []netip.Addr { return slices.Concat(worldV4, worldV6) }
 
 var (
-	genName    = rapid.SampledFrom(worldNames)
+	genName    = rapid.SampledFrom(worldDraws)
 	genVersion = rapid.Uint64Range(0, 4)
 	genKey     = rapid.Custom(func(t *rapid.T) Key {
 		return Key{genName.Draw(t, "namespace"), genName.Draw(t, "name")}
@@ -147,6 +148,21 @@ func (p *pair) PutTogether(t *rapid.T) {
 	p.put(t, rapid.SliceOfN(genAnything, 0, 6).Draw(t, "objects")...)
 }
 
+// Crowd puts a Service and slices of it that have most addresses in common.
+func (p *pair) Crowd(t *rapid.T) {
+	svc := genService.Draw(t, "service").(*Service)
+	list := []any{svc}
+	for range rapid.IntRange(2, 4).Draw(t, "slices") {
+		sl := genSlice.Draw(t, "slice").(twinSlice)
+		sl.key.Namespace, sl.service = svc.Namespace, svc.Key
+		for i := range sl.endpoints {
+			sl.endpoints[i].Addr = rapid.SampledFrom(worldV4[:3]).Draw(t, "addr")
+		}
+		list = append(list, sl)
+	}
+	p.put(t, list...)
+}
+
 func (p *pair) Delete(t *rapid.T) {
 	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
 	var refs []Ref
@@ -249,6 +265,10 @@ func (p *pair) checkEntry(t *rapid.T, k Key, e *Entry) {
 	}
 	if !slices.Equal(have, received) {
 		t.Fatalf("%v has slices %v, want %v", k, have, received)
+	}
+
+	if want := p.twin.clashing(k); !maps.Equal(e.clashes, want) || e.clashes != nil && len(want) == 0 {
+		t.Fatalf("%v has clashes %v, want %v", k, e.clashes, want)
 	}
 
 	want := p.twin.listings(k)

@@ -63,15 +63,17 @@ func TestStore(t *testing.T) {
 			}, nil},
 		},
 	}, {
-		"ClusterIPs", []string{"10.96.0.1", "10.96.0.2", "fd00::1"}, []step{
+		"ClusterIPs", []string{"10.96.0.1", "10.96.0.2", "10.96.0.3", "fd00::1"}, []step{
 			{"one", put(service("default/web", "10.96.0.1")),
 				[]string{"service default/web 10.96.0.1", "namespace default", "10.96.0.1 of default/web"}},
 			{"a second family", put(service("default/web", "10.96.0.1", "fd00::1")),
 				[]string{"service default/web 10.96.0.1 fd00::1", "namespace default", "10.96.0.1 of default/web", "fd00::1 of default/web"}},
 			{"another address", put(service("default/web", "10.96.0.2")),
 				[]string{"service default/web 10.96.0.2", "namespace default", "10.96.0.2 of default/web"}},
-			{"twice the same, which the API does not allow", put(service("default/web", "10.96.0.2", "10.96.0.2")),
-				[]string{"service default/web 10.96.0.2 10.96.0.2", "namespace default", "10.96.0.2 of default/web"}},
+			{"twice the same, which the API does not allow", put(service("default/web", "10.96.0.3", "10.96.0.3")),
+				[]string{"service default/web 10.96.0.3 10.96.0.3", "namespace default", "10.96.0.3 of default/web"}},
+			{"once again", put(service("default/web", "10.96.0.3")),
+				[]string{"service default/web 10.96.0.3", "namespace default", "10.96.0.3 of default/web"}},
 			{"now headless", put(service("default/web")), []string{"service default/web", "namespace default"}},
 		},
 	}, {
@@ -305,6 +307,20 @@ func TestCountAndVersion(t *testing.T) {
 	}
 }
 
+// TestDeletingNothingLeavesNothing deletes what never was, as a feed may after a
+// restart: no cell may stay behind for it.
+func TestDeletingNothingLeavesNothing(t *testing.T) {
+	s := NewStore()
+	for i := range 1000 {
+		for kind := range kindCount {
+			s.Delete(1, Ref{kind, Key{"default", fmt.Sprint("absent-", i)}})
+		}
+	}
+	if used := s.services.used + s.namespaces.used + s.pods.used + s.nodes.used; used != 0 {
+		t.Errorf("%d cells for what never was", used)
+	}
+}
+
 func TestSynced(t *testing.T) {
 	s := NewStore()
 	s.Put(1, service("default/web"))
@@ -322,9 +338,13 @@ func TestSynced(t *testing.T) {
 // Service, with rebuilds of the table in between.
 func TestOwnerOutlivesItsService(t *testing.T) {
 	s := NewStore()
-	s.Put(1, service("default/web", "10.96.0.1"))
+	s.Put(1, service("default/web", "10.96.0.1"), slice("web-x", "default/web", 1, []uint16{80}, "10.0.0.1"))
 	o := s.Owners(netip.MustParseAddr("10.96.0.1"))
 	s.Delete(2, Ref{KindService, key("default/web")})
+	if o.Entry() != nil {
+		t.Error("the Service is deleted, its slices wait, and the cursor has an Entry")
+	}
+	s.Delete(2, Ref{KindSlice, key("default/web-x")})
 	if !o.Valid() || o.Entry() != nil || o.Next().Valid() {
 		t.Errorf("cursor on a deleted Service: valid %v, entry %v", o.Valid(), o.Entry())
 	}

@@ -151,6 +151,22 @@ func (w *twin) listings(service Key) []listing {
 	return kept
 }
 
+// clashing gives the addresses in more than one slice of a Service, and in how many.
+func (w *twin) clashing(service Key) clashes {
+	list := clashes{}
+	for _, a := range worldAddrs() {
+		for _, sl := range w.slices {
+			if sl.service == service && slices.ContainsFunc(sl.endpoints, func(ep Endpoint) bool { return ep.Addr == a }) {
+				list[a]++
+			}
+		}
+		if list[a] < 2 {
+			delete(list, a)
+		}
+	}
+	return list
+}
+
 func anyOf(list []listing, f func(listing) bool) bool { return slices.ContainsFunc(list, f) }
 
 // ready gives the addresses of a Service's ready endpoints.
