@@ -31,7 +31,7 @@ func setDefaults(w *v1alpha1.KubeProxyConfiguration) {
 	w.MetricsBindAddress = withPort(w.MetricsBindAddress, metricsPort)
 
 	for _, period := range []*metav1.Duration{&w.IPTables.SyncPeriod, &w.IPVS.SyncPeriod, &w.NFTables.SyncPeriod} {
-		setDefault(&period.Duration, 30*time.Second)
+		setDefault(&period.Duration, syncPeriod)
 	}
 	setDefault(&w.IPTables.MinSyncPeriod.Duration, time.Second)
 	setDefault(&w.NFTables.MinSyncPeriod.Duration, time.Second)
@@ -51,9 +51,13 @@ func setDefaults(w *v1alpha1.KubeProxyConfiguration) {
 	logsapi.SetRecommendedLoggingConfiguration(&w.Logging)
 }
 
-// masqueradeBit is kube-proxy's default; a ConfigMap that names none leaves the
-// pointers empty, so that it can be told which section the user filled in.
-const masqueradeBit = 14
+// Defaults of kube-proxy that hang on the mode. The bit is not among what setDefaults
+// fills in: a ConfigMap that names none leaves the pointers empty, so that it
+// can be told which section the user filled in.
+const (
+	masqueradeBit = 14
+	syncPeriod    = 30 * time.Second
+)
 
 func setDefault[T comparable](field *T, value T) {
 	if *field == *new(T) {

@@ -200,10 +200,13 @@ func addLogging(f *pflag.FlagSet, l *logsapi.LoggingConfiguration) {
 func (p *parser) flagged() v1alpha1.KubeProxyConfiguration {
 	w := p.wire
 	w.Mode, w.DetectLocalMode = v1alpha1.ProxyMode(p.mode), v1alpha1.LocalMode(p.localMode)
-	// These two hold for every mode as flags, while the file has them per mode.
-	w.IPTables.MasqueradeAll, w.NFTables.MasqueradeAll = p.masqueradeAll, p.masqueradeAll
-	if p.flags.Changed("iptables-sync-period") {
+	// As flags these two hold for every mode, while the file has them per mode.
+	if w.Mode == ModeIPTables || w.Mode == ModeIPVS {
+		w.IPTables.MasqueradeAll = p.masqueradeAll
+	} else {
+		w.NFTables.MasqueradeAll = p.masqueradeAll
 		w.NFTables.SyncPeriod = w.IPTables.SyncPeriod
+		w.IPTables.SyncPeriod.Duration = syncPeriod
 	}
 	if !p.flags.Changed("iptables-masquerade-bit") {
 		w.IPTables.MasqueradeBit = nil

@@ -15,18 +15,18 @@ import (
 
 // setMode settles what an empty mode means, with what depends on it. Whoever leaves
 // the mode out may have filled in the section of kube-proxy's default, iptables: what
-// it says then counts where the one for nftables is silent.
+// it says then moves to the one for nftables, where that is silent.
 func (c *Config) setMode() {
 	w := &c.Wire
 	if w.Mode == "" {
 		w.Mode = ModeNFTables
 		w.NFTables.MasqueradeAll = w.NFTables.MasqueradeAll || w.IPTables.MasqueradeAll
-		if w.NFTables.MasqueradeBit == nil && w.IPTables.MasqueradeBit != nil {
-			bit := *w.IPTables.MasqueradeBit
-			w.NFTables.MasqueradeBit = &bit
+		w.IPTables.MasqueradeAll = false
+		if w.NFTables.MasqueradeBit == nil {
+			w.NFTables.MasqueradeBit, w.IPTables.MasqueradeBit = w.IPTables.MasqueradeBit, nil
 		}
-		if w.NFTables.SyncPeriod.Duration == 30*time.Second {
-			w.NFTables.SyncPeriod = w.IPTables.SyncPeriod
+		if w.NFTables.SyncPeriod.Duration == syncPeriod {
+			w.NFTables.SyncPeriod, w.IPTables.SyncPeriod = w.IPTables.SyncPeriod, w.NFTables.SyncPeriod
 		}
 	}
 	setPointer(&w.NFTables.MasqueradeBit, masqueradeBit)
@@ -79,12 +79,11 @@ func (k *checker) wrong(field string, value any, want string) {
 // flagOf gives the flag for a field, which may have an index: nodePortAddresses[1].
 func flagOf(field string) string {
 	path, _, _ := strings.Cut(field, "[")
-	if path == "nftables.syncPeriod" {
-		path = "iptables.syncPeriod" // the flag is older than the mode
-	}
+	// Some flags for iptables are older than the other modes, and count there too.
+	older := strings.Replace(path, "nftables.", "iptables.", 1)
 	best := ""
 	for flag, to := range fieldOf {
-		if to == path && len(flag) > len(best) { // healthz-bind-address rather than healthz-port
+		if (to == path || to == older) && len(flag) > len(best) { // healthz-bind-address rather than healthz-port
 			best = flag
 		}
 	}
