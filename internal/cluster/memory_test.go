@@ -91,15 +91,16 @@ func storeOfServices(n int, base string) *Store {
 	for i := range namespaces {
 		namespaces[i] = fmt.Sprintf("namespace-%d", i)
 	}
-	port := fmt.Sprint("http")
-	s := NewStore()
-	for i := range n {
-		s.Put(uint64(i), &Service{
+	list := make([]Object, n)
+	for i := range list {
+		list[i] = &Service{
 			Key:        Key{namespaces[i%len(namespaces)], fmt.Sprintf("service-%04d", i)},
 			ClusterIPs: []netip.Addr{scattered(base, i)},
-			Ports:      []ServicePort{{Name: port, Number: 80, Protocol: TCP}},
-		})
+			Ports:      []ServicePort{{Name: "http", Number: 80, Protocol: TCP}},
+		}
 	}
+	s := NewStore()
+	s.Replace(1, KindService, list)
 	return s
 }
 
@@ -107,6 +108,7 @@ func storeOfServices(n int, base string) *Store {
 // on 1,000 nodes in 3 zones. The Services themselves are not there to be counted.
 func storeOfEndpoints(n int, base, hostname string) *Store {
 	s := NewStore()
+	var lists []Object
 	for at := 0; at < n; at += 100 {
 		svc := Key{"default", fmt.Sprintf("service-%04d", at/1000)}
 		list := make([]Endpoint, 100)
@@ -125,8 +127,10 @@ func storeOfEndpoints(n int, base, hostname string) *Store {
 		if at%1000 == 0 {
 			s.Put(0, &Service{Key: svc, Headless: true})
 		}
-		s.Put(uint64(at), NewSlice(name, svc, uint64(at), []Port{{Name: "http", Number: 8080, Protocol: TCP}}, list))
+		ports := []Port{{Name: "http", Number: 8080, Protocol: TCP}}
+		lists = append(lists, NewSlice(name, svc, uint64(at), ports, list))
 	}
+	s.Replace(1, KindSlice, lists)
 	return s
 }
 
