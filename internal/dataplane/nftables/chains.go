@@ -3,7 +3,6 @@ package nftables
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"strconv"
 	"strings"
 
@@ -13,141 +12,98 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// target is a chain that frontends lead to: one for all that are treated alike. It
-// is made when the first frontend needs it.
-type target struct {
-	decisions [vip.Classes]vip.Decision // only what the chain acts on
-	nodePort  bool
-	protocol  byte // 0 in a chain that refuses
-	class     uint32
-}
-
-// forwarding is the target of a frontend whose packets go to a backend, and false
-// if none do.
-func forwarding(r *vip.Route) (target, bool) {
-	t := target{nodePort: r.IsNodePort(), protocol: byte(r.Protocol), class: classOf(len(r.Backends))}
-	forwards := false
-	for c, d := range r.Decisions {
-		if d.Action == vip.Forward {
-			forwards = true
-			t.decisions[c].Masquerade = d.Masquerade
+// groupChain is the chain of a group: it marks what is to be masqueraded and hands
+// on, or refuses.
+func (l *layout) groupChain(g group) chain {
+	c := chain{name: g.chainName()}
+	if g.forwards() {
+		for _, match := range l.from(g.classes(masquerades)) {
+			c.rules = append(c.rules, rule(match, l.setMark()))
 		}
-	}
-	return t, forwards && len(r.Backends) > 0
-}
-
-// refusing is the target of a frontend that refuses packets of some class, and
-// false if it refuses none.
-func refusing(r *vip.Route) (target, bool) {
-	t := target{}
-	refuses := false
-	for c, d := range r.Decisions {
-		t.decisions[c].Action = d.Action
-		refuses = refuses || d.Action != vip.Forward
-	}
-	return t, refuses
-}
-
-// classOf is the smallest power of two that has room for n backends.
-func classOf(n int) uint32 { return 1 << bits.Len(uint(max(n, 1)-1)) }
-
-// name is the name of the chain: masquerade-node-outside-tcp-8, reject-all.
-func (t target) name() string {
-	if t.protocol == 0 {
-		return t.refusal()
-	}
-	prefix := ""
-	if t.nodePort {
-		prefix = "node-"
-	}
-	return fmt.Sprintf("%s%s-%s-%d", prefix, t.masquerading(), transportOf(t.protocol).name, t.class)
-}
-
-// nameOf is t.name, made once.
-func (l *layout) nameOf(t target) string {
-	name, ok := l.names[t]
-	if !ok {
-		name = t.name()
-		l.names[t] = name
-	}
-	return name
-}
-
-// masquerading names what the chain does to source addresses.
-func (t target) masquerading() string {
-	classes := t.classes(func(d vip.Decision) bool { return d.Masquerade })
-	switch len(classes) {
-	case 0:
-		return "plain"
-	case int(vip.Classes):
-		return "masquerade"
-	}
-	return "masquerade-" + strings.Join(classes, "-")
-}
-
-// refusal names whom the chain refuses, and how.
-func (t target) refusal() string {
-	var words []string
-	for _, action := range []vip.Action{vip.Reject, vip.Drop} {
-		classes := t.classes(func(d vip.Decision) bool { return d.Action == action })
-		if len(classes) == int(vip.Classes) {
-			classes = []string{"all"}
-		}
-		if len(classes) > 0 {
-			words = append(words, (vip.Decision{Action: action}).String())
-			words = append(words, classes...)
-		}
-	}
-	return strings.Join(words, "-")
-}
-
-func (t target) classes(is func(vip.Decision) bool) []string {
-	var names []string
-	for c, d := range t.decisions {
-		if is(d) {
-			names = append(names, vip.Class(c).String())
-		}
-	}
-	return names
-}
-
-// chain is the chain of a target.
-func (l *layout) chain(t target) chain {
-	c := chain{name: t.name()}
-	if t.protocol == 0 {
-		for _, action := range []vip.Action{vip.Reject, vip.Drop} {
-			from := l.from(t.classes(func(d vip.Decision) bool { return d.Action == action }))
-			for _, match := range from {
-				c.rules = append(c.rules, l.refuse(match, action)...)
-			}
-		}
+		c.rules = append(c.rules, goTo(nodeName(g.node, "forward")))
 		return c
 	}
-	for _, match := range l.from(t.classes(func(d vip.Decision) bool { return d.Masquerade })) {
-		c.rules = append(c.rules, rule(match, l.setMark()))
-	}
-	for _, limit := range t.draws() {
-		c.rules = append(c.rules, l.forward(t, limit))
+	for _, action := range []vip.Action{vip.Reject, vip.Drop} {
+		for _, match := range l.from(g.classes(acts(action))) {
+			c.rules = append(c.rules, l.refuse(match, action)...)
+		}
 	}
 	return c
 }
 
-// maxDraws is how often a chain draws a slot from its whole class. A draw misses
-// with less than one half, so all miss once in 65,536 connections.
-const maxDraws = 16
+func nodeName(node bool, name string) string {
+	if node {
+		return "node-" + name
+	}
+	return name
+}
 
-// draws are the limits below which the chain draws slots, one after the other
-// until there is a backend. A frontend has more backends than half its class, so
-// the last draw, from the lower half, never misses.
-func (t target) draws() []uint32 {
-	if t.class <= 2 {
-		return []uint32{t.class} // all slots are taken
+// rounds is how often a slot is drawn. A draw misses with less than one half, so
+// all of them miss once in 256 connections or less often.
+const rounds = 8
+
+// forwardChains send a packet to a backend of its frontend, of which is known only
+// that it is in some class. A draw asks each class for a slot below its size. In
+// the right one that is a backend, evenly, or a miss, and then the next draw
+// follows. At the end a slot below half the size is drawn, which is always taken.
+func (l *layout) forwardChains(m made, node bool) []chain {
+	forward := chain{name: nodeName(node, "forward")}
+	var more []chain
+	for _, t := range transports {
+		classes := m.classesOf(node, t.number)
+		if len(classes) == 0 {
+			continue
+		}
+		all := chain{name: nodeName(node, "forward-"+t.name)}
+		draw := chain{name: nodeName(node, "draw-"+t.name)}
+		settle := chain{name: nodeName(node, "settle-"+t.name)}
+		forward.rules = append(forward.rules,
+			rule(say("meta l4proto "+t.name, isProtocol(t.number)...), goTo(all.name)))
+		all.rules = append(all.rules, jump(draw.name))
+		for _, c := range classes {
+			draw.rules = append(draw.rules, l.drawFrom(c, c.size))
+			if c.size > 2 {
+				settle.rules = append(settle.rules, l.drawFrom(c, c.size/2))
+			}
+		}
+		more = append(more, all, draw)
+		if len(settle.rules) > 0 {
+			for range rounds - 1 {
+				all.rules = append(all.rules, jump(draw.name))
+			}
+			all.rules = append(all.rules, goTo(settle.name))
+			more[len(more)-2] = all
+			more = append(more, settle)
+		}
 	}
-	var limits []uint32
-	for range maxDraws {
-		limits = append(limits, t.class)
+	if len(more) == 0 && !l.needsForward(m, node) {
+		return nil
 	}
-	return append(limits, t.class/2)
+	return append([]chain{forward}, more...)
+}
+
+// needsForward reports whether there is a group that hands on.
+func (l *layout) needsForward(m made, node bool) bool {
+	return len(m.inOrder(func(g group) bool { return g.forwards() && g.node == node })) > 0
+}
+
+// drawFrom sends a packet to the backend in a slot drawn below limit, if the class has one.
+func (l *layout) drawFrom(c class, limit uint32) phrase {
+	s := l.classSet(c)
+	fields := append(s.key[:len(s.key)-1:len(s.key)-1], draw(limit))
+	slot := concat(fields...)
+	lookup := &expr.Lookup{
+		SourceRegister: unix.NFT_REG_1, SetName: s.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_1,
+	}
+	port := register(l.addr.padded() / 4)
+	nat := &expr.NAT{
+		Type: expr.NATTypeDestNAT, Family: uint32(l.number), Specified: true,
+		RegAddrMin: unix.NFT_REG_1, RegAddrMax: unix.NFT_REG_1, RegProtoMin: port, RegProtoMax: port,
+	}
+	return rule(
+		phrase{exprs: isProtocol(c.protocol)}, // nft leaves it out: the port's name says it
+		say("dnat "+l.family.name+" to "+slot.text+" map @"+s.name, append(slot.exprs, lookup, nat)...),
+	)
 }
 
 // from matches packets of the given source classes: one phrase each, of which at
@@ -198,28 +154,6 @@ func (l *layout) setMark() phrase {
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: unix.NFT_REG_1},
 		bitwise(^l.mark, l.mark),
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1})
-}
-
-// forward sends a packet to the backend in a slot drawn below limit, if there is one.
-func (l *layout) forward(t target, limit uint32) phrase {
-	tp := transportOf(t.protocol)
-	m, key := l.backends[t.protocol], []field{l.destination(), tp.port(), draw(limit)}
-	if t.nodePort {
-		m, key = l.nodeBackends[t.protocol], key[1:]
-	}
-	slot := concat(key...)
-	lookup := &expr.Lookup{
-		SourceRegister: unix.NFT_REG_1, SetName: m.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_1,
-	}
-	port := register(l.addr.padded() / 4)
-	nat := &expr.NAT{
-		Type: expr.NATTypeDestNAT, Family: uint32(l.number), Specified: true,
-		RegAddrMin: unix.NFT_REG_1, RegAddrMax: unix.NFT_REG_1, RegProtoMin: port, RegProtoMax: port,
-	}
-	return rule(
-		phrase{exprs: isProtocol(t.protocol)}, // nft leaves it out: the port's name says it
-		say("dnat "+l.name+" to "+slot.text+" map @"+m.name, append(slot.exprs, lookup, nat)...),
-	)
 }
 
 func isProtocol(number byte) []expr.Any {

@@ -3,12 +3,10 @@ package nftables
 import (
 	"cmp"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,8 +33,7 @@ func (k key) compare(o key) int {
 
 // value is what a map has for a key, and the element's comment.
 type value struct {
-	to      netip.AddrPort // in a map of backends
-	verdict string         // in a map of verdicts: the chain to go to
+	to      netip.AddrPort // in a map
 	comment string
 }
 
@@ -118,16 +115,7 @@ func (s *set) appendElement(b *buffer, k key, v *value) {
 }
 
 func (s *set) appendValue(b *buffer, v *value) {
-	switch {
-	case s.verdicts:
-		at := b.nest(unix.NFTA_SET_ELEM_DATA)
-		verdict := b.nest(unix.NFTA_DATA_VERDICT)
-		code := int32(expr.VerdictGoto)
-		b.uint32(unix.NFTA_VERDICT_CODE, uint32(code))
-		b.string(unix.NFTA_VERDICT_CHAIN, v.verdict)
-		b.end(verdict)
-		b.end(at)
-	case s.value != nil:
+	if s.value != nil {
 		at := b.nest(unix.NFTA_SET_ELEM_DATA)
 		data := b.nest(unix.NFTA_DATA_VALUE &^ nested)
 		binary.NativeEndian.PutUint16((*b)[data+2:], unix.NFTA_DATA_VALUE)
@@ -157,10 +145,7 @@ func (s *set) parseElement(b []byte) (k key, v value, ok bool) {
 			v.comment = commentOf(content)
 		}
 	}
-	switch {
-	case s.verdicts:
-		v.verdict = parseVerdict(attrOf(data, unix.NFTA_DATA_VERDICT))
-	case s.value != nil:
+	if s.value != nil {
 		raw := attrOf(data, unix.NFTA_DATA_VALUE)
 		size := s.value[0].padded()
 		if len(raw) != size+4 {
@@ -170,16 +155,6 @@ func (s *set) parseElement(b []byte) (k key, v value, ok bool) {
 		v.to = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(raw[size:]))
 	}
 	return k, v, ok
-}
-
-// parseVerdict gives the chain that a verdict goes to. Any other verdict is none
-// of ours, and gets a name that no chain has.
-func parseVerdict(b []byte) string {
-	chain := text(attrOf(b, unix.NFTA_VERDICT_CHAIN))
-	if code := int32(number(attrOf(b, unix.NFTA_VERDICT_CODE))); code != int32(expr.VerdictGoto) {
-		return fmt.Sprintf("(verdict %d %s)", code, chain)
-	}
-	return chain
 }
 
 // text is the key in nft's words.
@@ -206,10 +181,7 @@ func (s *set) elementText(k key, v value) string {
 	if v.comment != "" {
 		words += ` comment "` + commentText(v.comment) + `"`
 	}
-	switch {
-	case s.verdicts:
-		words += " : goto " + v.verdict
-	case s.value != nil:
+	if s.value != nil {
 		words += " : " + v.to.Addr().String() + " . " + strconv.Itoa(int(v.to.Port()))
 	}
 	return words

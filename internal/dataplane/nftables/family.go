@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -45,9 +46,6 @@ var (
 	integerType  = dataType{"integer", 4, 4}
 )
 
-// verdictType is the number that stands for verdicts in NFTA_SET_DATA_TYPE.
-const verdictType = 0xffffff00
-
 func (t dataType) padded() int { return (t.size + 3) &^ 3 }
 
 // has reports whether an address is of the family. Addresses with a zone, and IPv4
@@ -78,3 +76,7 @@ var transports = []transport{{6, "tcp", 8}, {17, "udp", 6}, {132, "sctp", 10}}
 
 // portField is the number of the destination port in nft's notes: the same in all three headers.
 const portField = 2
+
+func hasPorts(protocol byte) bool {
+	return slices.ContainsFunc(transports, func(t transport) bool { return t.number == protocol })
+}

@@ -60,11 +60,8 @@ type foundChain struct {
 	kind           string // empty unless it is a base chain
 	hook, priority uint32
 	policy         uint32
-	uses           int // how many rules it has, and how many lead to it
-	rules          []foundRule
+	rules          [][]byte // the expressions of each
 }
-
-type foundRule struct{ exprs, notes []byte }
 
 // foundLayout is everything in a table but elements.
 type foundLayout struct {
@@ -96,9 +93,7 @@ func (c *conn) findLayout(f *family, table string) (foundLayout, error) {
 	}
 	err = c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, inTable, func(b []byte) {
 		if chain := found.chains[text(attrOf(b, unix.NFTA_RULE_CHAIN))]; chain != nil {
-			chain.rules = append(chain.rules, foundRule{
-				slices.Clone(attrOf(b, unix.NFTA_RULE_EXPRESSIONS)), slices.Clone(attrOf(b, unix.NFTA_RULE_USERDATA)),
-			})
+			chain.rules = append(chain.rules, slices.Clone(attrOf(b, unix.NFTA_RULE_EXPRESSIONS)))
 		}
 	})
 	if err != nil {
@@ -145,8 +140,6 @@ func parseChain(b []byte) (name string, c *foundChain) {
 			c.priority = uint32(number(attrOf(v, unix.NFTA_HOOK_PRIORITY)))
 		case unix.NFTA_CHAIN_POLICY:
 			c.policy = uint32(number(v))
-		case unix.NFTA_CHAIN_USE:
-			c.uses = int(number(v))
 		}
 	}
 	return name, c
@@ -161,11 +154,11 @@ type foundElements struct {
 }
 
 // findElements lists the elements of a table.
-func (c *conn) findElements(l *layout, table string) (*foundElements, error) {
+func (c *conn) findElements(l *layout, table string, m made) (*foundElements, error) {
 	found := &foundElements{
 		map[key]*installed{}, map[key]bool{}, map[key]bool{}, map[key]bool{}, map[*set]int{},
 	}
-	for _, s := range l.all {
+	for _, s := range l.sets(m) {
 		n, err := c.findSetElements(l, table, s, found.into(l, s))
 		if err != nil {
 			return nil, err
@@ -200,20 +193,7 @@ func (c *conn) findSetElements(l *layout, table string, s *set, f func(key, valu
 
 // into gives the function that takes in the elements of a set.
 func (found *foundElements) into(l *layout, s *set) func(key, value) {
-	frontend := func(k key) *installed {
-		k.slot = 0
-		i := found.frontends[k]
-		if i == nil {
-			i = &installed{}
-			found.frontends[k] = i
-		}
-		return i
-	}
 	switch s {
-	case l.frontends, l.nodePorts:
-		return func(k key, v value) { frontend(k).forward = v }
-	case l.refused, l.refusedNodePorts:
-		return func(k key, v value) { frontend(k).refuse = v }
 	case l.hairpin:
 		return func(k key, _ value) { found.hairpin[k] = true }
 	case l.nodeAddrs:
@@ -221,13 +201,38 @@ func (found *foundElements) into(l *layout, s *set) func(key, value) {
 	case l.podCIDRs:
 		return func(k key, _ value) { found.podCIDRs[k] = true }
 	}
-	// The key of a backend says no protocol: its map does.
+	if s.value == nil {
+		return func(k key, v value) {
+			i := found.frontend(k)
+			i.in = append(i.in, membership{s, v.comment})
+		}
+	}
 	return func(k key, v value) {
 		k.protocol = s.protocol
-		i := frontend(k)
-		if n := int(k.slot) + 1; n > len(i.slots) {
-			i.slots = append(i.slots, make([]netip.AddrPort, n-len(i.slots))...)
+		slots := found.frontend(k).placement(s)
+		if n := int(k.slot) + 1; n > len(*slots) {
+			*slots = append(*slots, make([]netip.AddrPort, n-len(*slots))...)
 		}
-		i.slots[k.slot] = v.to
+		(*slots)[k.slot] = v.to
 	}
+}
+
+func (found *foundElements) frontend(k key) *installed {
+	k.slot = 0
+	i := found.frontends[k]
+	if i == nil {
+		i = &installed{}
+		found.frontends[k] = i
+	}
+	return i
+}
+
+func (i *installed) placement(s *set) *[]netip.AddrPort {
+	for n := range i.slots {
+		if i.slots[n].set == s {
+			return &i.slots[n].slots
+		}
+	}
+	i.slots = append(i.slots, placement{set: s})
+	return &i.slots[len(i.slots)-1].slots
 }

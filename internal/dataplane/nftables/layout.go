@@ -1,73 +1,144 @@
 package nftables
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
-// maxSlots is how many backends a frontend can have.
-const maxSlots = 1 << 16
-
 // set is a set or map of nft.
 type set struct {
 	name     string
 	key      []field
-	value    []field // of a map of backends
-	verdicts bool    // a map from key to verdict
-	byTypeof bool    // declared by expressions and not by types: nft has no type name for a slot
+	value    []field // of a map of backends; else it is a set
 	interval bool
-	protocol byte   // of a map of backends
+	protocol byte   // of a map of backends, whose keys do not say it
 	limit    uint32 // most elements, 0: no limit; for tests
 }
 
-// sets are the sets and maps of a table. Their number is fixed.
-type sets struct {
-	frontends, nodePorts         *set
-	refused, refusedNodePorts    *set
-	backends, nodeBackends       map[byte]*set // by protocol number
+// layout is what a table consists of, but for the elements. Three sets are always
+// there. Groups and classes are made when the first frontend needs them.
+type layout struct {
+	*family
+	mark                         uint32 // the bit that asks for masquerading
 	hairpin, nodeAddrs, podCIDRs *set
-	all                          []*set // in the order in which they are listed
+	groups                       map[group]*set // by need: see groupSet
+	classes                      map[class]*set // by need: see classSet
 }
 
-func newSets(f *family) *sets {
-	frontend := []field{f.destination(), protocol(), anyPort()}
-	nodePort := []field{protocol(), anyPort()}
-	s := &sets{
-		frontends:        &set{name: "frontends", key: frontend, verdicts: true},
-		nodePorts:        &set{name: "nodeports", key: nodePort, verdicts: true},
-		refused:          &set{name: "refused", key: frontend, verdicts: true},
-		refusedNodePorts: &set{name: "refused-nodeports", key: nodePort, verdicts: true},
-		hairpin:          &set{name: "hairpin", key: []field{f.source(), f.destination()}},
-		nodeAddrs:        &set{name: "node-addrs", key: []field{f.destination()}},
-		podCIDRs:         &set{name: "pod-cidrs", key: []field{f.source()}, interval: true},
-		backends:         map[byte]*set{},
-		nodeBackends:     map[byte]*set{},
+// layoutVersion changes whenever the layout does: tables of another version are
+// built anew when they are adopted. A test holds it against a digest of the layout.
+const layoutVersion = 1
+
+func newLayout(f *family, mark uint32) *layout {
+	return &layout{
+		family: f, mark: mark,
+		hairpin:   &set{name: "hairpin", key: []field{f.source(), f.destination()}},
+		nodeAddrs: &set{name: "node-addrs", key: []field{f.destination()}},
+		podCIDRs:  &set{name: "pod-cidrs", key: []field{f.source()}, interval: true},
+		groups:    map[group]*set{},
+		classes:   map[class]*set{},
 	}
-	s.all = []*set{s.frontends, s.nodePorts, s.refused, s.refusedNodePorts, s.hairpin, s.nodeAddrs, s.podCIDRs}
-	for _, t := range transports {
-		slot := draw(maxSlots)
-		to := []field{f.destination(), t.port()}
-		s.backends[t.number] = &set{
-			name: "backends-" + t.name, key: []field{f.destination(), t.port(), slot}, value: to, byTypeof: true,
-			protocol: t.number,
+}
+
+// title is the comment of the table: it tells whose it is, and which layout.
+func (l *layout) title() string {
+	return fmt.Sprintf("Service routing by signpost, layout %d, mark 0x%08x", layoutVersion, l.mark)
+}
+
+// groupSet is the set of the frontends of a group.
+func (l *layout) groupSet(g group) *set {
+	s, ok := l.groups[g]
+	if !ok {
+		s = &set{name: g.name(), key: []field{l.destination(), protocol(), anyPort()}}
+		if g.node {
+			s.key = s.key[1:]
 		}
-		s.nodeBackends[t.number] = &set{
-			name: "node-backends-" + t.name, key: []field{t.port(), slot}, value: to, byTypeof: true,
-			protocol: t.number,
-		}
-		s.all = append(s.all, s.backends[t.number], s.nodeBackends[t.number])
+		l.groups[g] = s
 	}
 	return s
 }
 
+// classSet is the map of the backends of a class.
+func (l *layout) classSet(c class) *set {
+	s, ok := l.classes[c]
+	if !ok {
+		port := transportOf(c.protocol).port()
+		s = &set{
+			name: c.name(), protocol: c.protocol,
+			key: []field{l.destination(), port, draw(maxSlots)}, value: []field{l.destination(), port},
+		}
+		if c.node {
+			s.key = s.key[1:]
+		}
+		l.classes[c] = s
+	}
+	return s
+}
+
+// made is what was made on demand in a table.
+type made struct {
+	groups  map[group]bool
+	classes map[class]bool
+}
+
+func newMade() made { return made{map[group]bool{}, map[class]bool{}} }
+
+func (m made) clone() made { return made{maps.Clone(m.groups), maps.Clone(m.classes)} }
+
+func (m made) equal(o made) bool {
+	return maps.Equal(m.groups, o.groups) && maps.Equal(m.classes, o.classes)
+}
+
+// inOrder are the groups by name, so that the same table has the same rules.
+func (m made) inOrder(which func(group) bool) []group {
+	var list []group
+	for g := range m.groups {
+		if which(g) {
+			list = append(list, g)
+		}
+	}
+	slices.SortFunc(list, func(a, b group) int { return cmp.Compare(a.name(), b.name()) })
+	return list
+}
+
+// classesOf are the classes of a protocol by size.
+func (m made) classesOf(node bool, protocol byte) []class {
+	var list []class
+	for c := range m.classes {
+		if c.node == node && c.protocol == protocol {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b class) int { return cmp.Compare(a.size, b.size) })
+	return list
+}
+
+// sets are all sets and maps of a table, in the order in which they are listed.
+func (l *layout) sets(m made) []*set {
+	all := []*set{l.nodeAddrs, l.podCIDRs, l.hairpin}
+	for _, g := range m.inOrder(func(group) bool { return true }) {
+		all = append(all, l.groupSet(g))
+	}
+	for _, node := range []bool{false, true} {
+		for _, t := range transports {
+			for _, c := range m.classesOf(node, t.number) {
+				all = append(all, l.classSet(c))
+			}
+		}
+	}
+	return all
+}
+
 // chain is a chain with its rules. A base chain has a hook.
 type chain struct {
-	name     string
-	hook     *hook
-	rules    []phrase
-	comments []string // one for each rule, if any
+	name  string
+	hook  *hook
+	rules []phrase
 }
 
 // hook is where a base chain sits. The text is what nft lists.
@@ -86,51 +157,43 @@ var (
 	filterOutput     = &hook{"filter", "output", unix.NF_INET_LOCAL_OUT, -110, "-110"}
 )
 
-// layout is everything in a table but elements and the chains made on demand.
-type layout struct {
-	*family
-	*sets
-	mark  uint32 // the bit that asks for masquerading
-	base  []chain
-	names map[target]string // a cache: see nameOf
-}
-
-// layoutVersion changes whenever the layout does: tables of another version are
-// built anew when they are adopted. A test holds it against a digest of the layout.
-const layoutVersion = 1
-
-func newLayout(f *family, mark uint32) *layout {
-	l := &layout{family: f, sets: newSets(f), mark: mark, names: map[target]string{}}
+// chains are all chains of a table, in the order in which they are listed.
+func (l *layout) chains(m made) []chain {
+	services := jump("services")
 	refuse := rule(say("ct state new", ctBit(expr.CtKeySTATE, expr.CtStateBitNEW)...), jump("refuse"))
-	frontends := []phrase{
-		rule(concat(l.frontends.key...), l.frontends.vmap()),
-		rule(l.toNode(), concat(l.nodePorts.key...), l.nodePorts.vmap()),
+	toNode := rule(concat(l.destination()), l.nodeAddrs.contains(true))
+	all := []chain{
+		{"prerouting", natPrerouting, []phrase{services}},
+		{"output", natOutput, []phrase{services}},
+		{"postrouting", natPostrouting, []phrase{l.masqueradeMarked(), l.masqueradeHairpin()}},
+		{"refuse-prerouting", filterPrerouting, []phrase{refuse}},
+		{"refuse-output", filterOutput, []phrase{refuse}},
+		{"services", nil, append(l.dispatch(m, true, false), rule(toNode, goTo("node-ports")))},
+		{"node-ports", nil, l.dispatch(m, true, true)},
+		{"refuse", nil, append(l.dispatch(m, false, false), rule(toNode, goTo("refuse-node-ports")))},
+		{"refuse-node-ports", nil, l.dispatch(m, false, true)},
 	}
-	l.base = []chain{
-		{name: "prerouting", hook: natPrerouting, rules: frontends},
-		{name: "output", hook: natOutput, rules: frontends},
-		{name: "postrouting", hook: natPostrouting, rules: []phrase{l.masqueradeMarked(), l.masqueradeHairpin()},
-			comments: []string{"what a frontend's chain marked", "a pod that reached itself through a frontend"}},
-		{name: "refuse-prerouting", hook: filterPrerouting, rules: []phrase{refuse}},
-		{name: "refuse-output", hook: filterOutput, rules: []phrase{refuse}},
-		{name: "refuse", rules: []phrase{
-			rule(concat(l.refused.key...), l.refused.vmap()),
-			rule(l.toNode(), concat(l.refusedNodePorts.key...), l.refusedNodePorts.vmap()),
-		}},
+	named := map[string]bool{}
+	for _, g := range m.inOrder(func(group) bool { return true }) {
+		if !named[g.chainName()] {
+			named[g.chainName()] = true
+			all = append(all, l.groupChain(g))
+		}
 	}
-	return l
+	for _, node := range []bool{false, true} {
+		all = append(all, l.forwardChains(m, node)...)
+	}
+	return all
 }
 
-// title is the comment of the table: it tells whose it is, and which layout.
-func (l *layout) title() string {
-	return fmt.Sprintf("Service routing by signpost, layout %d, mark 0x%08x", layoutVersion, l.mark)
-}
-
-// vmap looks the preceding concatenation up in a map of verdicts.
-func (s *set) vmap() phrase {
-	return say("vmap @"+s.name, &expr.Lookup{
-		SourceRegister: unix.NFT_REG_1, SetName: s.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT,
-	})
+// dispatch sends the frontends of each group to the chain of the group.
+func (l *layout) dispatch(m made, forwards, node bool) []phrase {
+	var rules []phrase
+	for _, g := range m.inOrder(func(g group) bool { return g.forwards() == forwards && g.node == node }) {
+		s := l.groupSet(g)
+		rules = append(rules, rule(concat(s.key...), s.contains(true), goTo(g.chainName())))
+	}
+	return rules
 }
 
 // contains matches if the preceding concatenation is in the set, or is not in it.
@@ -138,11 +201,12 @@ func (s *set) contains(yes bool) phrase {
 	return say("@"+s.name, &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: s.name, Invert: !yes})
 }
 
-// toNode matches packets to an address of this node that serves NodePorts.
-func (l *layout) toNode() phrase { return rule(concat(l.destination()), l.nodeAddrs.contains(true)) }
-
 func jump(chain string) phrase {
 	return say("jump "+chain, &expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
+}
+
+func goTo(chain string) phrase {
+	return say("goto "+chain, &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain})
 }
 
 // ctBit matches if a bit is set in something that conntrack knows of the packet.
@@ -163,8 +227,8 @@ func bitwise(mask, xor uint32) expr.Any {
 
 var masquerade = say("masquerade fully-random", &expr.Masq{FullyRandom: true})
 
-// masqueradeMarked masquerades what a frontend's chain asked for, and takes the
-// mark off: a tunnel would carry it along to its own packets.
+// masqueradeMarked masquerades what a group's chain asked for, and takes the mark
+// off: a tunnel would carry it along to its own packets.
 func (l *layout) masqueradeMarked() phrase {
 	load := &expr.Meta{Key: expr.MetaKeyMARK, Register: unix.NFT_REG_1}
 	return rule(

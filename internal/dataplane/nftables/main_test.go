@@ -247,3 +247,7 @@ func randomBackends(t *rapid.T, v4 bool) []vip.Backend {
 	}
 	return list
 }
+
+func sortBackends(list []vip.Backend) {
+	slices.SortFunc(list, func(a, b vip.Backend) int { return a.Compare(b.AddrPort) })
+}

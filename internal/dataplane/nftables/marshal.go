@@ -3,6 +3,7 @@ package nftables
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -33,17 +34,67 @@ func (t *transaction) deleteTable(f *family, table string) {
 	})
 }
 
-// newLayout adds the sets, maps and base chains of a table.
-func (t *transaction) newLayout(l *layout, table string) error {
-	for i, s := range l.all {
+// newLayout adds everything of a table but elements.
+func (t *transaction) newLayout(l *layout, table string, m made) error {
+	for i, s := range l.sets(m) {
 		t.newSet(l.family, table, s, uint32(i+1))
 	}
-	for _, c := range l.base {
-		t.newChain(l.family, table, c)
+	return t.changeChains(l.family, table, nil, l.chains(m))
+}
+
+// changeLayout adds and deletes groups and classes. Deleted ones must be without elements.
+func (t *transaction) changeLayout(l *layout, table string, have, want made) error {
+	before, after := l.sets(have), l.sets(want)
+	for i, s := range after {
+		if !slices.Contains(before, s) {
+			t.newSet(l.family, table, s, uint32(i+1))
+		}
 	}
-	for _, c := range l.base {
-		if err := t.newRules(l.family, table, c); err != nil {
+	if err := t.changeChains(l.family, table, l.chains(have), l.chains(want)); err != nil {
+		return err
+	}
+	for _, s := range before {
+		if !slices.Contains(after, s) {
+			t.deleteSet(l.family, table, s)
+		}
+	}
+	return nil
+}
+
+// changeChains rewrites the chains that differ, whole.
+func (t *transaction) changeChains(f *family, table string, before, after []chain) error {
+	find := func(list []chain, name string) *chain {
+		if i := slices.IndexFunc(list, func(c chain) bool { return c.name == name }); i >= 0 {
+			return &list[i]
+		}
+		return nil
+	}
+	var rewrite []chain
+	for _, c := range after {
+		old := find(before, c.name)
+		if old == nil {
+			t.newChain(f, table, c)
+		}
+		if old == nil || !slices.EqualFunc(old.rules, c.rules, func(a, b phrase) bool { return a.text == b.text }) {
+			rewrite = append(rewrite, c)
+		}
+		if old != nil && len(rewrite) > 0 && rewrite[len(rewrite)-1].name == c.name {
+			t.deleteRules(f, table, c.name)
+		}
+	}
+	for _, c := range before {
+		if find(after, c.name) == nil {
+			t.deleteRules(f, table, c.name)
+		}
+	}
+	for _, c := range rewrite {
+		if err := t.newRules(f, table, c); err != nil {
 			return err
+		}
+	}
+	for _, c := range before {
+		if find(after, c.name) == nil {
+			t.deleteChain(f, table, c.name)
 		}
 	}
 	return nil
@@ -58,10 +109,7 @@ func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
 		kind, size := typeOf(s.key)
 		b.uint32(unix.NFTA_SET_KEY_TYPE, kind)
 		b.uint32(unix.NFTA_SET_KEY_LEN, size)
-		switch {
-		case s.verdicts:
-			b.uint32(unix.NFTA_SET_DATA_TYPE, verdictType)
-		case s.value != nil:
+		if s.value != nil {
 			kind, size := typeOf(s.value)
 			b.uint32(unix.NFTA_SET_DATA_TYPE, kind)
 			b.uint32(unix.NFTA_SET_DATA_LEN, size)
@@ -77,7 +125,7 @@ func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
 
 func (s *set) flags() uint32 {
 	var flags uint32
-	if s.verdicts || s.value != nil {
+	if s.value != nil {
 		flags |= unix.NFT_SET_MAP
 	}
 	if s.interval {
@@ -108,26 +156,27 @@ func (s *set) notes() []byte {
 		order = bigEndian
 	}
 	b := noteUint32(nil, noteKeyByteOrder, order)
-	isMap := s.verdicts || s.value != nil
-	if isMap {
+	if s.value != nil {
 		b = noteUint32(b, noteDataByteOrder, 0)
 	}
 	if len(s.key) > 1 {
 		b = note(b, noteKeyTypeof, s.typeofNote(s.key))
 	}
-	if s.byTypeof {
+	if s.value != nil {
 		b = note(b, noteDataTypeof, s.typeofNote(s.value))
-	}
-	if isMap {
 		b = noteUint32(b, noteDataInterval, 0)
 	}
 	return b
 }
 
+// byTypeof reports whether the set is declared by expressions and not by types: nft
+// has no name for the type of a slot.
+func (s *set) byTypeof() bool { return s.value != nil }
+
 // typeofNote is nft's note on a concatenation. Where the set is declared by types it is empty.
 func (s *set) typeofNote(fields []field) []byte {
 	var parts []byte
-	if s.byTypeof {
+	if s.byTypeof() {
 		for i, f := range fields {
 			parts = note(parts, byte(i), f.note)
 		}
@@ -151,20 +200,30 @@ func (t *transaction) newChain(f *family, table string, c chain) {
 	})
 }
 
-// deleteChain deletes a chain that nothing leads to, with its rules.
-func (t *transaction) deleteChain(f *family, table, name string) {
-	t.add(unix.NFT_MSG_DELRULE, 0, f.number, "the rules of chain "+name, func(b *buffer) {
+func (t *transaction) deleteRules(f *family, table, chain string) {
+	t.add(unix.NFT_MSG_DELRULE, 0, f.number, "the rules of chain "+chain, func(b *buffer) {
 		b.string(unix.NFTA_RULE_TABLE, table)
-		b.string(unix.NFTA_RULE_CHAIN, name)
+		b.string(unix.NFTA_RULE_CHAIN, chain)
 	})
+}
+
+// deleteChain deletes a chain without rules that nothing leads to.
+func (t *transaction) deleteChain(f *family, table, name string) {
 	t.add(unix.NFT_MSG_DELCHAIN, 0, f.number, "chain "+name, func(b *buffer) {
 		b.string(unix.NFTA_CHAIN_TABLE, table)
 		b.string(unix.NFTA_CHAIN_NAME, name)
 	})
 }
 
+func (t *transaction) deleteSet(f *family, table string, s *set) {
+	t.add(unix.NFT_MSG_DELSET, 0, f.number, "set "+s.name, func(b *buffer) {
+		b.string(unix.NFTA_SET_TABLE, table)
+		b.string(unix.NFTA_SET_NAME, s.name)
+	})
+}
+
 func (t *transaction) newRules(f *family, table string, c chain) error {
-	for i, r := range c.rules {
+	for _, r := range c.rules {
 		list, err := marshalExprs(f, r.exprs)
 		if err != nil {
 			return fmt.Errorf("rule %q: %w", r.text, err)
@@ -174,19 +233,9 @@ func (t *transaction) newRules(f *family, table string, c chain) error {
 				b.string(unix.NFTA_RULE_TABLE, table)
 				b.string(unix.NFTA_RULE_CHAIN, c.name)
 				b.attr(nested|unix.NFTA_RULE_EXPRESSIONS, list...)
-				if c.comment(i) != "" {
-					b.attr(unix.NFTA_RULE_USERDATA, comment(c.comment(i))...)
-				}
 			})
 	}
 	return nil
-}
-
-func (c chain) comment(i int) string {
-	if i < len(c.comments) {
-		return c.comments[i]
-	}
-	return ""
 }
 
 func marshalExprs(f *family, exprs []expr.Any) (buffer, error) {
@@ -235,14 +284,6 @@ func wholeElements(list buffer) int {
 		n += size
 	}
 	return n
-}
-
-// flush empties a set.
-func (t *transaction) flush(l *layout, table string, s *set) {
-	t.add(unix.NFT_MSG_DELSETELEM, 0, l.number, "all of "+s.name, func(b *buffer) {
-		b.string(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-		b.string(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-	})
 }
 
 // accept is NF_ACCEPT, the policy of base chains: what is no frontend is not our business.

@@ -50,28 +50,31 @@ func (c *conn) probe() (features, error) {
 	return features{persist: c.rehearse(ip4, tableOwner|tablePersist) == nil}, nil
 }
 
-// rehearse lets the kernel do everything but commit: a table with the whole layout
-// and one chain of each kind.
+// rehearse lets the kernel do everything but commit: a table with every group, and
+// with classes of each kind.
 func (c *conn) rehearse(f *family, flags uint32) error {
 	const name = tableName + "-probe"
 	l := newLayout(f, 1)
 	tx := &c.tx
 	tx.begin()
 	tx.newTable(l, name, flags)
-	if err := tx.newLayout(l, name); err != nil {
+	if err := tx.newLayout(l, name, oneOfEach()); err != nil {
 		return err
 	}
-	for _, t := range l.targets() {
-		if t.class > 4 {
-			continue
-		}
-		chain := l.chain(t)
-		tx.newChain(f, name, chain)
-		if err := tx.newRules(f, name, chain); err != nil {
-			return err
+	return c.commit(tx, true)
+}
+
+func oneOfEach() made {
+	m := newMade()
+	for _, g := range allGroups() {
+		m.groups[g] = true
+	}
+	for _, c := range allClasses() {
+		if c.size <= 4 {
+			m.classes[c] = true
 		}
 	}
-	return c.commit(tx, true)
+	return m
 }
 
 // release is the version of the running kernel.

@@ -12,49 +12,67 @@ import (
 
 // installed is what a table has for one frontend. The zero value is nothing.
 type installed struct {
-	forward value            // in the map of frontends, if there is a verdict
-	refuse  value            // in the map of what is refused, if there is a verdict
-	slots   []netip.AddrPort // the backends
+	in    []membership
+	slots []placement
+}
+
+// membership is that a frontend is in the set of a group.
+type membership struct {
+	set     *set
+	comment string
+}
+
+// placement is the backends that a frontend has in the map of a class, by slot.
+// The zero AddrPort is an empty slot.
+type placement struct {
+	set   *set
+	slots []netip.AddrPort
+}
+
+// slotsIn are the backends in a map.
+func (i installed) slotsIn(s *set) []netip.AddrPort {
+	for _, p := range i.slots {
+		if p.set == s {
+			return p.slots
+		}
+	}
+	return nil
 }
 
 // route is what a table must have for a route, with as many backends as possible
 // in the slots that they have now. A nil route is nothing.
-func (l *layout) route(r *vip.Route, have []netip.AddrPort) installed {
-	if r == nil {
-		return installed{}
-	}
+func (l *layout) route(r *vip.Route, have installed) installed {
 	var want installed
-	comment := commentText(r.Owner.String())
-	if t, ok := forwarding(r); ok {
-		want.forward = value{verdict: l.nameOf(t), comment: comment}
-		want.slots = place(have, r.Backends)
+	if r == nil {
+		return want
 	}
-	if t, ok := refusing(r); ok {
-		want.refuse = value{verdict: l.nameOf(t), comment: comment}
+	comment := commentText(r.Owner.String())
+	for _, g := range groupsOf(r) {
+		want.in = append(want.in, membership{l.groupSet(g), comment})
+		if g.forwards() {
+			s := l.classSet(classOf(r))
+			want.slots = []placement{{s, place(have.slotsIn(s), r.Backends)}}
+		}
 	}
 	return want
 }
 
-// needs is what a route needs beside its own elements.
-type needs struct {
-	chains []target
-	pods   []netip.Addr // of this node, that may reach themselves through it
-}
-
-func (l *layout) needs(r *vip.Route) needs {
-	var n needs
-	if c, ok := forwarding(r); ok {
-		n.chains = append(n.chains, c)
+// need adds what a route needs to be made to m, and returns the pods of this node
+// that may reach themselves through it.
+func (l *layout) need(r *vip.Route, m made) (pods []netip.Addr) {
+	for _, g := range groupsOf(r) {
+		m.groups[g] = true
+		if !g.forwards() {
+			continue
+		}
+		m.classes[classOf(r)] = true
 		for _, b := range r.Backends {
 			if b.Local {
-				n.pods = append(n.pods, b.Addr())
+				pods = append(pods, b.Addr())
 			}
 		}
 	}
-	if c, ok := refusing(r); ok {
-		n.chains = append(n.chains, c)
-	}
-	return n
+	return pods
 }
 
 // nodeAddrKeys are the elements of the set of addresses that serve NodePorts.
@@ -73,7 +91,7 @@ func (l *layout) check(r *vip.Route) error {
 	switch {
 	case !l.has(r.Addr):
 		return fmt.Errorf("%v is no address of %s", r.Addr, l.name)
-	case l.backends[byte(r.Protocol)] == nil:
+	case !hasPorts(byte(r.Protocol)):
 		return fmt.Errorf("protocol %d is none of tcp, udp, sctp", r.Protocol)
 	case r.Port == 0:
 		return fmt.Errorf("port 0 is no port")
@@ -104,59 +122,60 @@ func frontendKey(f vip.Frontend) key {
 	return k
 }
 
-// maps are the maps that a frontend is in: verdicts, refused, backends.
-func (l *layout) maps(f vip.Frontend) (verdicts, refused, backends *set) {
-	if f.IsNodePort() {
-		return l.nodePorts, l.refusedNodePorts, l.nodeBackends[byte(f.Protocol)]
-	}
-	return l.frontends, l.refused, l.backendsOf(f)
-}
-
-func (l *layout) backendsOf(f vip.Frontend) *set { return l.backends[byte(f.Protocol)] }
-
 // ops are the operations from one state of a frontend to another. They may be cut
 // into transactions anywhere: after each of them, new connections go to backends
 // of the old or the new state, or are refused if one of the two refuses them.
 func (l *layout) ops(f vip.Frontend, have, want installed) []op {
-	verdicts, refused, backends := l.maps(f)
 	k := frontendKey(f)
 	var ops []op
-	for i, b := range want.slots {
-		k.slot = uint16(i)
-		switch {
-		case i >= len(have.slots) || !have.slots[i].IsValid():
-			ops = append(ops, op{put, backends, k, value{to: b}})
-		case have.slots[i] != b:
-			ops = append(ops, op{swap, backends, k, value{to: b}})
+	for _, p := range want.slots {
+		ops = appendSlots(ops, p.set, k, have.slotsIn(p.set), p.slots)
+	}
+	for _, m := range want.in {
+		ops = appendMembership(ops, k, have.in, m)
+	}
+	for _, m := range have.in {
+		if !slices.ContainsFunc(want.in, func(w membership) bool { return w.set == m.set }) {
+			ops = append(ops, op{verb: drop, set: m.set, key: k})
 		}
 	}
-	k.slot = 0
-	if want.refuse.verdict != "" { // before the verdict of the other map goes
-		ops = appendVerdict(ops, refused, k, have.refuse, want.refuse)
-	}
-	ops = appendVerdict(ops, verdicts, k, have.forward, want.forward)
-	if want.refuse.verdict == "" { // after the verdict of the other map came
-		ops = appendVerdict(ops, refused, k, have.refuse, want.refuse)
-	}
-	for i := len(have.slots) - 1; i >= len(want.slots); i-- {
-		if have.slots[i].IsValid() {
-			k.slot = uint16(i)
-			ops = append(ops, op{drop, backends, k, value{}})
+	for _, p := range have.slots {
+		keep := len(want.slotsIn(p.set))
+		for i := len(p.slots) - 1; i >= keep; i-- {
+			if p.slots[i].IsValid() {
+				k.slot = uint16(i)
+				ops = append(ops, op{verb: drop, set: p.set, key: k})
+			}
 		}
 	}
 	return ops
 }
 
-func appendVerdict(ops []op, s *set, k key, have, want value) []op {
-	switch {
-	case have == want:
-		return ops
-	case have.verdict == "":
-		return append(ops, op{put, s, k, want})
-	case want.verdict == "":
-		return append(ops, op{drop, s, k, value{}})
+// appendSlots writes the slots that differ, but empties none.
+func appendSlots(ops []op, s *set, k key, have, want []netip.AddrPort) []op {
+	for i, b := range want {
+		k.slot = uint16(i)
+		switch {
+		case i >= len(have) || !have[i].IsValid():
+			ops = append(ops, op{put, s, k, value{to: b}})
+		case have[i] != b:
+			ops = append(ops, op{swap, s, k, value{to: b}})
+		}
 	}
-	return append(ops, op{swap, s, k, want})
+	return ops
+}
+
+func appendMembership(ops []op, k key, have []membership, want membership) []op {
+	v := put
+	for _, m := range have {
+		if m == want {
+			return ops
+		}
+		if m.set == want.set {
+			v = swap
+		}
+	}
+	return append(ops, op{v, want.set, k, value{comment: want.comment}})
 }
 
 // byAge orders routes for an installation from nothing: the oldest Services are

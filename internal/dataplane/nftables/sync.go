@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -93,7 +91,7 @@ func (d *Dataplane) examine(t *table, found foundTable) (why string, have *found
 		return why, nil, nil
 	}
 	t.made, t.handle = made, found.handle
-	have, err = d.conn.findElements(t.layout, t.name)
+	have, err = d.conn.findElements(t.layout, t.name, made)
 	return "", have, err
 }
 
@@ -109,7 +107,7 @@ func (d *Dataplane) install(ctx context.Context, t *table, want desired) error {
 		tx.deleteTable(t.family, t.name)
 	}
 	tx.newTable(t.layout, t.name, d.flags)
-	if err := tx.newLayout(t.layout, t.name); err != nil {
+	if err := tx.newLayout(t.layout, t.name, t.made); err != nil {
 		return err
 	}
 	if err := d.conn.commit(tx, false); err != nil {
@@ -139,10 +137,13 @@ func (c *conn) deleteTable(f *family, name string) error {
 func (t *table) fill(ctx context.Context, want desired, have *foundElements) error {
 	t.elements = have.count
 	before := map[netip.Addr]int{}
+	need, both := newMade(), t.made.clone()
 	for _, r := range want.routes {
-		t.use(r, 1, before)
+		t.use(r, 1, before, need)
 	}
-	if err := t.makeChains(slices.Collect(maps.Keys(t.uses))); err != nil {
+	maps.Copy(both.groups, need.groups)
+	maps.Copy(both.classes, need.classes)
+	if err := t.remake(both); err != nil {
 		return err
 	}
 	w := newWriter(ctx, t)
@@ -171,7 +172,7 @@ func (t *table) fill(ctx context.Context, want desired, have *foundElements) err
 	if err := w.flush(); err != nil {
 		return err
 	}
-	return errors.Join(t.removeChains(), w.refusals())
+	return errors.Join(t.remake(need), w.refusals())
 }
 
 // fillHost writes what depends on the host, and the pods that may reach themselves.
@@ -234,27 +235,3 @@ func (t *table) frontend(k key) vip.Frontend {
 }
 
 func setProtocol[P ~uint8](p *P, number byte) { *p = P(number) }
-
-// removeChains removes the chains that no frontend leads to any more.
-func (t *table) removeChains() error {
-	var unused []target
-	tx := &t.c.tx
-	tx.begin()
-	for c := range t.made {
-		if t.uses[c] == 0 {
-			unused = append(unused, c)
-			tx.deleteChain(t.family, t.name, t.nameOf(c))
-		}
-	}
-	err := t.c.commit(tx, false)
-	if errors.Is(err, unix.EBUSY) {
-		return nil // some kernels let go of a chain a while after the element that led there; it does no harm
-	}
-	if err != nil {
-		return err
-	}
-	for _, c := range unused {
-		delete(t.made, c)
-	}
-	return nil
-}

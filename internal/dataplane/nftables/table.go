@@ -21,8 +21,7 @@ type table struct {
 
 	orders   map[vip.Frontend]order     // slots, of frontends whose backends are not in the order of the route
 	behind   map[vip.Frontend]installed // what the kernel has of frontends whose route it refused
-	made     map[target]bool            // the chains that were made on demand
-	uses     map[target]int             // how many frontends lead to a chain
+	made     made                       // the groups and classes that are there
 	hairpins map[netip.Addr]int         // pods of this node: how many backends they are
 	elements map[*set]int               // how many elements each set has
 }
@@ -31,7 +30,7 @@ func newTable(c *conn, l *layout, name string) *table {
 	return &table{
 		layout: l, c: c, name: name,
 		orders: map[vip.Frontend]order{}, behind: map[vip.Frontend]installed{},
-		made: map[target]bool{}, uses: map[target]int{}, hairpins: map[netip.Addr]int{}, elements: map[*set]int{},
+		made: newMade(), hairpins: map[netip.Addr]int{}, elements: map[*set]int{},
 	}
 }
 
@@ -41,13 +40,12 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	before := map[netip.Addr]int{}
-	var chains []target
+	before, need := map[netip.Addr]int{}, t.made.clone()
 	for _, ch := range changes {
-		chains = append(chains, t.use(ch.New, 1, before)...)
-		t.use(ch.Old, -1, before)
+		t.use(ch.New, 1, before, need)
+		t.use(ch.Old, -1, before, newMade())
 	}
-	if err := t.makeChains(chains); err != nil {
+	if err := t.remake(need); err != nil {
 		return err
 	}
 	w := newWriter(ctx, t)
@@ -73,7 +71,7 @@ func (t *table) change(w *writer, ch vip.Change) error {
 	have, late := t.behind[ch.Frontend]
 	delete(t.behind, ch.Frontend)
 	if !late && ch.Old != nil {
-		have = t.route(ch.Old, t.orders[ch.Frontend].slots(ch.Old.Backends))
+		have = t.before(ch.Old)
 	}
 	return t.replace(w, ch.Frontend, ch.Old, have, ch.New)
 }
@@ -87,12 +85,14 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 			old, now = now, nil
 		}
 	}
-	want := t.route(now, have.slots)
+	want := t.route(now, have)
 	delete(t.orders, f)
 	if now == nil {
 		now = old
-	} else if o := orderOf(want.slots, now.Backends); o != nil {
-		t.orders[f] = o
+	} else if len(want.slots) > 0 {
+		if o := orderOf(want.slots[0].slots, now.Backends); o != nil {
+			t.orders[f] = o
+		}
 	}
 	ops := t.ops(f, have, want)
 	if len(ops) == 0 {
@@ -101,41 +101,44 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 	return w.add(unit{route: now, have: have, ops: ops})
 }
 
-// use counts what a route needs beside its own elements, n times, and returns the
-// chains that it leads to. It notes how often a pod was needed before.
-func (t *table) use(r *vip.Route, n int, before map[netip.Addr]int) []target {
-	if r == nil || t.check(r) != nil {
-		return nil
+// before is what the table has for a route that it got as it should.
+func (t *table) before(r *vip.Route) installed {
+	have := t.route(r, installed{})
+	if len(have.slots) > 0 {
+		have.slots[0].slots = t.orders[r.Frontend].slots(r.Backends)
 	}
-	needs := t.needs(r)
-	for _, pod := range needs.pods {
+	return have
+}
+
+// use adds what a route needs to be made to m, and counts the pods that may reach
+// themselves n times. It notes how often they were counted before.
+func (t *table) use(r *vip.Route, n int, before map[netip.Addr]int, m made) {
+	if r == nil || t.check(r) != nil {
+		return
+	}
+	for _, pod := range t.need(r, m) {
 		if _, ok := before[pod]; !ok {
 			before[pod] = t.hairpins[pod]
 		}
 		t.hairpins[pod] += n
 	}
-	for _, c := range needs.chains {
-		t.uses[c] += n
-	}
-	return needs.chains
 }
 
-// makeChains makes those of the chains that are not there yet.
-func (t *table) makeChains(chains []target) error {
+// remake makes what is not there, and removes what is not wanted any more.
+func (t *table) remake(want made) error {
+	if want.equal(t.made) {
+		return nil
+	}
 	tx := &t.c.tx
 	tx.begin()
-	for _, c := range chains {
-		if t.made[c] {
-			continue
-		}
-		full := t.chain(c)
-		tx.newChain(t.family, t.name, full)
-		if err := tx.newRules(t.family, t.name, full); err != nil {
-			return err
-		}
-		t.made[c] = true
+	if err := tx.changeLayout(t.layout, t.name, t.made, want); err != nil {
+		return err
 	}
-	return t.c.commit(tx, false)
+	if err := t.c.commit(tx, false); err != nil {
+		return err
+	}
+	t.made = want.clone()
+	return nil
 }
 
 // hairpinOps are the operations on the set of pods that may reach themselves: put

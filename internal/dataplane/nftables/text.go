@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,19 +41,15 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 			elements[o.set] = append(elements[o.set], o)
 		}
 	}
-	chains := map[target]bool{}
+	m := newMade()
 	pods := map[key]bool{}
 	for _, r := range routes {
 		if err := l.check(r); err != nil {
 			errs = append(errs, &dataplane.RouteError{Route: r, Err: err})
 			continue
 		}
-		add(l.ops(r.Frontend, installed{}, l.route(r, nil))...)
-		needs := l.needs(r)
-		for _, c := range needs.chains {
-			chains[c] = true
-		}
-		for _, pod := range needs.pods {
+		add(l.ops(r.Frontend, installed{}, l.route(r, installed{}))...)
+		for _, pod := range l.need(r, m) {
 			pods[key{addr: pod}] = true
 		}
 	}
@@ -62,22 +57,14 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 	add(putMissing(l.nodeAddrs, nil, l.nodeAddrKeys(host))...)
 
 	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, l.title())
-	for _, s := range l.all {
+	for _, s := range l.sets(m) {
 		words := elementWords(s, elements[s])
 		if s == l.podCIDRs {
 			words = intervalWords(intervals(l.family, host.PodCIDRs))
 		}
 		s.render(b, words)
 	}
-	for _, c := range l.base {
-		c.render(b)
-	}
-	var made []chain
-	for c := range chains {
-		made = append(made, l.chain(c))
-	}
-	slices.SortFunc(made, func(a, b chain) int { return cmp.Compare(a.name, b.name) })
-	for _, c := range made {
+	for _, c := range l.chains(m) {
 		c.render(b)
 	}
 	b.WriteString("}\n")
@@ -124,7 +111,7 @@ func rangeText(first, last netip.Addr) string {
 
 func (s *set) render(b *strings.Builder, elements []string) {
 	kind := "set"
-	if s.verdicts || s.value != nil {
+	if s.value != nil {
 		kind = "map"
 	}
 	fmt.Fprintf(b, "\t%s %s {\n\t\t%s\n", kind, s.name, s.declaration())
@@ -143,20 +130,17 @@ func (s *set) declaration() string {
 		names := make([]string, len(fields))
 		for i, f := range fields {
 			names[i] = f.dataType.name
-			if s.byTypeof {
+			if s.byTypeof() {
 				names[i] = f.text
 			}
 		}
 		return strings.Join(names, " . ")
 	}
 	text := "type " + words(s.key)
-	if s.byTypeof {
+	if s.byTypeof() {
 		text = "typeof " + words(s.key)
 	}
-	switch {
-	case s.verdicts:
-		text += " : verdict"
-	case s.value != nil:
+	if s.value != nil {
 		text += " : " + words(s.value)
 	}
 	return text
@@ -167,12 +151,8 @@ func (c chain) render(b *strings.Builder) {
 	if c.hook != nil {
 		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy accept;\n", c.hook.kind, c.hook.where, c.hook.text)
 	}
-	for i, r := range c.rules {
-		b.WriteString("\t\t" + r.text)
-		if c.comment(i) != "" {
-			fmt.Fprintf(b, " comment %q", c.comment(i))
-		}
-		b.WriteByte('\n')
+	for _, r := range c.rules {
+		b.WriteString("\t\t" + r.text + "\n")
 	}
 	b.WriteString("\t}\n\n")
 }

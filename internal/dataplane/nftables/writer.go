@@ -29,10 +29,14 @@ type writer struct {
 	bytes   int
 	refused []error
 	lists   map[*set]*lists
+	order   []*lists
 }
 
 // lists are the elements of one set in a transaction, as in a message.
-type lists struct{ drops, puts buffer }
+type lists struct {
+	set         *set
+	drops, puts buffer
+}
 
 func newWriter(ctx context.Context, t *table) *writer {
 	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}}
@@ -150,7 +154,7 @@ func refused(err error) bool {
 
 // write sends units in one transaction: deletions first, because a key may be in both.
 func (w *writer) write(units []unit) error {
-	for _, l := range w.lists {
+	for _, l := range w.order {
 		l.drops, l.puts = l.drops[:0], l.puts[:0]
 	}
 	for _, u := range units {
@@ -160,15 +164,11 @@ func (w *writer) write(units []unit) error {
 	}
 	tx := &w.c.tx
 	tx.begin()
-	for _, s := range w.t.all {
-		if l := w.lists[s]; l != nil {
-			tx.elements(unix.NFT_MSG_DELSETELEM, 0, w.t.layout, w.t.name, s, l.drops)
-		}
+	for _, l := range w.order {
+		tx.elements(unix.NFT_MSG_DELSETELEM, 0, w.t.layout, w.t.name, l.set, l.drops)
 	}
-	for _, s := range w.t.all {
-		if l := w.lists[s]; l != nil {
-			tx.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, w.t.layout, w.t.name, s, l.puts)
-		}
+	for _, l := range w.order {
+		tx.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, w.t.layout, w.t.name, l.set, l.puts)
 	}
 	return w.c.commit(tx, false)
 }
@@ -176,8 +176,9 @@ func (w *writer) write(units []unit) error {
 func (w *writer) encode(o *op) {
 	l := w.lists[o.set]
 	if l == nil {
-		l = &lists{}
+		l = &lists{set: o.set}
 		w.lists[o.set] = l
+		w.order = append(w.order, l)
 	}
 	if o.verb != put {
 		o.set.appendElement(&l.drops, o.key, nil)
@@ -208,10 +209,7 @@ func (o *op) size() int {
 
 func (s *set) valueSize(v *value) int {
 	size := 0
-	switch {
-	case s.verdicts:
-		size = 3*attrHeader + 4 + attrHeader + padded(len(v.verdict)+1)
-	case s.value != nil:
+	if s.value != nil {
 		size = 2 * attrHeader
 		for _, f := range s.value {
 			size += f.padded()
