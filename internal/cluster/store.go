@@ -90,7 +90,8 @@ func (o Owner) Valid() bool { return o.link != nil }
 // Next moves on.
 func (o Owner) Next() Owner { return Owner{o.link.next} }
 
-// Entry returns the Service as it is now; nil if it was deleted since.
+// Entry returns the Service as it is now: nil if it was deleted since the cursor
+// was made, and the address may no more be in it.
 func (o Owner) Entry() *Entry {
 	e := o.link.cell.value.Load()
 	if e == nil || e.Service == nil {
