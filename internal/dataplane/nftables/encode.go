@@ -60,6 +60,10 @@ func (b *buffer) uint32(kind uint16, v uint32) {
 	b.attr(kind, binary.BigEndian.AppendUint32(nil, v)...)
 }
 
+func (b *buffer) uint64(kind uint16, v uint64) {
+	b.attr(kind, binary.BigEndian.AppendUint64(nil, v)...)
+}
+
 func (b *buffer) string(kind uint16, s string) {
 	at := b.nest(kind)
 	binary.NativeEndian.PutUint16((*b)[at+2:], kind)

@@ -145,6 +145,21 @@ func parseChain(b []byte) (name string, c *foundChain) {
 	return name, c
 }
 
+// ruleHandles are the handles of the rules of a chain, in order.
+func (c *conn) ruleHandles(f *family, table, chain string) ([]uint64, error) {
+	var handles []uint64
+	err := c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, func(b *buffer) {
+		b.string(unix.NFTA_RULE_TABLE, table)
+		b.string(unix.NFTA_RULE_CHAIN, chain)
+	}, func(b []byte) {
+		handles = append(handles, number(attrOf(b, unix.NFTA_RULE_HANDLE)))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the rules of chain %s of table %s %s: %w", chain, f.name, table, err)
+	}
+	return handles, nil
+}
+
 // foundElements is what a table has, by frontend; the key has no slot, and no
 // address for a NodePort.
 type foundElements struct {

@@ -3,7 +3,6 @@ package nftables
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -32,72 +31,6 @@ func (t *transaction) deleteTable(f *family, table string) {
 	t.add(unix.NFT_MSG_DELTABLE, 0, f.number, "table "+f.name+" "+table, func(b *buffer) {
 		b.string(unix.NFTA_TABLE_NAME, table)
 	})
-}
-
-// newLayout adds everything of a table but elements.
-func (t *transaction) newLayout(l *layout, table string, m made) error {
-	for i, s := range l.sets(m) {
-		t.newSet(l.family, table, s, uint32(i+1))
-	}
-	return t.changeChains(l.family, table, nil, l.chains(m))
-}
-
-// changeLayout adds and deletes groups and classes. Deleted ones must be without elements.
-func (t *transaction) changeLayout(l *layout, table string, have, want made) error {
-	before, after := l.sets(have), l.sets(want)
-	for i, s := range after {
-		if !slices.Contains(before, s) {
-			t.newSet(l.family, table, s, uint32(i+1))
-		}
-	}
-	if err := t.changeChains(l.family, table, l.chains(have), l.chains(want)); err != nil {
-		return err
-	}
-	for _, s := range before {
-		if !slices.Contains(after, s) {
-			t.deleteSet(l.family, table, s)
-		}
-	}
-	return nil
-}
-
-// changeChains rewrites the chains that differ, whole.
-func (t *transaction) changeChains(f *family, table string, before, after []chain) error {
-	find := func(list []chain, name string) *chain {
-		if i := slices.IndexFunc(list, func(c chain) bool { return c.name == name }); i >= 0 {
-			return &list[i]
-		}
-		return nil
-	}
-	var rewrite []chain
-	for _, c := range after {
-		old := find(before, c.name)
-		if old == nil {
-			t.newChain(f, table, c)
-		}
-		if old == nil || !slices.EqualFunc(old.rules, c.rules, func(a, b phrase) bool { return a.text == b.text }) {
-			rewrite = append(rewrite, c)
-		}
-		if old != nil && len(rewrite) > 0 && rewrite[len(rewrite)-1].name == c.name {
-			t.deleteRules(f, table, c.name)
-		}
-	}
-	for _, c := range before {
-		if find(after, c.name) == nil {
-			t.deleteRules(f, table, c.name)
-		}
-	}
-	for _, c := range rewrite {
-		if err := t.newRules(f, table, c); err != nil {
-			return err
-		}
-	}
-	for _, c := range before {
-		if find(after, c.name) == nil {
-			t.deleteChain(f, table, c.name)
-		}
-	}
-	return nil
 }
 
 func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
@@ -200,13 +133,6 @@ func (t *transaction) newChain(f *family, table string, c chain) {
 	})
 }
 
-func (t *transaction) deleteRules(f *family, table, chain string) {
-	t.add(unix.NFT_MSG_DELRULE, 0, f.number, "the rules of chain "+chain, func(b *buffer) {
-		b.string(unix.NFTA_RULE_TABLE, table)
-		b.string(unix.NFTA_RULE_CHAIN, chain)
-	})
-}
-
 // deleteChain deletes a chain without rules that nothing leads to.
 func (t *transaction) deleteChain(f *family, table, name string) {
 	t.add(unix.NFT_MSG_DELCHAIN, 0, f.number, "chain "+name, func(b *buffer) {
@@ -222,20 +148,36 @@ func (t *transaction) deleteSet(f *family, table string, s *set) {
 	})
 }
 
-func (t *transaction) newRules(f *family, table string, c chain) error {
-	for _, r := range c.rules {
-		list, err := marshalExprs(f, r.exprs)
-		if err != nil {
-			return fmt.Errorf("rule %q: %w", r.text, err)
-		}
-		t.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, f.number,
-			fmt.Sprintf("rule %q in chain %s", r.text, c.name), func(b *buffer) {
-				b.string(unix.NFTA_RULE_TABLE, table)
-				b.string(unix.NFTA_RULE_CHAIN, c.name)
-				b.attr(nested|unix.NFTA_RULE_EXPRESSIONS, list...)
-			})
+// newRule adds a rule: before the one with a handle, or at the end.
+func (t *transaction) newRule(f *family, table, chain string, r phrase, before uint64) error {
+	list, err := marshalExprs(f, r.exprs)
+	if err != nil {
+		return fmt.Errorf("rule %q: %w", r.text, err)
 	}
+	flags := uint16(unix.NLM_F_CREATE)
+	if before == 0 {
+		flags |= unix.NLM_F_APPEND
+	}
+	t.add(unix.NFT_MSG_NEWRULE, flags, f.number, fmt.Sprintf("rule %q in chain %s", r.text, chain), func(b *buffer) {
+		b.string(unix.NFTA_RULE_TABLE, table)
+		b.string(unix.NFTA_RULE_CHAIN, chain)
+		if before != 0 {
+			b.uint64(unix.NFTA_RULE_POSITION, before)
+		}
+		b.attr(nested|unix.NFTA_RULE_EXPRESSIONS, list...)
+	})
 	return nil
+}
+
+// deleteRule deletes the rule with a handle, or all of a chain.
+func (t *transaction) deleteRule(f *family, table, chain string, handle uint64) {
+	t.add(unix.NFT_MSG_DELRULE, 0, f.number, "rules of chain "+chain, func(b *buffer) {
+		b.string(unix.NFTA_RULE_TABLE, table)
+		b.string(unix.NFTA_RULE_CHAIN, chain)
+		if handle != 0 {
+			b.uint64(unix.NFTA_RULE_HANDLE, handle)
+		}
+	})
 }
 
 func marshalExprs(f *family, exprs []expr.Any) (buffer, error) {

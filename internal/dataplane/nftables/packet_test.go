@@ -215,3 +215,53 @@ func connectOnce(to netip.AddrPort) error {
 	}
 	return unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 }
+
+// BenchmarkNewFlow sends datagrams, each the first of a flow, to frontends of as
+// many backends: what a new connection costs in the rules. The peer is no rules.
+func BenchmarkNewFlow(b *testing.B) {
+	for _, backends := range []int{0, 1, 5, 100} {
+		b.Run(fmt.Sprintf("backends=%d", backends), func(b *testing.B) {
+			l := newLab(b, 1)
+			many := testTable(100_000/max(100, 10*backends), max(1, backends))
+			for r := range many.All() {
+				r.Protocol = cluster.UDP
+				for i := range r.Backends { // a discarding pod
+					r.Backends[i].AddrPort = netip.AddrPortFrom(l.pods[0].IPv4, 10_000+uint16(i))
+				}
+				if backends > 0 {
+					l.table.Set(r.Owner.Service, []*vip.Route{r})
+				}
+			}
+			if err := l.d.Sync(context.Background(), l.host, l.table); err != nil {
+				b.Fatal(err)
+			}
+			var to []unix.SockaddrInet4
+			for r := range many.All() {
+				to = append(to, unix.SockaddrInet4{Addr: r.Addr.As4(), Port: 80})
+			}
+			err := l.node.Do(func() error { return sendFlows(b, to) })
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// sendFlows sends to one address after the other, each time round from another port.
+func sendFlows(b *testing.B, to []unix.SockaddrInet4) error {
+	fd, i := -1, 0
+	var err error
+	for b.Loop() {
+		if i%len(to) == 0 {
+			unix.Close(fd)
+			if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+				return err
+			}
+		}
+		if err := unix.Sendto(fd, []byte("x"), 0, &to[i%len(to)]); err != nil && err != unix.ECONNREFUSED {
+			return err
+		}
+		i++
+	}
+	return unix.Close(fd)
+}

@@ -58,7 +58,7 @@ func (c *conn) rehearse(f *family, flags uint32) error {
 	tx := &c.tx
 	tx.begin()
 	tx.newTable(l, name, flags)
-	if err := tx.newLayout(l, name, oneOfEach()); err != nil {
+	if err := tx.changeLayout(newTable(c, l, name), nil, oneOfEach()); err != nil {
 		return err
 	}
 	return c.commit(tx, true)

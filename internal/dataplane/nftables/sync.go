@@ -107,7 +107,7 @@ func (d *Dataplane) install(ctx context.Context, t *table, want desired) error {
 		tx.deleteTable(t.family, t.name)
 	}
 	tx.newTable(t.layout, t.name, d.flags)
-	if err := tx.newLayout(t.layout, t.name, t.made); err != nil {
+	if err := tx.changeLayout(t, nil, t.made); err != nil {
 		return err
 	}
 	if err := d.conn.commit(tx, false); err != nil {

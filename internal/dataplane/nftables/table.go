@@ -124,23 +124,6 @@ func (t *table) use(r *vip.Route, n int, before map[netip.Addr]int, m made) {
 	}
 }
 
-// remake makes what is not there, and removes what is not wanted any more.
-func (t *table) remake(want made) error {
-	if want.equal(t.made) {
-		return nil
-	}
-	tx := &t.c.tx
-	tx.begin()
-	if err := tx.changeLayout(t.layout, t.name, t.made, want); err != nil {
-		return err
-	}
-	if err := t.c.commit(tx, false); err != nil {
-		return err
-	}
-	t.made = want.clone()
-	return nil
-}
-
 // hairpinOps are the operations on the set of pods that may reach themselves: put
 // those that are needed now and were not before, or drop those of the reverse.
 func (t *table) hairpinOps(before map[netip.Addr]int, v verb) []op {
