@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,6 +62,35 @@ func TestSignals(t *testing.T) {
 				t.Errorf("exit code %d, want %d; output %q, want %q", code, tt.code, out.tail(1000), tt.says)
 			}
 		})
+	}
+}
+
+// TestStopWhileBuilding puts a go command on PATH that takes long, with a child.
+func TestStopWhileBuilding(t *testing.T) {
+	p := newPlay(t)
+	before := machineState(t)
+	tools := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tools, "go"), []byte("#!/bin/sh\nsleep 1000\necho never\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var out output
+	cmd := p.command(t)
+	cmd.Env = append(cmd.Env, "PATH="+tools+":"+os.Getenv("PATH"))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, &out, "go build ./cmd/coredns")
+	for len(marked(t)) < 3 { // the playground, go, sleep
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	p.expectNothingLeft(t, before)
+	if code := cmd.ProcessState.ExitCode(); code != exitStopped {
+		t.Errorf("exit code %d, want %d\n%s", code, exitStopped, out.tail(10))
 	}
 }
 

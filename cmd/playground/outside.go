@@ -123,7 +123,10 @@ func build(ctx context.Context, root, path string) error {
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, tool, "build", "-ldflags=-s -w", "-o", path, "./cmd/coredns") // linked in half the time
 	cmd.Dir = root
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
+	// An interrupt lets go remove its own temporary files; its compilers are in the same process group.
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGINT) }
+	cmd.WaitDelay = 5 * time.Second
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build cmd/coredns with %s: %w\n%s", tool, err, strings.TrimSpace(string(text)))
 	}
