@@ -160,7 +160,6 @@ func TestWrittenConfigurationIsReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, data)
 	}
-	read.Wire.TypeMeta = written.Wire.TypeMeta
 	if diff := cmp.Diff(written.Wire, read.Wire); diff != "" {
 		t.Errorf("written(-) read(+):\n%s", diff)
 	}

@@ -94,6 +94,7 @@ func Load(args []string) (*Config, error) {
 		c.Notes = p.overruled()
 	}
 	c.setMode()
+	c.Wire.APIVersion, c.Wire.Kind = v1alpha1.SchemeGroupVersion.String(), kind
 	if c.Flags.WriteConfigTo != "" {
 		return c, nil // as kube-proxy: written as it is, checked when it is used
 	}

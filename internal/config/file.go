@@ -93,8 +93,4 @@ func onlyDocument(data []byte) ([]byte, error) {
 }
 
 // YAML prints the configuration as a file that --config takes.
-func (c *Config) YAML() ([]byte, error) {
-	wire := c.Wire
-	wire.APIVersion, wire.Kind = v1alpha1.SchemeGroupVersion.String(), kind
-	return yaml.Marshal(&wire)
-}
+func (c *Config) YAML() ([]byte, error) { return yaml.Marshal(&c.Wire) }
