@@ -56,13 +56,22 @@ func (c *cluster) apply(ctx context.Context, e examples) error {
 	return c.publish()
 }
 
-// applySystem creates the Services of the cluster itself: that of its DNS, from the manifests for real clusters.
+// applySystem creates the Services of the cluster itself: that of its DNS, from the manifests for real clusters. Its
+// address is the name server of the pods to come.
 func (c *cluster) applySystem(ctx context.Context, root string) error {
 	e, err := readFiles(filepath.Join(root, "manifests", "coredns", "service.yaml"))
 	if err != nil {
 		return err
 	}
-	return c.apply(ctx, e)
+	if err := c.apply(ctx, e); err != nil {
+		return err
+	}
+	for _, s := range e.services {
+		if ips := parseAddrs(s.Spec.ClusterIPs); len(ips) > 0 {
+			c.dns = ips[0]
+		}
+	}
+	return nil
 }
 
 // scale sets the number of pods of a workload in namespace default, and publishes it.
@@ -177,6 +186,9 @@ func nodeObject(n *netlab.Node) *corev1.Node {
 	}
 	return object
 }
+
+// nodeAddr is the IPv4 address of a node, counted from 1.
+func (c *cluster) nodeAddr(number int) string { return c.lab.Node(number).IPv4.String() }
 
 func (c *cluster) nodeNames() []string {
 	var names []string

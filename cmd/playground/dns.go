@@ -18,6 +18,8 @@ import (
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
 // corefile is the configuration of the playground's coredns. It differs from Corefile.example where there is no cluster:
@@ -61,14 +63,8 @@ func dnsPod(node string) *corev1.Pod {
 	}
 }
 
-// addDNS makes the pod of coredns, which is the name server of the pods to come.
-func (c *cluster) addDNS() (*runningPod, error) {
-	p, err := c.addPod(dnsPod(c.lab.Node(1).Name))
-	if err == nil {
-		c.dns = p.host.IPv4
-	}
-	return p, err
-}
+// addDNS makes the pod of coredns.
+func (c *cluster) addDNS() (*runningPod, error) { return c.addPod(dnsPod(c.lab.Node(1).Name)) }
 
 // startDNS starts the real coredns in its pod. What is in the folder by now, it will know when it is ready.
 func (p *runningPod) startDNS(binary, scratch, manifests string) error {
@@ -92,7 +88,7 @@ func (p *runningPod) awaitDNS(ctx context.Context) error {
 	if err := p.poll(ctx, func() error { return p.probeReady(ctx) }); err != nil {
 		return err
 	}
-	if err := p.poll(ctx, func() error { return p.probeAnswers(ctx) }); err != nil {
+	if err := p.poll(ctx, func() error { return probeAnswers(ctx, p.node.Host, p.host.IPv4) }); err != nil {
 		return err
 	}
 	p.setReady()
@@ -123,9 +119,16 @@ func (p *runningPod) probeReady(ctx context.Context) error {
 	return nil
 }
 
-// probeAnswers asks a question, from the node; any answer will do.
-func (p *runningPod) probeAnswers(ctx context.Context) error {
-	conn, err := p.node.Dial(ctx, "udp", netip.AddrPortFrom(p.host.IPv4, 53))
+// awaitVIP waits until the cluster's DNS answers a pod at the address that the pods know.
+func (c *cluster) awaitVIP(ctx context.Context, dns, client *runningPod) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	return dns.poll(ctx, func() error { return probeAnswers(ctx, client.host, c.dns) })
+}
+
+// probeAnswers asks a question, from a host; any answer will do.
+func probeAnswers(ctx context.Context, from *netlab.Host, to netip.Addr) error {
+	conn, err := from.Dial(ctx, "udp", netip.AddrPortFrom(to, 53))
 	if err != nil {
 		return err
 	}

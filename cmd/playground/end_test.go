@@ -108,7 +108,7 @@ func TestKillGoRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Args = []string{"go", "run", "./cmd/playground", "-coredns", p.coredns, "--", "sh", "-c", "echo started; sleep 1000"}
+	cmd.Args = []string{"go", "run", "./cmd/playground", "-coredns", p.coredns, "-forwarder", p.forwarder, "--", "sh", "-c", "echo started; sleep 1000"}
 	cmd.Dir = root
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

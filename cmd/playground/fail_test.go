@@ -20,13 +20,14 @@ func TestFailures(t *testing.T) {
 		return path
 	}
 	for _, tt := range []struct {
-		name    string
-		coredns string // text of a script instead of the real one
-		args    []string
-		dir     string
-		env     []string
-		code    int
-		want    []string // in this order, standard output before standard error
+		name      string
+		coredns   string // text of a script instead of the real one
+		forwarder string // likewise
+		args      []string
+		dir       string
+		env       []string
+		code      int
+		want      []string // in this order, standard output before standard error
 	}{
 		{
 			name: "coredns does not start", coredns: "echo no way; exit 3", code: 1,
@@ -39,14 +40,18 @@ func TestFailures(t *testing.T) {
 			code: 1,
 			want: []string{
 				"FAIL  1  A Service is found by its name", "asked     lookup web A, in the client", "expected  10.96.0.80",
-				"came      127.0.0.1 (asked as web.default.svc.cluster.local., answered by 10.244.1.2:53)", "steps failed.",
+				"came      127.0.0.1 (asked as web.default.svc.cluster.local., answered by 10.96.0.10:53)", "steps failed.",
 			},
 		},
 		{
-			// It is killed when the client is published, which is right before the walk begins.
+			// It is killed when the Deployment is scaled, in the middle of the walk.
 			name:    "coredns dies on the way",
-			coredns: `"$COREDNS" "$@" & until [ -e manifests/pod.default.client.yaml ]; do :; done; kill -9 $!; exit 5`,
+			coredns: `"$COREDNS" "$@" & until [ "$(ls manifests | grep -c ^pod.default.web)" -ge 6 ]; do :; done; kill -9 $!; exit 5`,
 			code:    1, want: []string{"FAIL", "came      an error: coredns has ended: exit status 5", "steps failed."},
+		},
+		{
+			name: "a forwarder does not start", forwarder: "echo no rules; exit 4", code: 1,
+			want: []string{"the forwarder of node-1 ended before it routed: exit status 4", "no rules"},
 		},
 		{name: "no such coredns", args: []string{"-coredns", "/no/such/file"}, code: 1, want: []string{"-coredns /no/such/file: expected a program"}},
 		{name: "no clone", dir: "/", code: 1, want: []string{"no module " + modulePath}},
@@ -59,6 +64,9 @@ func TestFailures(t *testing.T) {
 			cmd := p.command(t, tt.args...)
 			if tt.coredns != "" {
 				cmd = p.command(t, "-coredns", script(t, tt.coredns))
+			}
+			if tt.forwarder != "" {
+				cmd = p.command(t, "-coredns", p.coredns, "-forwarder", script(t, tt.forwarder))
 			}
 			if tt.dir != "" {
 				cmd.Dir = tt.dir

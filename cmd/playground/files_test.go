@@ -33,12 +33,13 @@ func TestReadExamples(t *testing.T) {
 	}
 	for _, s := range all.services {
 		got = append(got, fmt.Sprintf("Service %s/%s %s", s.Namespace, s.Name, s.Spec.ClusterIP))
-		if len(endpointSlices(withFamily(s), podsOf(all))) == 0 {
-			t.Errorf("service %s selects no pod", s.Name)
+		if selects := len(endpointSlices(withFamily(s), podsOf(all))) > 0; selects == (s.Name == "nobody-home") {
+			t.Errorf("service %s: selects pods %v", s.Name, selects)
 		}
 	}
 	want := "StatefulSet default/store 2, Deployment default/web 3, " +
-		"Service default/store None, Service default/web 10.96.0.80, Service default/web-headless None"
+		"Service default/store None, Service default/web 10.96.0.80, Service default/web-udp , " +
+		"Service default/nobody-home , Service default/web-headless None"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("got %s, want %s", strings.Join(got, ", "), want)
 	}

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +22,7 @@ type playground struct {
 	cluster *cluster
 	client  *runningPod
 	dns     *runningPod
+	agents  []*forwarder
 	scratch string
 	env     environment
 	screen  *screen
@@ -30,19 +30,19 @@ type playground struct {
 
 // runInside is the part in the sandbox: build the network, start everything, walk.
 //
-//	inside MODULE-ROOT SCRATCH COREDNS -- [COMMAND…]
+//	inside MODULE-ROOT SCRATCH COREDNS FORWARDER -- [COMMAND…]
 func runInside(ctx context.Context, args []string, env environment) int {
-	if !netlab.Inside() || len(args) < 4 || args[3] != "--" {
+	if !netlab.Inside() || len(args) < 5 || args[4] != "--" {
 		fmt.Fprintln(env.stderr, "playground: the command inside is not for people: start the playground without it")
 		return exitUsage
 	}
-	root, scratch, coredns, command := args[0], args[1], args[2], args[4:]
+	root, scratch, binaries, command := args[0], args[1], programs{args[2], args[3]}, args[5:]
 	lab, err := netlab.Build(netlab.Config{Nodes: 2})
 	if err == nil {
 		defer lab.Close()
 		p := &playground{scratch: scratch, env: env, screen: newScreen(env, len(command) > 0)}
 		var code int
-		if code, err = p.run(ctx, lab, root, coredns, command); err == nil {
+		if code, err = p.run(ctx, lab, root, binaries, command); err == nil {
 			return code
 		}
 	}
@@ -50,8 +50,8 @@ func runInside(ctx context.Context, args []string, env environment) int {
 	return exitFailed
 }
 
-func (p *playground) run(ctx context.Context, lab *netlab.Lab, root, coredns string, command []string) (int, error) {
-	if err := p.start(ctx, lab, root, coredns); err != nil {
+func (p *playground) run(ctx context.Context, lab *netlab.Lab, root string, binaries programs, command []string) (int, error) {
+	if err := p.start(ctx, lab, root, binaries); err != nil {
 		return 0, err
 	}
 	if len(command) > 0 {
@@ -65,17 +65,21 @@ func (p *playground) run(ctx context.Context, lab *netlab.Lab, root, coredns str
 	return code, err
 }
 
-// walk takes all steps and returns the exit code. Without coredns there is nothing to go on with.
+// walk takes all steps and returns the exit code. Without coredns or a forwarder there is nothing to go on with.
 func (p *playground) walk(ctx context.Context) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() {
+	watch := func(name string, process *netlab.Process) {
 		select {
-		case <-p.dns.process.Done():
-			cancel(fmt.Errorf("coredns has ended: %w", p.dns.process.Wait()))
+		case <-process.Done():
+			cancel(fmt.Errorf("%s has ended: %w", name, process.Wait()))
 		case <-ctx.Done():
 		}
-	}()
+	}
+	go watch("coredns", p.dns.process)
+	for _, f := range p.agents {
+		go watch("the forwarder of "+f.node.Name, f.process)
+	}
 	for _, s := range walk(p.cluster) {
 		p.screen.result(s.take(ctx, p.cluster, p.ask))
 		if ctx.Err() != nil {
@@ -83,14 +87,17 @@ func (p *playground) walk(ctx context.Context) int {
 		}
 	}
 	code := p.screen.verdict()
-	if text := p.dns.output.tail(20); code != 0 && text != "" {
-		p.screen.line("The last that coredns said:\n" + indent(text, "    "))
+	if code != 0 {
+		p.screen.said("coredns", &p.dns.output)
+		for _, f := range p.agents {
+			p.screen.said("the forwarder of "+f.node.Name, &f.output)
+		}
 	}
 	return code
 }
 
-// start brings up the cluster: DNS, the examples, the client.
-func (p *playground) start(ctx context.Context, lab *netlab.Lab, root, coredns string) error {
+// start brings up the cluster: forwarders, DNS, the examples, the client.
+func (p *playground) start(ctx context.Context, lab *netlab.Lab, root string, binaries programs) error {
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program's own file: %w", err)
@@ -111,14 +118,20 @@ func (p *playground) start(ctx context.Context, lab *netlab.Lab, root, coredns s
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(p.cluster.applySystem(ctx, root), p.cluster.apply(ctx, all)); err != nil {
+	if err := p.cluster.applySystem(ctx, root); err != nil {
+		return err
+	}
+	if p.agents, err = startForwarders(ctx, lab, binaries.forwarder, folder.dir); err != nil {
+		return err
+	}
+	if err := p.cluster.apply(ctx, all); err != nil {
 		return err
 	}
 	if p.client, err = p.cluster.addPod(clientPod(lab.Node(2).Name)); err != nil {
 		return err
 	}
 	p.client.setReady()
-	if err := dns.startDNS(coredns, p.scratch, folder.dir); err != nil {
+	if err := dns.startDNS(binaries.coredns, p.scratch, folder.dir); err != nil {
 		return err
 	}
 	if err := dns.awaitDNS(ctx); err != nil {
@@ -126,18 +139,21 @@ func (p *playground) start(ctx context.Context, lab *netlab.Lab, root, coredns s
 	}
 	p.tell(lab, dns)
 	p.dns = dns
-	return p.cluster.publish()
+	if err := p.cluster.publish(); err != nil {
+		return err
+	}
+	return p.cluster.awaitVIP(ctx, dns, p.client)
 }
 
 // tell shows what there is now.
 func (p *playground) tell(lab *netlab.Lab, dns *runningPod) {
 	c := p.cluster
 	for _, n := range lab.Nodes {
-		p.screen.fact(n.Name, "%s, pods in %s", n.IPv4, n.PodCIDR4)
+		p.screen.fact(n.Name, "%s, pods in %s; a forwarder of its own routes Services", n.IPv4, n.PodCIDR4)
 	}
 	p.screen.fact("outside", "%s, a machine that does not belong to the cluster", lab.Outside.IPv4)
 	p.screen.fact("coredns", "%s, the cluster's DNS: a pod on %s", dns.host.IPv4, dns.node.Name)
-	p.screen.fact("client", "%s, a pod on %s, from which all is asked; its resolv.conf names coredns", p.client.host.IPv4, p.client.node.Name)
+	p.screen.fact("client", "%s, a pod on %s, from which all is asked; its resolv.conf names the Service kube-dns", p.client.host.IPv4, p.client.node.Name)
 	for _, w := range c.workloads {
 		var pods []string
 		for _, pod := range c.podsOwnedBy(w) {
@@ -164,13 +180,17 @@ func clientPod(node string) *corev1.Pod {
 	}
 }
 
-// ask runs lookup or fetch in the client and reads what it found.
-func (p *playground) ask(ctx context.Context, command []string) (outcome, error) {
+// ask runs lookup or fetch somewhere and reads what it found.
+func (p *playground) ask(ctx context.Context, from place, command []string) (outcome, error) {
 	args := append([]string{command[0], "-json"}, command[1:]...)
 	cmd := exec.CommandContext(ctx, p.cluster.program, args...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := p.client.host.Run(cmd); err != nil {
+	host, err := from(p)
+	if err != nil {
+		return outcome{}, err
+	}
+	if err := host.Run(cmd); err != nil {
 		if ctx.Err() != nil {
 			return outcome{}, context.Cause(ctx)
 		}

@@ -5,13 +5,14 @@
 //	go run ./cmd/playground [flags] [-- COMMAND…]
 //
 // It enters private namespaces, builds two nodes, pods, a client and a machine outside the cluster from network
-// namespaces, starts the pods of manifests/examples and the real coredns, and walks through what a Service's name
-// gives, with each result on the screen. The exit code is 0 only if every step held. At a terminal it then stays, with a
+// namespaces, starts the pods of manifests/examples, the real coredns and a real forwarder on each node, and walks
+// through the whole way, name → VIP → pod, with each result on the screen. The exit code is 0 only if every step held. At a terminal it then stays, with a
 // shell in the client. With a COMMAND it skips the walk, runs the command in the client and passes its exit code on
 // (go run itself turns every code but 0 into 1).
 //
 // The playground plays the parts of Kubernetes that are not there: API server, controllers, scheduler and kubelets. They
-// talk to coredns as a folder of manifests. What is being shown is not played: coredns is the program of cmd/coredns.
+// talk to coredns and the forwarders as a folder of manifests. What is being shown is not played: these are the programs of
+// cmd/coredns and cmd/forwarder.
 //
 // It must not change anything outside of its namespaces and of one temporary folder.
 package main
@@ -88,8 +89,9 @@ func run(ctx context.Context, args []string, env environment) int {
 
 // options are those of the command line.
 type options struct {
-	coredns string   // a ready binary instead of a build
-	command []string // to run in the client instead of the walk
+	coredns   string   // a ready binary instead of a build
+	forwarder string   // likewise
+	command   []string // to run in the client instead of the walk
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -97,6 +99,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("playground", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.coredns, "coredns", "", "a coredns `binary` to use; by default cmd/coredns is built")
+	flags.StringVar(&o.forwarder, "forwarder", "", "a forwarder `binary` to use; by default cmd/forwarder is built")
 	flags.Usage = func() {
 		fmt.Fprintln(stderr, "usage: playground [flags] [-- COMMAND…]")
 		fmt.Fprintln(stderr, "Shows Signpost at work in private namespaces, or runs one COMMAND in its client.")

@@ -58,13 +58,13 @@ func outside(ctx context.Context, o options, env environment) (int, error) {
 		return 0, fmt.Errorf("create a temporary folder: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	coredns, err := findCoreDNS(ctx, o.coredns, root, scratch, screen)
+	programs, err := findPrograms(ctx, o, root, scratch, screen)
 	if err != nil {
 		return 0, err
 	}
 	defer keepTerminal(env.stdin)()
 	box := netlab.Sandbox{
-		Args:  append([]string{"inside", root, scratch, coredns, "--"}, o.command...),
+		Args:  append([]string{"inside", root, scratch, programs.coredns, programs.forwarder, "--"}, o.command...),
 		Stdin: env.stdin, Stdout: env.stdout, Stderr: env.stderr,
 		Scratch: scratch,
 	}
@@ -90,45 +90,63 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// findCoreDNS returns the path of a coredns: the given binary, or cmd/coredns built into the scratch folder.
-func findCoreDNS(ctx context.Context, given, root, scratch string, screen *screen) (string, error) {
-	if given != "" {
+// programs are the paths of what is being shown.
+type programs struct{ coredns, forwarder string }
+
+// findPrograms takes the given binaries, and builds those that are not given into the scratch folder.
+func findPrograms(ctx context.Context, o options, root, scratch string, screen *screen) (programs, error) {
+	var missing []string
+	find := func(flag, given string) (string, error) {
+		if given == "" {
+			missing = append(missing, "./cmd/"+flag)
+			return filepath.Join(scratch, flag), nil
+		}
 		path, err := filepath.Abs(given)
 		if err == nil {
 			err = unix.Access(path, unix.X_OK)
 		}
 		if err != nil {
-			return "", fmt.Errorf("-coredns %s: expected a program: %w", given, err)
+			return "", fmt.Errorf("-%s %s: expected a program: %w", flag, given, err)
 		}
 		return path, nil
 	}
-	screen.progress("go build ./cmd/coredns: the first time this compiles all of CoreDNS and takes minutes, later seconds")
+	var p programs
+	var err error
+	if p.coredns, err = find("coredns", o.coredns); err != nil {
+		return p, err
+	}
+	if p.forwarder, err = find("forwarder", o.forwarder); err != nil || len(missing) == 0 {
+		return p, err
+	}
+	screen.progress("go build %s: the first time this compiles all of CoreDNS and takes minutes, later seconds", strings.Join(missing, " "))
 	began := time.Now()
-	path := filepath.Join(scratch, "coredns")
-	if err := build(ctx, root, path); err != nil {
-		return "", err
+	if err := build(ctx, root, scratch, missing); err != nil {
+		return p, err
 	}
 	screen.progress("built in %.1f s", time.Since(began).Seconds())
 	screen.line("")
-	return path, nil
+	return p, nil
 }
 
-func build(ctx context.Context, root, path string) error {
+// build compiles commands of this module into a folder.
+func build(ctx context.Context, root, folder string, commands []string) error {
+	what := "build " + strings.Join(commands, " ")
 	tool, err := exec.LookPath("go")
 	if err != nil {
-		return fmt.Errorf("build cmd/coredns: no go command: install Go and put it on PATH, or name a ready binary with -coredns FILE: %w", err)
+		return fmt.Errorf("%s: no go command: install Go and put it on PATH, or name ready binaries with -coredns FILE -forwarder FILE: %w", what, err)
 	}
 	// The compiler is to die with this program; the kernel takes the thread that started it for its parent.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, tool, "build", "-ldflags=-s -w", "-o", path, "./cmd/coredns") // linked in half the time
+	args := append([]string{"build", "-ldflags=-s -w", "-o", folder + "/"}, commands...) // linked in half the time
+	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir = root
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
 	// An interrupt lets go remove its own temporary files; its compilers are in the same process group.
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGINT) }
 	cmd.WaitDelay = 5 * time.Second
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build cmd/coredns with %s: %w\n%s", tool, err, strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s with %s: %w\n%s", what, tool, err, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

@@ -48,6 +48,13 @@ func (s *screen) line(text string) {
 	}
 }
 
+// said shows the end of what a program wrote.
+func (s *screen) said(name string, o *output) {
+	if text := o.tail(20); text != "" {
+		s.line("The last that " + name + " said:\n" + indent(text, "    "))
+	}
+}
+
 // result shows how a step ended.
 func (s *screen) result(r result) {
 	s.steps++

@@ -15,7 +15,9 @@ type step struct {
 	says string // what it shows, for somebody who sees it for the first time
 	// change alters the cluster first; nil is no change. After a change the answer may take a moment to follow.
 	change func(context.Context, *cluster) error
-	ask    []string // the client's command
+	from   place    // who asks; nil is the client
+	where  string   // the same for people: "outside"; empty is the client
+	ask    []string // the command there
 	want   func(*cluster) expectation
 }
 
@@ -72,6 +74,7 @@ func (o outcome) String() string {
 // A result is a step after it was taken.
 type result struct {
 	says   string
+	where  string // empty: in the client
 	asked  []string
 	want   expectation
 	came   outcome
@@ -84,7 +87,11 @@ func (r result) held() bool { return r.err == nil && r.want.met(r.came) }
 
 // summary is one line about a step that held.
 func (r result) summary() string {
-	text := strings.Join(r.asked, " ") + "  →  " + strings.Join(r.came.Answers, ", ")
+	text := strings.Join(r.asked, " ") + "  →  "
+	if r.where != "" {
+		text = r.where + ": " + text
+	}
+	text += strings.Join(r.came.Answers, ", ")
 	if as := strings.TrimSuffix(r.came.As, "."); as != "" && !slices.Contains(r.asked, as) && !slices.Contains(r.asked, as+".") {
 		text += "   (" + as + ")"
 	}
@@ -96,7 +103,11 @@ func (r result) summary() string {
 
 // explain says of a step that failed what was asked, what was expected and what came.
 func (r result) explain() string {
-	text := fmt.Sprintf("asked     %s, in the client\nexpected  %s\n", strings.Join(r.asked, " "), r.want)
+	where := "in the client"
+	if r.where != "" {
+		where = "by " + r.where
+	}
+	text := fmt.Sprintf("asked     %s, %s\nexpected  %s\n", strings.Join(r.asked, " "), where, r.want)
 	if r.err != nil {
 		return text + fmt.Sprintf("came      an error: %v\n", r.err)
 	}
@@ -114,12 +125,16 @@ const (
 	followPoll  = 20 * time.Millisecond
 )
 
-// asker runs one of the client's programs there.
-type asker func(ctx context.Context, command []string) (outcome, error)
+// asker runs one of the client's programs somewhere.
+type asker func(ctx context.Context, from place, command []string) (outcome, error)
 
 // take takes a step.
 func (s step) take(ctx context.Context, c *cluster, ask asker) result {
-	r := result{says: s.says, asked: s.ask}
+	r := result{says: s.says, where: s.where, asked: s.ask}
+	from := s.from
+	if from == nil {
+		from = fromClient
+	}
 	if s.change != nil {
 		if r.err = s.change(ctx, c); r.err != nil {
 			r.want = s.want(c)
@@ -129,7 +144,7 @@ func (s step) take(ctx context.Context, c *cluster, ask asker) result {
 	r.want = s.want(c)
 	began := time.Now()
 	for {
-		r.came, r.err = ask(ctx, s.ask)
+		r.came, r.err = ask(ctx, from, s.ask)
 		if r.held() || s.change == nil {
 			break
 		}

@@ -57,7 +57,7 @@ func TestTake(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			asked := 0
-			ask := func(_ context.Context, command []string) (outcome, error) {
+			ask := func(_ context.Context, _ place, command []string) (outcome, error) {
 				at := min(asked, len(tt.answers)-1)
 				asked++
 				return outcome{Answers: []string{tt.answers[at]}}, tt.errs[at]
@@ -78,7 +78,7 @@ func TestTake(t *testing.T) {
 func TestTakeEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := 0
-	ask := func(context.Context, []string) (outcome, error) {
+	ask := func(context.Context, place, []string) (outcome, error) {
 		if asked++; asked == 3 {
 			cancel()
 		}

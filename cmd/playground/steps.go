@@ -23,7 +23,7 @@ func walk(c *cluster) []step {
 			ask:  []string{"lookup", "web.default", "A"}, want: clusterIP("web", netip.Addr.Is4),
 		},
 		{
-			says: "This one is in another namespace: the cluster's DNS has a name itself.",
+			says: "This one is in another namespace: the cluster's DNS has a name itself. Every question here went to its VIP.",
 			ask:  []string{"lookup", "kube-dns.kube-system", "A"}, want: exactly("10.96.0.10"),
 		},
 		{
@@ -38,6 +38,28 @@ func walk(c *cluster) []step {
 		{
 			says: "The address leads back to the name.",
 			ask:  []string{"lookup", reverse(c, "web"), "PTR"}, want: exactly("web.default.svc.cluster.local."),
+		},
+		{
+			says: "The address is nobody's: the forwarder of the node sends each connection to one of the pods. They take turns.",
+			ask:  []string{"fetch", "-n", "60", "http://web/"}, want: allPodsOf("web", 3),
+		},
+		{
+			says: "UDP goes the same way.",
+			ask:  []string{"fetch", "-n", "60", "udp://web-udp:8080"}, want: allPodsOf("web", 3),
+		},
+		{
+			says: "From outside a Service is reached by a port of every node, here node-1 …",
+			from: fromOutside, where: "outside",
+			ask: []string{"fetch", "-n", "60", "http://" + c.nodeAddr(1) + ":30009/"}, want: allPodsOf("web", 3),
+		},
+		{
+			says: "… and node-2.",
+			from: fromOutside, where: "outside",
+			ask: []string{"fetch", "-n", "60", "http://" + c.nodeAddr(2) + ":30009/"}, want: allPodsOf("web", 3),
+		},
+		{
+			says: "A Service without pods refuses at once: nobody waits for a time-out.",
+			ask:  []string{"fetch", "http://nobody-home/"}, want: exactly("connection refused"),
 		},
 		{
 			says: "A headless Service is the addresses of its pods.",
@@ -61,9 +83,18 @@ func walk(c *cluster) []step {
 			ask:  []string{"lookup", "web", "A"}, want: clusterIP("web", netip.Addr.Is4),
 		},
 		{
+			says: "And now it leads to all six.",
+			ask:  []string{"fetch", "-n", "200", "http://web/"}, want: allPodsOf("web", 6),
+		},
+		{
 			says:   "Scaled to 1: five addresses less.",
 			change: scale("web", 1),
 			ask:    []string{"lookup", "web-headless", "A"}, want: podIPs("web", 1),
+		},
+		{
+			says: "The last pod reaches itself through the Service.",
+			from: fromPodOf("web"), where: "the pod of web",
+			ask: []string{"fetch", "-n", "5", "http://web/"}, want: allPodsOf("web", 1),
 		},
 		{
 			says: "A name that is not there is said not to be there.",
@@ -107,6 +138,13 @@ func podIP(pod string) func(*cluster) expectation {
 // onePodOf expects the name of a pod of a workload.
 func onePodOf(workload string) func(*cluster) expectation {
 	return func(c *cluster) expectation { return expectation{answers: c.podNames(workload), one: true} }
+}
+
+// allPodsOf expects the names of all pods of a workload, and that there are so many of them.
+func allPodsOf(workload string, number int) func(*cluster) expectation {
+	return func(c *cluster) expectation {
+		return expectation{answers: slices.Sorted(slices.Values(c.podNames(workload))), number: number}
+	}
 }
 
 func exactly(answers ...string) func(*cluster) expectation {

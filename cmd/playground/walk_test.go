@@ -24,10 +24,10 @@ import (
 
 const nobody = 65534
 
-// A play is a folder from which playgrounds can be run by any user: the test binary, a real coredns, and the parts of a
+// A play is a folder from which playgrounds can be run by any user: the test binary, a real coredns and forwarder, and the parts of a
 // clone that are read.
 type play struct {
-	dir, binary, coredns string
+	dir, binary, coredns, forwarder string
 }
 
 // clone makes it, once for all tests; building coredns is most of the time.
@@ -37,12 +37,12 @@ var clone = sync.OnceValues(func() (*play, error) {
 		return nil, err
 	}
 	cloneDir = dir
-	p := &play{dir: dir, binary: filepath.Join(dir, "playground"), coredns: filepath.Join(dir, "coredns")}
+	p := &play{dir: dir, binary: filepath.Join(dir, "playground"), coredns: filepath.Join(dir, "coredns"), forwarder: filepath.Join(dir, "forwarder")}
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
 	}
-	if err := build(context.Background(), root, p.coredns); err != nil {
+	if err := build(context.Background(), root, dir, []string{"./cmd/coredns", "./cmd/forwarder"}); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"examples", "coredns"} {
@@ -81,9 +81,9 @@ func newPlay(t *testing.T) *play {
 	return p
 }
 
-// command is a playground with a coredns. Its standard input is not a terminal.
+// command is a playground with a forwarder. Its standard input is not a terminal.
 func (p *play) command(t *testing.T, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), p.binary, args...)
+	cmd := exec.CommandContext(t.Context(), p.binary, append([]string{"-forwarder", p.forwarder}, args...)...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), playEnv+"=playground", markerEnv+"="+t.Name(), "TMPDIR="+filepath.Join(p.dir, "tmp"))
 	cmd.WaitDelay = 10 * time.Second
@@ -184,7 +184,7 @@ func TestCommand(t *testing.T) {
 		{"exit code", []string{"sh", "-c", "exit 9"}, 9, `^$`, ""},
 		{"killed", []string{"sh", "-c", "kill -TERM $$"}, 143, `^$`, ""},
 		{"identity", []string{"sh", "-c", "cat /proc/sys/kernel/hostname; cat /etc/resolv.conf"}, 0,
-			`^client\nsearch default\.svc\.cluster\.local svc\.cluster\.local cluster\.local\nnameserver 10\.244\.1\.2\noptions ndots:5\n$`, ""},
+			`^client\nsearch default\.svc\.cluster\.local svc\.cluster\.local cluster\.local\nnameserver 10\.96\.0\.10\noptions ndots:5\n$`, ""},
 		{"our own resolver", []string{"lookup", "web"}, 0,
 			`^web\.default\.svc\.cluster\.local\. A 10\.96\.0\.80\nweb\.default\.svc\.cluster\.local\. AAAA (fd00:10:96::100|NODATA)\n$`, ""},
 		{"our own resolver, no such name", []string{"lookup", "nobody", "A"}, 1, `^nobody\. A NXDOMAIN\n$`, ""},

@@ -40,7 +40,7 @@ func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort) (Repl
 	defer conn.Close()
 	ask := askHTTP
 	if network == "udp" {
-		ask = askUDP
+		ask = AskUDP
 	}
 	text, err := ask(ctx, conn)
 	if err != nil {

@@ -116,8 +116,8 @@ func (s *EchoServer) Close() {
 	s.wait.Wait()
 }
 
-// askUDP sends a datagram over conn and waits for the answer. UDP may lose either, so it asks again every half second.
-func askUDP(ctx context.Context, conn net.Conn) (string, error) {
+// AskUDP sends a datagram over conn and waits for the answer. UDP may lose either, so it asks again every half second.
+func AskUDP(ctx context.Context, conn net.Conn) (string, error) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	buf := make([]byte, 512)
 	for {

@@ -30,6 +30,9 @@ func TestNotSyncedIsServfail(t *testing.T) {
 	if s.Ready() {
 		t.Error("ready before the first sync")
 	}
+	if new(Signpost).Ready() { // the plugin ready may ask before the start is over
+		t.Error("ready before the start")
+	}
 	store.MarkSynced()
 	if _, rcode := ask(t, s, "web.ns.svc.cluster.local.", dns.TypeA); rcode != dns.RcodeSuccess || !s.Ready() {
 		t.Errorf("after the sync: rcode %d, ready %v", rcode, s.Ready())

@@ -44,6 +44,7 @@ func setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 		s.local = localAddresses(hosts.ListenHosts)
+		s.started.Store(true)
 		lease.wait(stanza.startupTimeout)
 		return nil
 	})

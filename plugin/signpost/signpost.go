@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/fall"
@@ -35,6 +36,7 @@ type Signpost struct {
 
 	store    *cluster.Store // set before the server starts to serve
 	local    []netip.Addr   // addresses of this server, without loopback; set likewise
+	started  atomic.Bool    // both are set: the plugin ready asks before the server serves
 	upstream resolver
 }
 
@@ -42,7 +44,7 @@ type Signpost struct {
 func (s *Signpost) Name() string { return pluginName }
 
 // Ready implements ready.Readiness: the whole cluster was seen once.
-func (s *Signpost) Ready() bool { return s.store.Synced() }
+func (s *Signpost) Ready() bool { return s.started.Load() && s.store.Synced() }
 
 // ServeDNS implements plugin.Handler.
 func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
