@@ -110,9 +110,9 @@ type Service struct {
 	Key
 	Type       ServiceType
 	Headless   bool         // spec.clusterIP is None
+	Created    uint32       // metadata.creationTimestamp in Unix seconds: of two claims the older wins
 	ClusterIPs []netip.Addr // at most one per family; empty when Headless or ExternalName
 	Ports      []ServicePort
-	Created    int64     // metadata.creationTimestamp in Unix seconds: of two claims the older wins
 	External   *External // nil for the many Services that have nothing of it
 }
 

@@ -18,7 +18,7 @@ func convertService(s *corev1.Service) (cluster.Object, []Problem) {
 	}
 	out := &cluster.Service{Key: f.ref.Key, Type: f.serviceType(s.Spec.Type), Ports: f.servicePorts(s.Spec.Ports)}
 	if !s.CreationTimestamp.IsZero() {
-		out.Created = s.CreationTimestamp.Unix()
+		out.Created = uint32(s.CreationTimestamp.Unix())
 	}
 	if out.Type == cluster.ExternalName {
 		out.External = &cluster.External{Name: f.externalName(s.Spec.ExternalName)}

@@ -45,7 +45,7 @@ func portRoutes(e *cluster.Entry, p *cluster.ServicePort, clusterIP netip.Addr, 
 			Frontend:  Frontend{addr, port, p.Protocol},
 			Kind:      kind,
 			Owner:     Owner{e.Service.Key, p.Name},
-			Created:   e.Service.Created,
+			Created:   int64(e.Service.Created),
 			Decisions: decide(kind, len(backends) > 0, n),
 			Backends:  backends,
 		})
