@@ -30,6 +30,7 @@ type Dataplane struct {
 	conn   *conn
 	log    *slog.Logger
 	flags  uint32 // of our tables
+	can    features
 	tables []*table
 	doubt  error // why it is not known what is in the kernel; nil if it is
 
@@ -50,11 +51,10 @@ func Open(o Options) (*Dataplane, error) {
 		return nil, err
 	}
 	d := &Dataplane{conn: c, log: o.Log, doubt: errors.New("there was no Sync yet")}
-	features, err := c.probe()
-	if err != nil {
+	if d.can, err = c.probe(); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	if features.persist && !o.Shared {
+	if d.can.persist && !o.Shared {
 		d.flags = tableOwner | tablePersist
 	}
 	return d, nil
@@ -80,6 +80,10 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 			if familyOf(r.Frontend) == f {
 				want.routes = append(want.routes, r)
 			}
+		}
+		if !slices.Contains(d.can.families, f) {
+			errs = append(errs, refuseAll(f, want.routes))
+			continue
 		}
 		slices.SortFunc(want.routes, byAge)
 		table, err := d.syncTable(ctx, newLayout(f, host.MasqueradeMark), want)
@@ -108,19 +112,43 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
 	}
 	var errs []error
-	for _, t := range d.tables {
+	for _, f := range families {
 		var ours []vip.Change
 		for _, ch := range changes {
-			if familyOf(ch.Frontend) == t.family {
+			if familyOf(ch.Frontend) == f {
 				ours = append(ours, ch)
 			}
 		}
-		err := t.apply(ctx, ours)
+		err := d.applyTo(ctx, f, ours)
 		if fatal(err) {
-			d.doubt = d.explain(t.family, err)
+			d.doubt = d.explain(f, err)
 			return d.doubt
 		}
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Dataplane) applyTo(ctx context.Context, f *family, changes []vip.Change) error {
+	for _, t := range d.tables {
+		if t.family == f {
+			return t.apply(ctx, changes)
+		}
+	}
+	var routes []*vip.Route
+	for _, ch := range changes {
+		if ch.New != nil {
+			routes = append(routes, ch.New)
+		}
+	}
+	return refuseAll(f, routes)
+}
+
+// refuseAll is the errors about the routes of a family that this kernel has no rules for.
+func refuseAll(f *family, routes []*vip.Route) error {
+	var errs []error
+	for _, r := range routes {
+		errs = append(errs, &dataplane.RouteError{Route: r, Err: fmt.Errorf("table %s: %w", f.name, dataplane.ErrNotSupported)})
 	}
 	return errors.Join(errs...)
 }

@@ -20,6 +20,11 @@ type foundTable struct {
 // orphan reports whether the table outlived its owner and waits for another.
 func (f foundTable) orphan() bool { return f.flags&(tableOwner|tablePersist) == tablePersist }
 
+// ownedByOther reports whether the kernel keeps us off the table.
+func (f foundTable) ownedByOther(c *conn) bool {
+	return f.flags&tableOwner != 0 && f.owner != c.port
+}
+
 // findTable looks a table up; it is nil if there is none.
 func (c *conn) findTable(f *family, name string) (*foundTable, error) {
 	found := &foundTable{}
@@ -71,8 +76,18 @@ type foundLayout struct {
 
 const setCount = 20 // NFTA_SET_COUNT, Linux 6.15
 
-// findLayout lists sets, chains and rules of a table.
-func (c *conn) findLayout(f *family, table string) (foundLayout, error) {
+// findLayout lists sets, chains and rules of a table. It starts over if another
+// program commits meanwhile.
+func (c *conn) findLayout(f *family, table string) (found foundLayout, err error) {
+	for range 10 {
+		if found, err = c.findLayoutOnce(f, table); !errors.Is(err, errInterrupted) {
+			break
+		}
+	}
+	return found, err
+}
+
+func (c *conn) findLayoutOnce(f *family, table string) (foundLayout, error) {
 	found := foundLayout{map[string]foundSet{}, map[string]*foundChain{}}
 	inTable := func(b *buffer) { b.string(unix.NFTA_SET_TABLE, table) } // the same number in all three requests
 	err := c.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, f.number, inTable, func(b []byte) {
@@ -200,6 +215,11 @@ func (c *conn) findSetElements(l *layout, table string, s *set, f func(key, valu
 			f(k, v)
 		}
 	})
+	if errors.Is(err, errInterrupted) {
+		// That takes long, and others commit meanwhile. What was missed or listed twice does
+		// no harm: adding it again is no change, and deleting it fails and leads to a Sync.
+		err = nil
+	}
 	if err = errors.Join(err, odd); err != nil {
 		return 0, fmt.Errorf("list %s of table %s %s: %w", s.name, l.family.name, table, err)
 	}

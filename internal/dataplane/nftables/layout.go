@@ -16,8 +16,7 @@ type set struct {
 	key      []field
 	value    []field // of a map of backends; else it is a set
 	interval bool
-	protocol byte   // of a map of backends, whose keys do not say it
-	limit    uint32 // most elements, 0: no limit; for tests
+	protocol byte // of a map of backends, whose keys do not say it
 }
 
 // layout is what a table consists of, but for the elements. Three sets are always
@@ -30,9 +29,8 @@ type layout struct {
 	classes                      map[class]*set // by need: see classSet
 }
 
-// layoutVersion changes whenever the layout does: tables of another version are
-// built anew when they are adopted. A test holds it against a digest of the layout.
-const layoutVersion = 1
+// title is the comment of the table.
+const title = "Services of this node, kept by signpost: changes by others are undone"
 
 func newLayout(f *family, mark uint32) *layout {
 	return &layout{
@@ -43,11 +41,6 @@ func newLayout(f *family, mark uint32) *layout {
 		groups:    map[group]*set{},
 		classes:   map[class]*set{},
 	}
-}
-
-// title is the comment of the table: it tells whose it is, and which layout.
-func (l *layout) title() string {
-	return fmt.Sprintf("Service routing by signpost, layout %d, mark 0x%08x", layoutVersion, l.mark)
 }
 
 // groupSet is the set of the frontends of a group.

@@ -120,7 +120,7 @@ func sorted(listing string) string {
 		line = strings.TrimSpace(strings.Split(line, "# progname")[0])
 		line = strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(line, "elements = { "), " }"), ",")
 		switch name, opens := strings.CutSuffix(line, " {"); {
-		case line == "" || line == "flags owner" || strings.HasPrefix(line, `comment "Service routing`):
+		case line == "" || line == "flags owner" || strings.HasPrefix(line, "comment "):
 		case strings.HasPrefix(line, "table "):
 			table = name
 		case opens:

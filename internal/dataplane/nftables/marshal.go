@@ -23,7 +23,7 @@ func (t *transaction) newTable(l *layout, table string, flags uint32) {
 	t.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, l.number, "table "+l.family.name+" "+table, func(b *buffer) {
 		b.string(unix.NFTA_TABLE_NAME, table)
 		b.uint32(unix.NFTA_TABLE_FLAGS, flags)
-		b.attr(tableUserdata, comment(l.title())...)
+		b.attr(tableUserdata, comment(title)...)
 	})
 }
 
@@ -46,11 +46,6 @@ func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
 			kind, size := typeOf(s.value)
 			b.uint32(unix.NFTA_SET_DATA_TYPE, kind)
 			b.uint32(unix.NFTA_SET_DATA_LEN, size)
-		}
-		if s.limit > 0 {
-			at := b.nest(unix.NFTA_SET_DESC)
-			b.uint32(unix.NFTA_SET_DESC_SIZE, s.limit)
-			b.end(at)
 		}
 		b.attr(unix.NFTA_SET_USERDATA, s.notes()...)
 	})

@@ -143,7 +143,8 @@ func (c *conn) receive(fd int, f func(answer) (stop bool)) error {
 // nft is the kind of an nf_tables message.
 func nft(kind uint16) uint16 { return unix.NFNL_SUBSYS_NFTABLES<<8 | kind }
 
-// errInterrupted says that the rules changed during a listing.
+// errInterrupted says that some rules of the host, maybe not ours, changed during a
+// listing, which is complete nevertheless unless it was ours.
 var errInterrupted = errors.New("the rules changed while they were listed")
 
 // get sends one request and calls f with the payload of each answer, without the
@@ -167,14 +168,12 @@ func (c *conn) get(kind, flags uint16, family byte, request func(*buffer), f fun
 
 func (c *conn) listing(fd int, f func([]byte)) error {
 	var failed error
-	done := false
+	done, interrupted := false, false
 	err := c.receive(fd, func(a answer) bool {
 		if a.seq != c.seq {
 			return false // left over from a request that ended early
 		}
-		if a.flags&unix.NLM_F_DUMP_INTR != 0 {
-			failed = errInterrupted
-		}
+		interrupted = interrupted || a.flags&unix.NLM_F_DUMP_INTR != 0
 		switch a.kind {
 		case unix.NLMSG_DONE:
 			done = true
@@ -196,6 +195,8 @@ func (c *conn) listing(fd int, f func([]byte)) error {
 		return err
 	case failed == nil && !done:
 		return errors.New("read from netlink: the listing has no end")
+	case failed == nil && interrupted:
+		return errInterrupted
 	}
 	return failed
 }

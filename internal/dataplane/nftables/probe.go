@@ -19,7 +19,8 @@ const minimumKernel = "5.10"
 
 // features is what differs between the kernels that can run the rules.
 type features struct {
-	persist bool // a table can be owned and outlive its owner
+	families []*family // that the kernel has rules for
+	persist  bool      // a table can be owned and outlive its owner
 }
 
 // Probe says whether this process can use the dataplane here, in the network
@@ -34,20 +35,32 @@ func Probe() error {
 	return errors.Join(err, c.close())
 }
 
-// probe rehearses the tables.
+// probe rehearses the tables. One family is enough: a kernel may be without IPv6.
 func (c *conn) probe() (features, error) {
+	var can features
+	var errs []error
 	for _, f := range families {
 		err := c.rehearse(f, 0)
 		switch {
+		case err == nil:
+			can.families = append(can.families, f)
 		case errors.Is(err, unix.EPERM):
-			return features{}, fmt.Errorf("nftables: try the rules of table %s %s: %w: expected the capability NET_ADMIN in this network namespace",
+			return can, fmt.Errorf("nftables: try the rules of table %s %s: %w: expected the capability NET_ADMIN in this network namespace",
 				f.name, tableName, err)
-		case err != nil:
-			return features{}, fmt.Errorf("nftables: try the rules of table %s %s on Linux %s: %w (%w): expected Linux %s or newer with nf_tables, NAT and reject",
-				f.name, tableName, release(), dataplane.ErrNotSupported, err, minimumKernel)
+		default:
+			errs = append(errs, unsupported(f, err))
 		}
 	}
-	return features{persist: c.rehearse(ip4, tableOwner|tablePersist) == nil}, nil
+	if can.families == nil {
+		return can, errors.Join(errs...)
+	}
+	can.persist = c.rehearse(can.families[0], tableOwner|tablePersist) == nil
+	return can, nil
+}
+
+func unsupported(f *family, err error) error {
+	return fmt.Errorf("nftables: try the rules of table %s %s on Linux %s: %w (%w): expected Linux %s or newer with nf_tables, NAT and reject",
+		f.name, tableName, release(), dataplane.ErrNotSupported, err, minimumKernel)
 }
 
 // rehearse lets the kernel do everything but commit: a table with every group, and
@@ -87,9 +100,9 @@ func release() string {
 }
 
 // inUse is the error about a table that another socket owns.
-func (d *Dataplane) inUse(f *family, found foundTable) error {
-	return fmt.Errorf("table %s %s is %w: %s owns it; stop that one first, its rules will be taken over as they are",
-		f.name, tableName, dataplane.ErrInUse, socketOwner(found.owner))
+func inUse(f *family, name string, found foundTable) error {
+	return fmt.Errorf("table %s %s is %w: %s owns it: stop that one first; its rules stay, and are taken over as they are",
+		f.name, name, dataplane.ErrInUse, socketOwner(found.owner))
 }
 
 // explain turns the kernel's refusal to let us at a table into what is behind it.
@@ -98,8 +111,8 @@ func (d *Dataplane) explain(f *family, err error) error {
 		return err
 	}
 	found, findErr := d.conn.findTable(f, tableName)
-	if findErr == nil && found != nil && found.flags&tableOwner != 0 && found.owner != d.conn.port {
-		return d.inUse(f, *found)
+	if findErr == nil && found != nil && found.ownedByOther(d.conn) {
+		return inUse(f, tableName, *found)
 	}
 	return err
 }

@@ -68,12 +68,12 @@ func (d *Dataplane) adopt(ctx context.Context, t *table, found foundTable, want 
 func (d *Dataplane) examine(t *table, found foundTable) (why string, have *foundElements, err error) {
 	ours := found.flags == d.flags && (!d.owns() || found.owner == d.conn.port)
 	switch {
-	case found.flags&tableOwner != 0 && found.owner != d.conn.port:
-		return "", nil, d.inUse(t.family, found)
+	case found.ownedByOther(d.conn):
+		return "", nil, inUse(t.family, t.name, found)
 	case !ours && !(d.owns() && found.orphan()):
 		return "its flags are others", nil, nil
-	case found.title != t.title():
-		return fmt.Sprintf("it is %q, expected %q", found.title, t.title()), nil, nil
+	case found.title != title:
+		return fmt.Sprintf("its comment is %q, expected %q", found.title, title), nil, nil
 	case !ours:
 		tx := &d.conn.tx
 		tx.begin()

@@ -56,7 +56,7 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 	add(putMissing(l.hairpin, nil, pods)...)
 	add(putMissing(l.nodeAddrs, nil, l.nodeAddrKeys(host))...)
 
-	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, l.title())
+	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, title)
 	for _, s := range l.sets(m) {
 		words := elementWords(s, elements[s])
 		if s == l.podCIDRs {
