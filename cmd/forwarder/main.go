@@ -21,6 +21,8 @@ import (
 	"syscall"
 
 	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
+	"github.com/signpost-dns/signpost/internal/node"
 )
 
 // environment is what the process gets from outside, but for the kernel.
@@ -57,11 +59,25 @@ func run(ctx context.Context, args []string, env environment) error {
 	case c.Flags.WriteConfigTo != "":
 		return writeConfig(c)
 	case c.Flags.Cleanup:
-		return errors.New("flag --cleanup: it is not built yet")
+		return cleanup(ctx)
 	case c.Flags.InitOnly:
 		return prepare(c, newLog(c, env.stderr))
 	}
 	return do(ctx, c, env)
+}
+
+// cleanup leaves nothing of ours in the kernel. A forwarder that runs would only write it
+// again, so there must be none.
+func cleanup(ctx context.Context) error {
+	release, err := node.Claim()
+	if err != nil {
+		return fmt.Errorf("removing the rules: %w: stop it first", err)
+	}
+	defer release()
+	if err := nftables.Cleanup(ctx); err != nil {
+		return fmt.Errorf("removing the rules: %w", err)
+	}
+	return nil
 }
 
 func writeConfig(c *config.Config) error {

@@ -210,6 +210,32 @@ func (p *process) routes0(backends ...string) {
 	}
 }
 
+// Cleanup leaves nothing of ours and all of others, and not while a forwarder runs.
+func TestCleanup(t *testing.T) {
+	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
+	nft(t, n.Host, "", "add", "table", "ip", "theirs")
+	theirs := nft(t, n.Host, "", "list", "ruleset")
+	dir := t.TempDir()
+	shop(t, dir, "10.244.1.2")
+	p := start(t, n.Host, false, "--manifests="+dir, "--conntrack-max-per-core=0")
+	p.routes("10.244.1.2")
+	early := start(t, n.Host, false, "--cleanup")
+	if code := early.ends(); code != 1 || !strings.Contains(early.logged(), "stop it first") {
+		t.Errorf("beside a running forwarder: %d\n%s", code, early.logged())
+	}
+	p.routes0("10.244.1.2")
+	p.Kill()
+	for range 2 { // the second time there is nothing
+		after := start(t, n.Host, false, "--cleanup")
+		if code := after.ends(); code != 0 {
+			t.Errorf("ended with %d:\n%s", code, after.logged())
+		}
+		if got := nft(t, n.Host, "", "list", "ruleset"); got != theirs {
+			t.Errorf("left:\n%s\nwant\n%s", got, theirs)
+		}
+	}
+}
+
 func TestWithoutTheRight(t *testing.T) {
 	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
 	p := start(t, n.Host, true, "--manifests="+t.TempDir())
