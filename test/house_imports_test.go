@@ -153,7 +153,9 @@ var (
 		"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "go.uber.org/goleak",
 		"golang.org/x/tools/txtar", "pgregory.net/rapid",
 	}
-	harnesses   = []string{"./internal/cluster", "./internal/netlab", "./internal/source/...", "./test/..."}
+	harnesses = []string{
+		"./internal/cluster", "./internal/dataplane/conformance", "./internal/netlab", "./internal/source/...", "./test/...",
+	}
 	testOutside = []string{
 		kubernetesTypes, machinery, "k8s.io/client-go", "sigs.k8s.io/yaml", "github.com/coredns",
 		"github.com/miekg/dns", "github.com/prometheus", "github.com/vishvananda", "golang.org/x/sys",
@@ -338,6 +340,8 @@ func TestImportRulesCanFail(t *testing.T) {
 		{"the plugin's test uses a test host", pkg{ImportPath: "./plugin/signpost", TestImports: []string{"./internal/netlab"}}, ""},
 		{"the plugin uses a test host", pkg{ImportPath: "./plugin/signpost", Imports: []string{"./internal/netlab"}}, "index alone"},
 		{"a dataplane imports another", pkg{ImportPath: "./internal/dataplane/ipvs", Imports: []string{"./internal/dataplane/nftables"}}, "translates a table"},
+		{"a dataplane's test passes the conformance", pkg{ImportPath: "./internal/dataplane/nftables", TestImports: []string{"./internal/dataplane/conformance"}}, ""},
+		{"a dataplane ships the conformance", pkg{ImportPath: "./internal/dataplane/nftables", Imports: []string{"./internal/dataplane/conformance"}}, "translates a table"},
 		{"a dataplane reads Services", pkg{ImportPath: "./internal/dataplane/nftables", Imports: []string{"./internal/cluster"}}, "translates a table"},
 		{"something imports the plugin", pkg{ImportPath: "./internal/netlab", Imports: []string{"./plugin/signpost"}}, "top of the DNS half"},
 		{"a command imports the plugin", pkg{ImportPath: "./cmd/coredns", Imports: []string{"./plugin/signpost"}}, ""},
