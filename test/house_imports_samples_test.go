@@ -60,4 +60,3 @@ func expect(t *testing.T, found []string, want string) {
 		t.Errorf("found %q, expected %q in it", found[0], want)
 	}
 }
-
