@@ -299,6 +299,8 @@ func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *family) map[stri
 	return state
 }
 
+var equalAddrPorts = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+
 // frontendState is what a frontend has, by the names that nft shows.
 type frontendState struct {
 	Groups   map[string]string           // set to comment
@@ -346,7 +348,7 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 			i := rapid.IntRange(0, 4).Draw(rt, "service")
 			mustApply(t, d, table.Set(service(i), randomRoutes(rt, i)))
 			for _, f := range families {
-				if diff := cmp.Diff(wantedState(f, table), kernelState(rt, d, f), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+				if diff := cmp.Diff(wantedState(f, table), kernelState(rt, d, f), equalAddrPorts); diff != "" {
 					rt.Fatalf("%s: %s", f.name, diff)
 				}
 			}

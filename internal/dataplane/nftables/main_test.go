@@ -23,7 +23,14 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
+// holdEnv makes the test binary hold the tables until it is killed.
+const holdEnv = "NFTABLES_TEST_HOLD"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(holdEnv) != "" {
+		hold()
+		return
+	}
 	netlab.Enter()
 	goleak.VerifyTestMain(m)
 }
@@ -120,7 +127,7 @@ func sorted(listing string) string {
 		line = strings.TrimSpace(strings.Split(line, "# progname")[0])
 		line = strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(line, "elements = { "), " }"), ",")
 		switch name, opens := strings.CutSuffix(line, " {"); {
-		case line == "" || line == "flags owner" || strings.HasPrefix(line, "comment "):
+		case line == "" || line == "flags owner" || line == "flags" || strings.HasPrefix(line, "comment "):
 		case strings.HasPrefix(line, "table "):
 			table = name
 		case opens:
