@@ -1,0 +1,218 @@
+//go:build linux
+
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// mutant is a fault that a dataplane could have, made by telling a good one
+// something else. Scenarios name those under which they must fail.
+type mutant struct {
+	name string
+	// routes is what becomes of a route; nil: it stays.
+	routes func(r vip.Route, w *world) []*vip.Route
+	host   func(dataplane.Host) dataplane.Host
+	// misses reports whether a change never arrives.
+	misses func(vip.Change) bool
+	// forgets flows whenever something changes.
+	forgets bool
+}
+
+var mutants = []mutant{
+	{name: "no-masquerade", routes: decided(func(d *vip.Decision, _ []vip.Backend) { d.Masquerade = false })},
+	{name: "always-masquerade", routes: decided(func(d *vip.Decision, _ []vip.Backend) { d.Masquerade = d.Action == vip.Forward })},
+	{name: "classes-alike", routes: edited(func(r *vip.Route, _ *world) {
+		for c := range r.Decisions {
+			r.Decisions[c] = r.Decisions[vip.FromPod]
+		}
+	})},
+	{name: "one-backend", routes: edited(func(r *vip.Route, _ *world) { r.Backends = r.Backends[:min(1, len(r.Backends))] })},
+	{name: "other-backend", routes: edited(func(r *vip.Route, w *world) {
+		if len(r.Backends) > 0 {
+			r.Backends[0].AddrPort = netip.AddrPortFrom(w.stranger(r.Addr), r.Backends[0].Port())
+		}
+	})},
+	{name: "other-port", routes: edited(func(r *vip.Route, _ *world) {
+		for i, b := range r.Backends {
+			r.Backends[i].AddrPort = netip.AddrPortFrom(b.Addr(), b.Port()+1)
+		}
+	})},
+	{name: "uneven", routes: edited(func(r *vip.Route, _ *world) {
+		for _, port := range podPorts[1:] {
+			if len(r.Backends) > 0 {
+				b := r.Backends[0]
+				b.AddrPort = netip.AddrPortFrom(b.Addr(), port)
+				r.Backends = append(r.Backends, b)
+			}
+		}
+	})},
+	{name: "lost", routes: func(vip.Route, *world) []*vip.Route { return nil }},
+	{name: "no-refusal", routes: func(r vip.Route, _ *world) []*vip.Route {
+		for c, d := range r.Decisions {
+			if d.Action == vip.Reject && len(r.Backends) > 0 {
+				r.Decisions[c].Action = vip.Forward
+			}
+		}
+		if len(r.Backends) == 0 && r.Decisions[vip.FromPod].Action == vip.Reject {
+			return nil
+		}
+		return []*vip.Route{&r}
+	}},
+	{name: "silent-refusal", routes: decided(func(d *vip.Decision, _ []vip.Backend) {
+		if d.Action == vip.Reject {
+			d.Action = vip.Drop
+		}
+	})},
+	{name: "no-drop", routes: decided(func(d *vip.Decision, backends []vip.Backend) {
+		if d.Action == vip.Drop {
+			*d = vip.Decision{Action: vip.Reject}
+		}
+	})},
+	{name: "no-hairpin", routes: edited(func(r *vip.Route, _ *world) {
+		for i := range r.Backends {
+			r.Backends[i].Local = false
+		}
+	})},
+	{name: "stray", routes: stray},
+	{name: "every-address", host: func(h dataplane.Host) dataplane.Host {
+		for _, f := range bothFamilies {
+			h.NodePortAddrs = append(slices.Clone(h.NodePortAddrs), secondAddr[f].Addr(), loopback[f])
+		}
+		return h
+	}},
+	{name: "pods-unknown", host: func(h dataplane.Host) dataplane.Host { h.PodCIDRs = nil; return h }},
+	{name: "no-update", misses: func(c vip.Change) bool { return c.Old != nil && c.New != nil }},
+	{name: "no-deletion", misses: func(c vip.Change) bool { return c.New == nil }},
+	{name: "forgets-flows", forgets: true},
+}
+
+func mutantNames() []string {
+	var names []string
+	for _, m := range mutants {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+func mutantOf(name string) mutant {
+	return mutants[slices.Index(mutantNames(), name)]
+}
+
+// edited is a mutation of a copy.
+func edited(change func(*vip.Route, *world)) func(vip.Route, *world) []*vip.Route {
+	return func(r vip.Route, w *world) []*vip.Route {
+		r.Backends = slices.Clone(r.Backends)
+		change(&r, w)
+		sortBackends(r.Backends)
+		return []*vip.Route{&r}
+	}
+}
+
+// decided is a mutation of each decision.
+func decided(change func(*vip.Decision, []vip.Backend)) func(vip.Route, *world) []*vip.Route {
+	return edited(func(r *vip.Route, _ *world) {
+		for c := range r.Decisions {
+			change(&r.Decisions[c], r.Backends)
+		}
+	})
+}
+
+// stray also claims what lies beside a frontend: the next port, the next address,
+// the other protocols, its backends themselves, and for a NodePort nothing more.
+// All of it leads to the stranger.
+func stray(r vip.Route, w *world) []*vip.Route {
+	all := []*vip.Route{&r}
+	claim := func(f vip.Frontend) {
+		if f == r.Frontend {
+			return
+		}
+		o := vip.Route{Frontend: f, Kind: r.Kind, Owner: r.Owner, Created: r.Created + 1}
+		o.Backends = []vip.Backend{{AddrPort: netip.AddrPortFrom(w.stranger(r.Addr), defaultTarget)}}
+		all = append(all, &o)
+	}
+	for _, protocol := range []cluster.Protocol{cluster.TCP, cluster.UDP} {
+		claim(vip.Frontend{Addr: r.Addr, Port: r.Port, Protocol: protocol})
+	}
+	claim(vip.Frontend{Addr: r.Addr, Port: r.Port + 1, Protocol: r.Protocol})
+	if !r.IsNodePort() {
+		claim(vip.Frontend{Addr: r.Addr.Next(), Port: r.Port, Protocol: r.Protocol})
+	}
+	for _, b := range r.Backends {
+		claim(vip.Frontend{Addr: b.Addr(), Port: b.Port(), Protocol: r.Protocol})
+	}
+	return all
+}
+
+// stranger is the address of the pod that no dataplane should lead to.
+func (w *world) stranger(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return w.addr(stranger, ipv4)
+	}
+	return w.addr(stranger, ipv6)
+}
+
+// mutated wraps a dataplane in the mutant that the world is to show.
+func (w *world) mutated(p plane) plane {
+	if w.mutant.name == "" {
+		return p
+	}
+	return &mutatedPlane{Dataplane: p, mutant: w.mutant, world: w}
+}
+
+// mutatedPlane tells a dataplane something else than what it is told.
+type mutatedPlane struct {
+	dataplane.Dataplane
+	mutant
+	world *world
+	table *vip.Table // what the dataplane believes: each frontend as a Service of its own
+}
+
+func (m *mutatedPlane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
+	m.table = vip.NewTable()
+	for r := range t.All() {
+		m.set(r.Frontend, r)
+	}
+	if m.host != nil {
+		host = m.host(host)
+	}
+	return errors.Join(m.Dataplane.Sync(ctx, host, m.table), m.forget())
+}
+
+func (m *mutatedPlane) Apply(ctx context.Context, changes []vip.Change) error {
+	var errs []error
+	for _, c := range changes {
+		if m.misses == nil || !m.misses(c) {
+			errs = append(errs, m.Dataplane.Apply(ctx, m.set(c.Frontend, c.New)))
+		}
+	}
+	return errors.Join(append(errs, m.forget())...)
+}
+
+func (m *mutatedPlane) set(f vip.Frontend, r *vip.Route) []vip.Change {
+	var routes []*vip.Route
+	switch {
+	case r == nil:
+	case m.routes == nil:
+		routes = []*vip.Route{r}
+	default:
+		routes = m.routes(*r, m.world)
+	}
+	return m.table.Set(cluster.Key{Name: f.String()}, routes)
+}
+
+func (m *mutatedPlane) forget() error {
+	if !m.forgets {
+		return nil
+	}
+	return netlink.ConntrackTableFlush(netlink.ConntrackTable)
+}

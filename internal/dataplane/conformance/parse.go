@@ -1,0 +1,338 @@
+//go:build linux
+
+package conformance
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// parse reads a file of scenarios. Errors begin with file and line.
+func parse(file, text string) ([]scenario, error) {
+	p := parser{file: file, names: map[string]bool{}, known: map[string]bool{}}
+	for i, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case unicode.IsSpace(rune(line[0])):
+			if p.words == nil {
+				return nil, fmt.Errorf("%s:%d: this line continues none", file, i+1)
+			}
+			p.words = append(p.words, words...)
+		default:
+			if err := p.statement(); err != nil {
+				return nil, err
+			}
+			p.line, p.words = i+1, words
+		}
+	}
+	if err := p.statement(); err != nil {
+		return nil, err
+	}
+	return p.scenarios, nil
+}
+
+// parser takes statements apart, word by word.
+type parser struct {
+	file      string
+	line      int
+	words     []string // what is left of the statement
+	scenarios []scenario
+	names     map[string]bool // of scenarios
+	known     map[string]bool // Services, routes and held connections of the current one
+	err       error           // the first of the statement
+}
+
+// statement reads the statement that was collected, if any.
+func (p *parser) statement() error {
+	if p.words == nil {
+		return nil
+	}
+	verb := p.next("a statement")
+	read, ok := verbs[verb]
+	switch {
+	case !ok:
+		p.fail("%q: expected a statement: scenario, fails, config, service, endpoints, delete, route, restart, ask, hold or held", verb)
+	case verb != "scenario" && len(p.scenarios) == 0:
+		p.fail("%s: expected the name of a scenario first", verb)
+	default:
+		if st := read(p); st != nil && p.err == nil {
+			s := p.current()
+			s.steps = append(s.steps, st)
+		}
+	}
+	if p.err == nil && len(p.words) > 0 {
+		p.fail("%q: expected the end of the statement", p.words[0])
+	}
+	p.words = nil
+	return p.err
+}
+
+// verbs read the rest of a statement, by its first word. Those that are no step give none.
+var verbs = map[string]func(*parser) step{
+	"scenario": (*parser).scenario, "fails": (*parser).fails, "config": (*parser).config,
+	"service": (*parser).service, "endpoints": (*parser).endpoints, "delete": (*parser).remove,
+	"route": (*parser).route, "restart": func(*parser) step { return restart{} },
+	"ask":  func(p *parser) step { return p.ask(bothFamilies) },
+	"ask4": func(p *parser) step { return p.ask([]family{ipv4}) },
+	"ask6": func(p *parser) step { return p.ask([]family{ipv6}) },
+	"hold": (*parser).hold, "held": (*parser).held,
+}
+
+func (p *parser) current() *scenario { return &p.scenarios[len(p.scenarios)-1] }
+
+func (p *parser) fail(format string, args ...any) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%s:%d: %s", p.file, p.line, fmt.Sprintf(format, args...))
+	}
+}
+
+// next takes the next word.
+func (p *parser) next(what string) string {
+	if len(p.words) == 0 {
+		p.fail("expected %s", what)
+		return ""
+	}
+	word := p.words[0]
+	p.words = p.words[1:]
+	return word
+}
+
+// takes takes the next word if it is this one.
+func (p *parser) takes(word string) bool {
+	if len(p.words) == 0 || p.words[0] != word {
+		return false
+	}
+	p.words = p.words[1:]
+	return true
+}
+
+// until takes the words up to one of these, or all.
+func (p *parser) until(stops ...string) []string {
+	n := slices.IndexFunc(p.words, func(w string) bool { return slices.Contains(stops, w) })
+	if n < 0 {
+		n = len(p.words)
+	}
+	words := p.words[:n]
+	p.words = p.words[n:]
+	return words
+}
+
+// all takes the rest of the statement.
+func (p *parser) all(what string) []string {
+	if len(p.words) == 0 {
+		p.fail("expected %s", what)
+	}
+	return p.until()
+}
+
+func (p *parser) scenario() step {
+	name := strings.Join(p.all("the name of the scenario"), " ")
+	if p.names[name] {
+		p.fail("there is a scenario %q already", name)
+	}
+	p.names[name], p.known = true, map[string]bool{}
+	p.scenarios = append(p.scenarios, scenario{file: p.file, name: name})
+	return nil
+}
+
+func (p *parser) fails() step {
+	if !p.takes("under") {
+		p.fail("expected: fails under MUTANT…")
+	}
+	for _, name := range p.all("the names of mutants") {
+		if !slices.Contains(mutantNames(), name) {
+			p.fail("%q: expected the name of a mutant: %s", name, strings.Join(mutantNames(), ", "))
+		}
+		s := p.current()
+		s.failsUnder = append(s.failsUnder, name)
+	}
+	return nil
+}
+
+func (p *parser) config() step {
+	c := &p.current().config
+	for _, word := range p.all("masquerade-all or no-pod-cidrs") {
+		switch word {
+		case "masquerade-all":
+			c.masqueradeAll = true
+		case "no-pod-cidrs":
+			c.noPodCIDRs = true
+		default:
+			p.fail("%q: expected masquerade-all or no-pod-cidrs", word)
+		}
+	}
+	return nil
+}
+
+func (p *parser) remove() step {
+	name := p.existing(p.next("the name of a Service or a route"))
+	delete(p.known, name)
+	return remove{name}
+}
+
+// existing checks that a Service or a route is there.
+func (p *parser) existing(name string) string {
+	if !p.known[name] {
+		p.fail("%q: expected the name of a Service or a route that is there", name)
+	}
+	return name
+}
+
+func (p *parser) hold() step {
+	h := hold{line: p.line, count: int(p.number(p.next("how many connections"), 1000))}
+	h.from, h.to = p.client(p.next("a host")), p.destination(p.next("what is dialled"))
+	p.known[holding] = true
+	return h
+}
+
+// holding is known while connections are held. No Service has this name.
+const holding = "held connections"
+
+func (p *parser) held() step {
+	if !p.known[holding] {
+		p.fail("held: expected connections that are held")
+	}
+	delete(p.known, holding)
+	return held{p.line, p.outcome()}
+}
+
+func (p *parser) ask(families []family) step {
+	a := ask{line: p.line, families: families}
+	for host := range strings.SplitSeq(p.next("who asks"), ",") {
+		a.from = append(a.from, p.client(host))
+	}
+	for name := range strings.SplitSeq(p.next("a protocol"), ",") {
+		a.protocols = append(a.protocols, p.protocol(name))
+	}
+	for name := range strings.SplitSeq(p.next("what is dialled"), ",") {
+		a.to = append(a.to, p.destination(name))
+		if a.to[len(a.to)-1].host == anyNode {
+			p.fail("%s: expected the name of a node", name)
+		}
+	}
+	a.want = p.outcome()
+	return a
+}
+
+func (p *parser) outcome() outcome {
+	if !p.takes("->") {
+		p.fail("expected -> and an outcome")
+	}
+	var o outcome
+	text := strings.Join(p.all("an outcome"), " ")
+	for _, k := range []kind{refused, dropped, untouched} {
+		if text == k.String() {
+			o.kind = k
+			return o
+		}
+	}
+	for group := range strings.SplitSeq(text, ", ") {
+		words := strings.Fields(group)
+		if len(words) == 1 && words[0] == "evenly" && len(o.answers) > 0 {
+			o.evenly = true
+			continue
+		}
+		source := ""
+		if len(words) > 1 {
+			source = words[len(words)-1]
+		}
+		if source != "kept" && source != "masqueraded" {
+			p.fail("%q: expected refused, dropped, untouched, or HOST… and kept or masqueraded", group)
+			return o
+		}
+		for _, w := range words[:len(words)-1] {
+			o.answers = append(o.answers, answer{p.backend(w), source == "masqueraded"})
+		}
+	}
+	return o
+}
+
+func (p *parser) route() step {
+	r := route{name: p.next("a name")}
+	p.known[r.name] = true
+	at, protocol, _ := strings.Cut(p.next("ADDRESS:PORT/PROTOCOL"), "/")
+	r.at, r.protocol = p.destination(at), p.protocol(protocol)
+	if kindOf(r.at.host) == "" && r.at.host != anyNode {
+		p.fail("%q: expected a virtual address or %s", r.at.host, anyNode)
+	}
+	for c := range vip.Classes {
+		text, _ := strings.CutPrefix(p.next(c.String()+"=DECISION"), c.String()+"=")
+		d, ok := decisions[text]
+		if !ok {
+			p.fail("%q: expected %v=forward, forward+masquerade, reject or drop", text, c)
+		}
+		r.decisions[c] = d
+	}
+	if p.takes("to") {
+		for _, w := range p.all("the backends") {
+			r.to = append(r.to, p.backend(w))
+		}
+	}
+	return r
+}
+
+// decisions are the words of vip.Decision.
+var decisions = func() map[string]vip.Decision {
+	all := map[string]vip.Decision{}
+	for _, d := range []vip.Decision{{}, {Masquerade: true}, {Action: vip.Reject}, {Action: vip.Drop}} {
+		all[d.String()] = d
+	}
+	return all
+}()
+
+func (p *parser) protocol(name string) cluster.Protocol {
+	for _, proto := range []cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP} {
+		if name == proto.String() {
+			return proto
+		}
+	}
+	p.fail("%q: expected tcp, udp or sctp", name)
+	return 0
+}
+
+// number reads a number from 1 to most.
+func (p *parser) number(text string, most int64) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > most {
+		p.fail("%q: expected a number from 1 to %d", text, most)
+	}
+	return n
+}
+
+func (p *parser) portNumber(text string) uint16 { return uint16(p.number(text, 65535)) }
+
+func (p *parser) client(name string) string {
+	if !isClient(name) {
+		p.fail("%q: expected a host that can ask", name)
+	}
+	return name
+}
+
+func (p *parser) destination(text string) destination {
+	host, number, _ := strings.Cut(text, ":")
+	if kindOf(host) == "" && home(host) < 0 && host != localhost && host != anyNode {
+		p.fail("%q: expected a host or a virtual address", host)
+	}
+	return destination{host, p.portNumber(number)}
+}
+
+// backend reads HOST or HOST:PORT.
+func (p *parser) backend(text string) destination {
+	host, number, found := strings.Cut(text, ":")
+	d := destination{host, defaultTarget}
+	if found {
+		d.port = p.portNumber(number)
+	}
+	if !isPod(host) && !slices.Contains(nodeNames, host) {
+		p.fail("%q: expected a pod or a node", host)
+	}
+	return d
+}

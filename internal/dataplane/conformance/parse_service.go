@@ -1,0 +1,97 @@
+//go:build linux
+
+package conformance
+
+import (
+	"math"
+	"strings"
+)
+
+// serviceWords begin the parts of a service.
+var serviceWords = []string{"at", "families", "created", "port", "endpoints"}
+
+func (p *parser) service() step {
+	s := service{name: p.next("a name"), families: bothFamilies}
+	for p.err == nil && len(p.words) > 0 {
+		switch word := p.next("a word"); word {
+		case "at":
+			s.at = p.addresses(p.until(serviceWords...))
+		case "families":
+			s.families = p.family(p.next("a family"))
+		case "created":
+			s.created = uint32(p.number(p.next("seconds"), math.MaxUint32))
+		case "port":
+			s.ports = append(s.ports, p.port())
+		case "endpoints":
+			s.endpoints.list = p.hosts(p.all("endpoints"))
+		default:
+			p.fail("%q: expected one of %s", word, strings.Join(serviceWords, ", "))
+		}
+	}
+	s.endpoints.service = s.name
+	p.known[s.name] = true
+	if len(s.at) == 0 || len(s.ports) == 0 {
+		p.fail("service %s: expected at ADDRESS… and a port", s.name)
+	}
+	return s
+}
+
+// addresses checks the addresses of a Service: a ClusterIP, then any others.
+func (p *parser) addresses(names []string) []string {
+	for i, name := range names {
+		if k := kindOf(name); k == "" || (k == "cluster-ip") != (i == 0) {
+			p.fail("%q: expected one cluster-ip-N, then external-ip-N and load-balancer-N", name)
+		}
+	}
+	return names
+}
+
+func (p *parser) family(name string) []family {
+	for _, f := range bothFamilies {
+		if name == f.String() {
+			return []family{f}
+		}
+	}
+	p.fail("%q: expected ipv4 or ipv6", name)
+	return nil
+}
+
+// port reads [NAME:]NUMBER/PROTOCOL [to NUMBER] [node-port NUMBER].
+func (p *parser) port() port {
+	var o port
+	number, protocol, _ := strings.Cut(p.next("a port"), "/")
+	if name, rest, named := strings.Cut(number, ":"); named {
+		o.name, number = name, rest
+	}
+	o.number, o.protocol = p.portNumber(number), p.protocol(protocol)
+	o.target = o.number
+	if p.takes("to") {
+		o.target = p.portNumber(p.next("the target port"))
+	}
+	if p.takes("node-port") {
+		o.nodePort = p.portNumber(p.next("the NodePort"))
+	}
+	return o
+}
+
+func (p *parser) endpoints() step {
+	e := endpoints{service: p.existing(p.next("the name of a Service"))}
+	e.list = p.hosts(p.until())
+	return e
+}
+
+// hosts reads HOST or HOST(MARK).
+func (p *parser) hosts(words []string) []endpoint {
+	var list []endpoint
+	for _, w := range words {
+		host, mark, marked := strings.Cut(w, "(")
+		mark, closed := strings.CutSuffix(mark, ")")
+		ep, known := marks[mark]
+		if marked != closed || marked && mark == "" || !known || strings.Contains(host, ":") {
+			p.fail("%q: expected HOST, HOST(unready), HOST(terminating), HOST(ipv4) or HOST(ipv6)", w)
+		}
+		ep.host = p.backend(host).host
+		list = append(list, ep)
+	}
+	return list
+}

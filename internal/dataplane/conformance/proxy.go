@@ -1,0 +1,177 @@
+//go:build linux
+
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// plane is what is tested.
+type plane = dataplane.Dataplane
+
+// proxy is the dataplane of a node with the table that it should have.
+type proxy struct {
+	host  *netlab.Host
+	open  func() (plane, error)
+	self  vip.Node
+	facts dataplane.Host
+	table *vip.Table
+	plane plane
+}
+
+// masqueradeMark is kube-proxy's.
+const masqueradeMark = 0x4000
+
+// start opens a dataplane on each node and syncs it.
+func (w *world) start() error {
+	for i, node := range w.lab.Nodes {
+		p := &proxy{
+			host: node.Host, table: vip.NewTable(), self: vip.Node{Name: cluster.MakeAtom(nodeNames[i])},
+			facts: dataplane.Host{MasqueradeMark: masqueradeMark},
+		}
+		p.open = func() (plane, error) {
+			opened, err := w.open()
+			if err != nil {
+				return nil, err
+			}
+			return w.mutated(opened), nil
+		}
+		for _, f := range w.families() {
+			p.facts.NodePortAddrs = append(p.facts.NodePortAddrs, addrOf(node.Host, f))
+		}
+		if err := p.start(); err != nil {
+			return err
+		}
+		w.proxies = append(w.proxies, p)
+	}
+	return w.configure(config{})
+}
+
+// become makes all dataplanes behave like a mutant, or properly again.
+func (w *world) become(m mutant) error {
+	w.mutant = m
+	w.patience = patience
+	if m.name != "" {
+		w.patience = mutantPatience
+	}
+	return w.restart()
+}
+
+func (w *world) restart() error {
+	for _, p := range w.proxies {
+		if err := p.close(); err != nil {
+			return err
+		}
+		if err := p.start(); err != nil {
+			return err
+		}
+		if err := p.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configure gives the nodes another configuration: all Services are built again.
+func (w *world) configure(c config) error {
+	w.config = c
+	for i, p := range w.proxies {
+		p.self.MasqueradeAll, p.self.DetectsLocal = c.masqueradeAll, !c.noPodCIDRs
+		p.facts.PodCIDRs = nil
+		if !c.noPodCIDRs {
+			p.facts.PodCIDRs = podNetworks
+		}
+		p.table = w.freshTable(i)
+		if err := p.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *proxy) start() error {
+	return p.host.Do(func() (err error) {
+		if p.plane, err = p.open(); err != nil {
+			err = fmt.Errorf("open the dataplane of %s: %w", p.host.Name, err)
+		}
+		return err
+	})
+}
+
+func (p *proxy) sync() error {
+	return p.host.Do(func() error {
+		if err := p.plane.Sync(context.Background(), p.facts, p.table); err != nil {
+			return fmt.Errorf("sync the dataplane of %s: %w", p.host.Name, err)
+		}
+		return nil
+	})
+}
+
+// set makes routes the frontends of a Service.
+func (p *proxy) set(key cluster.Key, routes []*vip.Route) error {
+	changes := p.table.Set(key, routes)
+	return p.host.Do(func() error {
+		if err := p.plane.Apply(context.Background(), changes); err != nil {
+			return fmt.Errorf("apply %d changes to the dataplane of %s: %w", len(changes), p.host.Name, err)
+		}
+		return nil
+	})
+}
+
+func (p *proxy) close() error {
+	if p.plane == nil {
+		return nil
+	}
+	err := p.host.Do(p.plane.Close)
+	p.plane = nil
+	return err
+}
+
+// intact complains if a dataplane believes that somebody else changed its rules.
+func (w *world) intact() error {
+	for _, p := range w.proxies {
+		err := p.host.Do(func() error {
+			ok, err := p.plane.Intact()
+			if err == nil && !ok {
+				err = fmt.Errorf("the dataplane of %s says that its rules were changed by another", p.host.Name)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// routesOf are the frontends of a route on a node.
+func (w *world) routesOf(r route, node int) []*vip.Route {
+	var all []*vip.Route
+	for _, f := range w.families() {
+		o := &vip.Route{
+			Frontend:  vip.Frontend{Addr: [2]netip.Addr{vip.AnyNode4, vip.AnyNode6}[f], Port: r.at.port, Protocol: r.protocol},
+			Kind:      vip.NodePort,
+			Owner:     vip.Owner{Service: key(r.name)},
+			Decisions: r.decisions,
+		}
+		if k := kindOf(r.at.host); k != "" {
+			o.Addr, o.Kind = w.addr(r.at.host, f), kinds[k]
+		}
+		for _, d := range r.to {
+			to := netip.AddrPortFrom(w.addr(d.host, f), d.port)
+			o.Backends = append(o.Backends, vip.Backend{AddrPort: to, Local: home(d.host) == node})
+		}
+		sortBackends(o.Backends)
+		all = append(all, o)
+	}
+	return all
+}
+
+var kinds = map[string]vip.Kind{"cluster-ip": vip.ClusterIP, "external-ip": vip.ExternalIP, "load-balancer": vip.LoadBalancer}
