@@ -1,25 +1,37 @@
 // Package nftables makes the kernel route what a vip.Table says, by netlink and
 // without the nft tool.
 //
-// There is one table per address family, `ip signpost` and `ip6 signpost`, with a
-// fixed number of sets and maps whatever the number of Services, because every
-// further set costs the kernel a walk over all others:
+// There is one table per address family, `ip signpost` and `ip6 signpost`. Its
+// rules and the number of its sets do not depend on the number of Services, only
+// its elements do:
 //
-//	map frontends    { address . protocol . port : goto chain }
-//	map nodeports    { protocol . port : goto chain }        on the addresses in set node-addrs
-//	chain masquerade-tcp-8                                   shared by all frontends that are treated alike
-//	map backends-tcp { address . port . slot : pod . port }  one per protocol; node-backends-tcp { port . slot : … }
-//	map refused      { address . protocol . port : goto chain }, refused-nodeports
-//	set hairpin      { pod . pod }                           pods of this node that may dial themselves
-//	set pod-cidrs    { network }                             tells pods from the rest
+//	set masquerade-node-outside { address . protocol . port }      the frontends of a group: those treated alike
+//	map backends-tcp-8 { address . port . slot : pod . port }      the backends of a class: of frontends with 5 to 8
+//	set reject-all { address . protocol . port }                   a group that refuses
+//	set node-masquerade-all, map node-backends-tcp-4, …            NodePorts, without the address
+//	set node-addrs { address }                                     of this node, that serve NodePorts
+//	set pod-cidrs { network }                                      tells pods from the rest
+//	set hairpin { pod . pod }                                      pods of this node that may dial themselves
 //
-// A frontend with N backends uses the slots 0 to N-1. Its chain is the one of the
-// next power of two: it draws a slot below that, and draws again when there is no
-// such slot. So a verdict changes only when N crosses a power of two, which is
-// what the kernel charges for: it validates the whole map of verdicts again.
+// Groups and classes are made when the first frontend needs them. A packet passes
+//
+//	refuse → chain of a group that refuses
+//	services → chain of a group, marks for masquerading → forward → forward-tcp → draw-tcp → a backend
+//	postrouting → masqueraded if it is marked, or in set hairpin
+//
+// A frontend with N backends uses the slots 0 to N-1 of the class of the next power
+// of two. draw-tcp draws a slot below that size, and forward-tcp draws again if
+// there was none (chains.go). So one more backend is one more element, and a
+// frontend moves to another map only when N crosses a power of two.
+//
+// No element leads to a chain, although a map from frontend to chain would be the
+// obvious way: the kernel follows every element of such a map again, through all
+// rules behind it, whenever one of them changes. (Measured with 50,000 Services:
+// 207 ms for each Service that comes, goes, or crosses a power of two, and 0.09 ms
+// without.)
 //
 // The package is layered as decide, render, apply. What to do is decided by
-// internal/vip. Layout, chains, slots and element operations (layout.go,
-// chains.go, slots.go, render.go, text.go) are pure; only the rest talks to the
-// kernel. It must know nothing of Services beyond the name in a comment.
+// internal/vip. Layout, groups, chains, slots and operations on elements are pure
+// (layout.go, group.go, chains.go, slots.go, render.go, text.go); the rest talks to
+// the kernel. It must know nothing of Services beyond the name in a comment.
 package nftables
