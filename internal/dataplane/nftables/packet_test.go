@@ -173,6 +173,48 @@ func (l *lab) refused(from *netlab.Host, network string, to netip.AddrPort) {
 	}
 }
 
+// TestRulesAreRebuiltUnnoticed opens connections all the time while the tables are
+// built anew, each time with another mark.
+func TestRulesAreRebuiltUnnoticed(t *testing.T) {
+	l := newLab(t, 3)
+	for r := range testTable(2_000, 5).All() { // so that it takes a while
+		l.table.Set(r.Owner.Service, []*vip.Route{r})
+	}
+	f := vip.Frontend{Addr: addr("10.97.0.1"), Port: 80, Protocol: cluster.TCP}
+	l.serve(f, vip.ClusterIP, l.pods[:2]...)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	connections := 0
+	go func() {
+		done <- l.pods[2].Do(func() error {
+			for {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				connections++
+				if err := connectOnce(netip.AddrPortFrom(f.Addr, 80)); err != nil {
+					return fmt.Errorf("connection %d: %w", connections, err)
+				}
+			}
+		})
+	}()
+	for i := range 10 {
+		l.host.MasqueradeMark = 1 << (i + 8)
+		if err := l.d.Sync(context.Background(), l.host, l.table); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if connections < 100 {
+		t.Errorf("%d connections while the rules were rebuilt ten times: too few to tell", connections)
+	}
+	t.Logf("%d connections", connections)
+}
+
 // BenchmarkConnect opens TCP connections from a pod to a frontend among many.
 func BenchmarkConnect(b *testing.B) {
 	l := newLab(b, 6)
