@@ -85,7 +85,9 @@ func (p *runningPod) startDNS(binary, scratch, manifests string) error {
 func (p *runningPod) awaitDNS(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	if err := p.poll(ctx, func() error { return p.probeReady(ctx) }); err != nil {
+	if err := p.poll(ctx, func() error {
+		return probeHTTP(ctx, p.node.Host, netip.AddrPortFrom(p.host.IPv4, readyPort), "/ready")
+	}); err != nil {
 		return err
 	}
 	if err := p.poll(ctx, func() error { return probeAnswers(ctx, p.node.Host, p.host.IPv4) }); err != nil {
@@ -95,16 +97,15 @@ func (p *runningPod) awaitDNS(ctx context.Context) error {
 	return nil
 }
 
-// probeReady asks the plugin ready, from the node.
-func (p *runningPod) probeReady(ctx context.Context) error {
-	at := netip.AddrPortFrom(p.host.IPv4, readyPort)
+// probeHTTP asks a page of a program, from a host: how it is.
+func probeHTTP(ctx context.Context, from *netlab.Host, at netip.AddrPort, path string) error {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return p.node.Dial(ctx, network, at)
+			return from.Dial(ctx, network, at)
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ready", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+path, nil)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (p *runningPod) probeReady(ctx context.Context) error {
 	}
 	defer resp.Body.Close()
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("coredns is not ready: %s", strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s says %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

@@ -5,9 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os/exec"
 	"time"
@@ -54,7 +51,7 @@ func (f *forwarder) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	for {
-		err := f.healthy(ctx)
+		err := probeHTTP(ctx, f.node.Host, netip.AddrPortFrom(f.node.IPv4, healthPort), "/healthz")
 		if err == nil {
 			return nil
 		}
@@ -66,29 +63,6 @@ func (f *forwarder) await(ctx context.Context) error {
 		case <-time.After(readyPoll):
 		}
 	}
-}
-
-func (f *forwarder) healthy(ctx context.Context) error {
-	at := netip.AddrPortFrom(f.node.IPv4, healthPort)
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return f.node.Dial(ctx, network, at)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/healthz", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", resp.Status, text)
-	}
-	return nil
 }
 
 // place is where a step asks from.
