@@ -37,7 +37,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	table := vip.NewTable()
-	this := vip.Node{Name: cluster.MakeAtom(name), DetectsLocal: len(c.ClusterCIDRs) > 0, MasqueradeAll: c.MasqueradeAll}
+	this := vip.Node{Name: cluster.MakeAtom(name), PodCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll}
 	for e := range store.Services() {
 		table.Set(e.Service.Key, vip.Build(e, this))
 	}

@@ -91,7 +91,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	return &Agent{
 		Options: o, build: vip.Build, table: vip.NewTable(),
-		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), DetectsLocal: len(o.PodCIDRs) > 0, MasqueradeAll: o.MasqueradeAll},
+		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), PodCIDRs: o.PodCIDRs, MasqueradeAll: o.MasqueradeAll},
 		ref:   (&cluster.Node{Name: o.NodeName}).Ref(),
 		flows: newFlows(), conflicts: newConflicts(), failing: failing{},
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},

@@ -10,10 +10,15 @@ import (
 // Node is what Build needs to know of this node and of its configuration.
 type Node struct {
 	Name cluster.Atom
-	// DetectsLocal says that the dataplane can tell pods from outside (detectLocalMode
-	// with something to detect by). Without it, traffic to a ClusterIP keeps its source.
-	DetectsLocal  bool
+	// PodCIDRs tell pods from outside (detectLocalMode ClusterCIDR). In a family that
+	// has none, nobody can be told, and traffic to a ClusterIP keeps its source.
+	PodCIDRs      []netip.Prefix
 	MasqueradeAll bool
+}
+
+// detects reports whether pods can be told in a family.
+func (n *Node) detects(v4 bool) bool {
+	return slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
 }
 
 // Build makes the frontends of one Service on a node. A nil Entry, a headless and
@@ -46,7 +51,7 @@ func portRoutes(e *cluster.Entry, p *cluster.ServicePort, clusterIP netip.Addr, 
 			Kind:      kind,
 			Owner:     Owner{e.Service.Key, p.Name},
 			Created:   int64(e.Service.Created),
-			Decisions: decide(kind, len(backends) > 0, n),
+			Decisions: decide(kind, clusterIP.Is4(), len(backends) > 0, n),
 			Backends:  backends,
 		})
 	}
@@ -74,7 +79,7 @@ func anyNode(family netip.Addr) netip.Addr {
 
 // decide is the policy of a frontend: what each source class gets. This is the
 // one place that knows it.
-func decide(kind Kind, backends bool, n Node) [Classes]Decision {
+func decide(kind Kind, v4, backends bool, n Node) [Classes]Decision {
 	var d [Classes]Decision
 	for c := range Classes {
 		switch {
@@ -85,7 +90,7 @@ func decide(kind Kind, backends bool, n Node) [Classes]Decision {
 			d[c].Masquerade = true
 		case n.MasqueradeAll:
 			d[c].Masquerade = true
-		case n.DetectsLocal:
+		case n.detects(v4):
 			// Who is not a pod has no route back from another node's pod network.
 			d[c].Masquerade = c != FromPod
 		}

@@ -13,9 +13,11 @@ import (
 const here = "node-1"
 
 var (
-	detecting = Node{Name: cluster.MakeAtom(here), DetectsLocal: true}
-	web       = cluster.Key{Namespace: "ns", Name: "web"}
-	http8080  = []cluster.Port{{Name: "http", Number: 8080, Protocol: cluster.TCP}}
+	detecting = Node{Name: cluster.MakeAtom(here), PodCIDRs: []netip.Prefix{
+		netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48"),
+	}}
+	web      = cluster.Key{Namespace: "ns", Name: "web"}
+	http8080 = []cluster.Port{{Name: "http", Number: 8080, Protocol: cluster.TCP}}
 )
 
 func addrs(texts ...string) []netip.Addr {
@@ -107,6 +109,11 @@ func TestBuild(t *testing.T) {
 			"10.96.0.1 tcp 80 ClusterIP ns/web:http pod=forward node=forward+masquerade outside=forward+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
 			"node-ipv6 tcp 30009 NodePort ns/web:http pod=forward+masquerade node=forward+masquerade outside=forward+masquerade -> [fd00:10:244:1::2]:8080*",
 			"fd00:10:96::1 tcp 80 ClusterIP ns/web:http pod=forward node=forward+masquerade outside=forward+masquerade -> [fd00:10:244:1::2]:8080*",
+		}, "\n")},
+		{"dual stack, pods told in one family", entry(func(s *cluster.Service) { s.ClusterIPs = addrs("10.96.0.1", "fd00:10:96::1") },
+			both, sliceOf("web-6", http8080, ep("fd00:10:244:1::2", here, ready))), Node{Name: detecting.Name, PodCIDRs: detecting.PodCIDRs[:1]}, strings.Join([]string{
+			"10.96.0.1 tcp 80 ClusterIP ns/web:http pod=forward node=forward+masquerade outside=forward+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
+			"fd00:10:96::1 tcp 80 ClusterIP ns/web:http pod=forward node=forward outside=forward -> [fd00:10:244:1::2]:8080*",
 		}, "\n")},
 		{"ports by name and protocol", entry(func(s *cluster.Service) {
 			s.Ports = []cluster.ServicePort{

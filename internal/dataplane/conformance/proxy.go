@@ -79,15 +79,25 @@ func (w *world) restart() error {
 	return nil
 }
 
+// sync tells the dataplanes the whole tables.
+func (w *world) sync() error {
+	for _, p := range w.proxies {
+		if err := p.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // configure gives the nodes another configuration: all Services are built again.
 func (w *world) configure(c config) error {
 	w.config = c
 	for i, p := range w.proxies {
-		p.self.MasqueradeAll, p.self.DetectsLocal = c.masqueradeAll, !c.noPodCIDRs
 		p.facts.PodCIDRs = nil
 		if !c.noPodCIDRs {
 			p.facts.PodCIDRs = podNetworks
 		}
+		p.self.MasqueradeAll, p.self.PodCIDRs = c.masqueradeAll, p.facts.PodCIDRs
 		p.table = w.freshTable(i)
 		if err := p.sync(); err != nil {
 			return err
