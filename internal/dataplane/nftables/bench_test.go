@@ -2,7 +2,10 @@ package nftables
 
 import (
 	"fmt"
+	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/signpost-dns/signpost/internal/vip"
@@ -33,6 +36,93 @@ func BenchmarkInstall(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkMemory tells what the tables take in the kernel, for each Service of
+// five backends. Anything else that happens on the machine is counted too, so it
+// is of use on a quiet one and for many Services.
+func BenchmarkMemory(b *testing.B) {
+	const n = 50_000
+	for b.Loop() {
+		ownNetwork(b)
+		d := open(b, shared)
+		mustSync(b, d, vip.NewTable())
+		table := testTable(n, 5)
+		runtime.GC()
+		before := kernelMemory(b)
+		mustSync(b, d, table)
+		b.ReportMetric(float64(kernelMemory(b)-before)/n, "B/service")
+	}
+}
+
+// kernelMemory is what the kernel keeps for itself, in bytes: small objects that
+// cannot be reclaimed, and the large areas that hold the buckets of its maps.
+func kernelMemory(b *testing.B) int {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum := 0
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) == 3 && (f[0] == "SUnreclaim:" || f[0] == "VmallocUsed:") {
+			kib, err := strconv.Atoi(f[1])
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += kib << 10
+		}
+	}
+	return sum
+}
+
+// BenchmarkPeer is the shape of kube-proxy's rules, as the nft tool loads them: a
+// chain for each Service, with a map of its own that has no name.
+func BenchmarkPeer(b *testing.B) {
+	for _, n := range []int{1_000, 5_000} {
+		rules := peerRules(n)
+		change := strings.NewReplacer("10.128.", "10.129.").Replace(peerChain(testRoute(n/2, 5)))
+		b.Run(fmt.Sprintf("install/services=%d", n), func(b *testing.B) {
+			ownNetwork(b)
+			for b.Loop() {
+				b.StopTimer()
+				mustNFT(b, "flush ruleset", "-f", "-")
+				b.StartTimer()
+				mustNFT(b, rules, "-f", "-")
+			}
+		})
+		b.Run(fmt.Sprintf("change/services=%d", n), func(b *testing.B) {
+			ownNetwork(b)
+			mustNFT(b, rules, "-f", "-")
+			for b.Loop() {
+				mustNFT(b, fmt.Sprintf("flush chain ip peer service-%d\ntable ip peer {\n%s}\n", n/2, change), "-f", "-")
+			}
+		})
+	}
+}
+
+func peerRules(n int) string {
+	var chains, elements strings.Builder
+	for i := range n {
+		r := testRoute(i, 5)
+		fmt.Fprintf(&elements, "%v . tcp . %d : goto service-%d,\n", r.Addr, r.Port, i)
+		chains.WriteString(peerChain(r))
+	}
+	return "table ip peer {\n" +
+		"chain mark-for-masquerade { meta mark set meta mark | 0x4000; }\n" + chains.String() +
+		"map services {\ntype ipv4_addr . inet_proto . inet_service : verdict\nelements = {\n" + elements.String() + "} }\n" +
+		"chain prerouting {\ntype nat hook prerouting priority dstnat\nip daddr . meta l4proto . th dport vmap @services\n}\n" +
+		"chain output {\ntype nat hook output priority -100\nip daddr . meta l4proto . th dport vmap @services\n}\n}\n"
+}
+
+func peerChain(r *vip.Route) string {
+	var backends []string
+	for i, b := range r.Backends {
+		backends = append(backends, fmt.Sprintf("%d : %v . %d", i, b.Addr(), b.Port()))
+	}
+	return fmt.Sprintf("chain service-%d {\nip daddr %v tcp dport %d ip saddr != 10.244.0.0/16 jump mark-for-masquerade\n"+
+		"meta l4proto tcp dnat ip to numgen random mod %d map { %s }\n}\n",
+		r.Created, r.Addr, r.Port, len(backends), strings.Join(backends, ", "))
 }
 
 // BenchmarkAdopt reads the tables of the host and finds nothing to do.
