@@ -108,8 +108,17 @@ func TestServer(t *testing.T) {
 	})
 }
 
+// serves waits until a server answers on both transports: one that is stopped or
+// replaced before its goroutines serve is never done.
+func serves(t *testing.T, i *caddy.Instance) {
+	t.Helper()
+	lookup(t, i, "udp", "serves.invalid.")
+	lookup(t, i, "tcp", "serves.invalid.")
+}
+
 func stop(t *testing.T, i *caddy.Instance) {
 	t.Helper()
+	serves(t, i)
 	i.ShutdownCallbacks()
 	if err := i.Stop(); err != nil {
 		t.Error(err)
@@ -147,6 +156,7 @@ func TestFeedIsShared(t *testing.T) {
 		return fmt.Sprintf("%s:%d {\n"+stanza+"\n}\n", zone, port, ttl)
 	}
 	i := start(t, block("cluster.local", 5)+block("example.org", 6))
+	serves(t, i)
 	if n := feedCount(); n != 1 {
 		t.Errorf("%d feeds for two blocks, want 1", n)
 	}
@@ -157,6 +167,7 @@ func TestFeedIsShared(t *testing.T) {
 			t.Fatal(err)
 		}
 		i = next
+		serves(t, i)
 		if m := lookup(t, i, "udp", "web.ns.svc.cluster.local."); len(m.Answer) != 1 || m.Answer[0].Header().Ttl != uint32(10+n) {
 			t.Errorf("after reload %d: %v", n, m)
 		}
