@@ -89,7 +89,7 @@ func testShipped(t *testing.T, binary string) {
 	t.Run("pods verified with the component", func(t *testing.T) {
 		t.Parallel()
 		s := newStage(t, binary, map[string]string{"Corefile": strings.Replace(example, "insecure", "verified", 1)}, 30, nil)
-		s.Rights = granted(t, render(t, overlay(t, "resources: [FRESH]\ncomponents: [PODS]\n")))
+		s.Rights = granted(t, render(t, overlay(t, "resources: [FRESH]\ncomponents: [PODS]\n")), "coredns")
 		s.Ask[3].Want = "NXDOMAIN" // no pod has this address
 		s.run(t)
 	})
@@ -105,7 +105,7 @@ func newStage(t *testing.T, binary string, files map[string]string, ttl uint32, 
 		Args:     d.Spec.Template.Spec.Containers[0].Args,
 		Dir:      "/",
 		Files:    files,
-		Rights:   granted(t, objects),
+		Rights:   granted(t, objects, "coredns"),
 		TTL:      ttl,
 		Patience: time.Minute,
 		Ask: append([]ask{

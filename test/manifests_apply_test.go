@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/test/apiserver"
 )
 
@@ -26,8 +27,10 @@ func TestApply(t *testing.T) {
 		api := apiserver.Start(t)
 		// The wrong overlay first: it must be refused, and not leave half a Deployment.
 		out, err := api.TryKubectl(t, "apply", "-k", kubeadm)
-		if err == nil || !strings.Contains(out, `The Deployment "coredns" is invalid`) {
-			t.Errorf("overlays/kubeadm where there is no CoreDNS: kubectl says %q (%v), expected that the Deployment is invalid", out, err)
+		for _, want := range []string{`"coredns" is invalid`, `"kube-proxy" is invalid`} {
+			if err == nil || !strings.Contains(out, want) {
+				t.Errorf("overlays/kubeadm where there is no CoreDNS and no kube-proxy: kubectl says %q (%v), expected %s", out, err, want)
+			}
 		}
 		api.Kubectl(t, "delete", "clusterrolebinding,clusterrole", "system:coredns:signpost")
 
@@ -39,7 +42,11 @@ func TestApply(t *testing.T) {
 		if diff := cmp.Diff(before, versions(t, api)); diff != "" {
 			t.Errorf("applied a second time it changes objects (-before +after):\n%s", diff)
 		}
-		authorized(t, api, "services", "namespaces", "endpointslices.discovery.k8s.io")
+		authorized(t, api, "coredns", "services", "namespaces", "endpointslices.discovery.k8s.io")
+		authorized(t, api, "signpost-forwarder", "services", "nodes", "endpointslices.discovery.k8s.io")
+		testForwarderReads(t, api)
+		testEndpointConfigMap(t, api)
+		testCleanupCommand(t, api)
 	})
 	t.Run("a kubeadm cluster", testApplyKubeadm)
 }
@@ -51,13 +58,13 @@ func versions(t *testing.T, api *apiserver.Server) string {
 		`jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
 }
 
-// authorized asks the server's own authorizer what the pods' account may do: list
+// authorized asks the server's own authorizer what a pod's account may do: list
 // and watch the resources named, and nothing else.
-func authorized(t *testing.T, api *apiserver.Server, resources ...string) {
+func authorized(t *testing.T, api *apiserver.Server, account string, resources ...string) {
 	t.Helper()
 	got := map[string]string{}
 	for line := range strings.Lines(api.Kubectl(t, "auth", "can-i", "--list", "--no-headers",
-		"--as=system:serviceaccount:kube-system:coredns")) {
+		"--as=system:serviceaccount:kube-system:"+account)) {
 		// RESOURCE [URLS] [NAMES] [VERBS]; lines of URLs alone are what everybody may read.
 		resource, rest, _ := strings.Cut(line, " ")
 		if resource == "" || strings.Contains(resource, ".authorization.k8s.io") || strings.Contains(resource, ".authentication.k8s.io") {
@@ -70,7 +77,71 @@ func authorized(t *testing.T, api *apiserver.Server, resources ...string) {
 		want[r] = "[] [] [list watch]"
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("what the ServiceAccount coredns may do, by resource (-want +got):\n%s", diff)
+		t.Errorf("what the ServiceAccount %s may do, by resource (-want +got):\n%s", account, diff)
+	}
+}
+
+// endpointCommand is what a user types before the fresh overlay; three files show it.
+var endpointCommand = regexp.MustCompile(`kubectl (-n kube-system create configmap kubernetes-services-endpoint) \\\n#? +(--from-literal=\S+ --from-literal=\S+)\n`)
+
+// testEndpointConfigMap runs it and looks for the variables that client-go reads.
+func testEndpointConfigMap(t *testing.T, api *apiserver.Server) {
+	t.Helper()
+	want := map[string]string{"KUBERNETES_SERVICE_HOST": "192.0.2.1", "KUBERNETES_SERVICE_PORT": "6443"}
+	for _, path := range []string{root + "/README.md", fresh + "/kustomization.yaml", manifests + "/forwarder/kustomization.yaml"} {
+		found := endpointCommand.FindAllStringSubmatch(readFile(t, path), -1)
+		if len(found) != 1 {
+			t.Errorf("%s has %d commands that create the ConfigMap kubernetes-services-endpoint, want 1", path, len(found))
+			continue
+		}
+		command := strings.Replace(found[0][1]+" "+found[0][2], "=HOST", "=192.0.2.1", 1)
+		api.Kubectl(t, strings.Fields(command)...)
+		m := get[corev1.ConfigMap](t, api, "configmap/kubernetes-services-endpoint")
+		if diff := cmp.Diff(want, m.Data); diff != "" {
+			t.Errorf("the ConfigMap that the command of %s creates (-want +got):\n%s", path, diff)
+		}
+		api.Kubectl(t, "-n", "kube-system", "delete", "configmap", "kubernetes-services-endpoint")
+	}
+}
+
+// testForwarderReads runs the real program with the token of its ServiceAccount:
+// what the role grants is enough.
+func testForwarderReads(t *testing.T, api *apiserver.Server) {
+	t.Helper()
+	create(t, api, &corev1.Node{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: "worker-1"},
+	})
+	cmd := exec.CommandContext(t.Context(), buildProgram(t, "forwarder"), "plan", "--hostname-override=worker-1",
+		"--kubeconfig="+api.ServiceAccountKubeconfig(t, "kube-system", "signpost-forwarder"))
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), "10.96.0.10 udp 53 ClusterIP kube-system/kube-dns:dns ") {
+		t.Errorf("%v: %v, expected kube-dns at 10.96.0.10 among\n%s", cmd, err, out)
+	}
+}
+
+// testCleanupCommand runs the README's way to remove the rules from a node: a pod
+// that finds the node's network and may change it.
+func testCleanupCommand(t *testing.T, api *apiserver.Server) {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^ +kubectl (debug node/NODE .*--image=signpost/forwarder:dev -- /forwarder .*)$`).
+		FindAllStringSubmatch(readFile(t, root+"/README.md"), -1)
+	if len(found) != 1 {
+		t.Fatalf("README.md has %d commands that remove the forwarder's rules, want 1", len(found))
+	}
+	api.Kubectl(t, "-n", "kube-system", "create", "serviceaccount", "default") // which a controller would make
+	api.Kubectl(t, append([]string{"-n", "kube-system"}, strings.Fields(strings.Replace(found[0][1], "NODE", "worker-1", 1))...)...)
+	pods := get[corev1.PodList](t, api, "pods")
+	if len(pods.Items) != 1 {
+		t.Fatalf("%d pods, want 1", len(pods.Items))
+	}
+	pod := pods.Items[0].Spec
+	c := pod.Containers[0]
+	if pod.NodeName != "worker-1" || !pod.HostNetwork || c.SecurityContext == nil || c.SecurityContext.Privileged == nil || !*c.SecurityContext.Privileged {
+		t.Errorf("on %s, host network %t, %v: want worker-1, its network and all privileges", pod.NodeName, pod.HostNetwork, c.SecurityContext)
+	}
+	if does, err := config.Load(c.Command[1:]); err != nil || c.Command[0] != "/forwarder" || !does.Flags.Cleanup {
+		t.Errorf("it runs %q (%v), want the forwarder with --cleanup", c.Command, err)
 	}
 }
 
@@ -86,6 +157,10 @@ func testApplyKubeadm(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "coredns", Namespace: "kube-system"},
 		Data:       map[string]string{"Corefile": corefile, "zones.db": "kept"},
 	})
+	proxy, proxyConfig := kubeadmProxy()
+	create(t, api, proxy, proxyConfig)
+	daemons := func() *appsv1.DaemonSet { return get[appsv1.DaemonSet](t, api, "daemonset/kube-proxy") }
+	daemonsBefore, proxyConfigBefore := daemons(), get[corev1.ConfigMap](t, api, "configmap/kube-proxy")
 	deployment := func() *appsv1.Deployment {
 		return get[appsv1.Deployment](t, api, "deployment/coredns")
 	}
@@ -100,6 +175,14 @@ func testApplyKubeadm(t *testing.T) {
 	}
 	if diff := cmp.Diff(configBefore, config()); diff != "" {
 		t.Errorf("the overlay changes the ConfigMap (-want +got):\n%s", diff)
+	}
+	wantDaemons := daemonsBefore.Spec.DeepCopy()
+	wantDaemons.Template.Spec.Containers[0].Image = "signpost/forwarder:dev"
+	if diff := cmp.Diff(*wantDaemons, daemons().Spec); diff != "" {
+		t.Errorf("the overlay changes more of the DaemonSet than the image (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(proxyConfigBefore, get[corev1.ConfigMap](t, api, "configmap/kube-proxy")); diff != "" {
+		t.Errorf("the overlay changes the ConfigMap of kube-proxy (-want +got):\n%s", diff)
 	}
 
 	migrate(t, api, "kubernetes", "signpost")

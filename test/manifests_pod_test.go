@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
@@ -209,19 +210,35 @@ func TestConfigMapReachesTheArgs(t *testing.T) {
 // TestImageIsSetInOnePlace: a user's overlay or the images: block of ours
 // decides name and tag; no file names a registry.
 func TestImageIsSetInOnePlace(t *testing.T) {
-	image := func(dir string) string {
-		d := object[*appsv1.Deployment](t, render(t, dir), "Deployment kube-system/coredns")
-		return d.Spec.Template.Spec.Containers[0].Image
-	}
 	for _, base := range []struct{ word, dir string }{{"FRESH", fresh}, {"KUBEADM", kubeadm}} {
-		if got := image(base.dir); got != "signpost/coredns:dev" {
-			t.Errorf("%s: image %s, want signpost/coredns:dev", base.dir, got)
+		if diff := cmp.Diff([]string{"signpost/coredns:dev", "signpost/forwarder:dev"}, images(render(t, base.dir))); diff != "" {
+			t.Errorf("%s: images (-want +got):\n%s", base.dir, diff)
 		}
-		mine := overlay(t, "resources: ["+base.word+"]\nimages: [{name: signpost/coredns, newName: example.org/dns, newTag: v1}]\n")
-		if got := image(mine); got != "example.org/dns:v1" {
-			t.Errorf("%s under a user's overlay: image %s, want example.org/dns:v1", base.dir, got)
+		mine := overlay(t, "resources: ["+base.word+"]\nimages:\n"+
+			"  - {name: signpost/coredns, newName: example.org/dns, newTag: v1}\n"+
+			"  - {name: signpost/forwarder, newName: example.org/vip, newTag: v2}\n")
+		if diff := cmp.Diff([]string{"example.org/dns:v1", "example.org/vip:v2"}, images(render(t, mine))); diff != "" {
+			t.Errorf("%s under a user's overlay: images (-want +got):\n%s", base.dir, diff)
 		}
 	}
+}
+
+// images returns those of all containers, each once.
+func images(objects map[string]runtime.Object) []string {
+	var all []string
+	for _, o := range objects {
+		var pod corev1.PodSpec
+		switch o := o.(type) {
+		case *appsv1.Deployment:
+			pod = o.Spec.Template.Spec
+		case *appsv1.DaemonSet:
+			pod = o.Spec.Template.Spec
+		}
+		for _, c := range append(pod.InitContainers, pod.Containers...) {
+			all = append(all, c.Image)
+		}
+	}
+	return slices.Compact(sorted(all))
 }
 
 // TestKubeadmOverlayChangesTheImageOnly merges the overlay into a Deployment as
@@ -248,11 +265,11 @@ func TestKubeadmOverlayChangesTheImageOnly(t *testing.T) {
 	}
 }
 
-// partial drops the empty required fields that Go's encoding adds to a
-// Deployment of which only a few fields are set; the YAML file has none.
-func partial(t *testing.T, d *appsv1.Deployment) []byte {
+// partial drops the empty required fields that Go's encoding adds to an object
+// of which only a few fields are set; the YAML file has none.
+func partial(t *testing.T, o runtime.Object) []byte {
 	t.Helper()
-	data, err := json.Marshal(d)
+	data, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,16 +135,22 @@ func TestOverlaysHoldExactly(t *testing.T) {
 	}{
 		{"a fresh cluster gets everything", fresh, []string{
 			"ClusterRole system:coredns",
+			"ClusterRole system:signpost-forwarder",
 			"ClusterRoleBinding system:coredns",
+			"ClusterRoleBinding system:signpost-forwarder",
 			"ConfigMap kube-system/coredns",
+			"ConfigMap kube-system/signpost-forwarder",
+			"DaemonSet kube-system/signpost-forwarder",
 			"Deployment kube-system/coredns",
 			"PodDisruptionBudget kube-system/coredns",
 			"Service kube-system/kube-dns",
 			"ServiceAccount kube-system/coredns",
+			"ServiceAccount kube-system/signpost-forwarder",
 		}},
-		{"a kubeadm cluster keeps its Corefile and its Service", kubeadm, []string{
+		{"a kubeadm cluster keeps its ConfigMaps and its Service", kubeadm, []string{
 			"ClusterRole system:coredns:signpost",
 			"ClusterRoleBinding system:coredns:signpost",
+			"DaemonSet kube-system/kube-proxy",
 			"Deployment kube-system/coredns",
 		}},
 	} {
@@ -174,21 +180,26 @@ func TestConfigMapHoldsCorefileExample(t *testing.T) {
 	}
 }
 
-// TestRolesAreLeast names each right that the plugin uses and nothing more.
-// TestCorefiles compares the same list with what the process asks the API for.
+// TestRolesAreLeast names each right that the two programs use and nothing more.
+// TestCorefiles compares the plugin's list with what the process asks the API for,
+// TestApply runs the forwarder on what it is granted.
 func TestRolesAreLeast(t *testing.T) {
 	withPods := overlay(t, "resources: [FRESH]\ncomponents: [PODS]\n")
+	names := rights("namespaces", "services", "discovery.k8s.io/endpointslices")
+	vips := rights("nodes", "services", "discovery.k8s.io/endpointslices")
 	for _, c := range []struct {
-		name, dir string
-		want      []string
+		name, dir, account string
+		want               []string
 	}{
-		{"fresh", fresh, rights("namespaces", "services", "discovery.k8s.io/endpointslices")},
-		{"kubeadm", kubeadm, rights("namespaces", "services", "discovery.k8s.io/endpointslices")},
-		{"with pods verified", withPods, rights("namespaces", "services", "pods", "discovery.k8s.io/endpointslices")},
+		{"fresh", fresh, "coredns", names},
+		{"kubeadm", kubeadm, "coredns", names},
+		{"with pods verified", withPods, "coredns", rights("namespaces", "services", "pods", "discovery.k8s.io/endpointslices")},
+		{"the forwarder", withPods, "signpost-forwarder", vips},
+		{"the forwarder as kube-proxy", kubeadm, "kube-proxy", nil}, // has what kubeadm grants
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, granted(t, render(t, c.dir))); diff != "" {
-				t.Errorf("rights of the ServiceAccount coredns (-want +got):\n%s", diff)
+			if diff := cmp.Diff(c.want, granted(t, render(t, c.dir), c.account)); diff != "" {
+				t.Errorf("rights of the ServiceAccount %s (-want +got):\n%s", c.account, diff)
 			}
 		})
 	}
@@ -203,9 +214,9 @@ func rights(resources ...string) []string {
 	return sorted(all)
 }
 
-// granted walks binding → role and returns what kube-system/coredns may do. Any
-// rule that is wider than verbs on whole resources is an error.
-func granted(t *testing.T, objects map[string]runtime.Object) []string {
+// granted walks binding → role and returns what an account of kube-system may do.
+// Any rule that is wider than verbs on whole resources is an error.
+func granted(t *testing.T, objects map[string]runtime.Object, account string) []string {
 	t.Helper()
 	var all []string
 	for name, o := range objects {
@@ -213,9 +224,14 @@ func granted(t *testing.T, objects map[string]runtime.Object) []string {
 		if !ok {
 			continue
 		}
-		account := rbacv1.Subject{Kind: "ServiceAccount", Name: "coredns", Namespace: "kube-system"}
-		if len(b.Subjects) != 1 || b.Subjects[0] != account {
-			t.Errorf("%s: subjects %v, want only %v", name, b.Subjects, account)
+		// A binding is called after its account, and is for nobody else.
+		whose, _, _ := strings.Cut(strings.TrimPrefix(b.Name, "system:"), ":")
+		only := rbacv1.Subject{Kind: "ServiceAccount", Name: whose, Namespace: "kube-system"}
+		if len(b.Subjects) != 1 || b.Subjects[0] != only {
+			t.Errorf("%s: subjects %v, want only %v", name, b.Subjects, only)
+		}
+		if whose != account {
+			continue
 		}
 		role := object[*rbacv1.ClusterRole](t, objects, b.RoleRef.Kind+" "+b.RoleRef.Name)
 		if role.AggregationRule != nil {

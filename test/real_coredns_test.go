@@ -27,8 +27,14 @@ const convergeTimeout = 90 * time.Second
 // buildCoreDNS compiles cmd/coredns as a user would and returns the binary.
 func buildCoreDNS(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "coredns")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/coredns")
+	return buildProgram(t, "coredns")
+}
+
+// buildProgram compiles a program of the folder cmd.
+func buildProgram(t *testing.T, name string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), name)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/"+name)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
