@@ -1,14 +1,76 @@
 package nftables
 
 import (
+	"flag"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/dataplane/conformance"
 )
 
+// TestConformance sends packets: see package conformance.
 func TestConformance(t *testing.T) {
-	conformance.Run(t, conformance.Backend{
-		Open: func() (dataplane.Dataplane, error) { return Open(owned) },
+	b := conformance.Backend{
+		Open:  func() (dataplane.Dataplane, error) { return Open(owned) },
+		Check: check,
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		b.NoState = err.Error() + " (apt-get install nftables)"
+	} else {
+		b.State = state
+	}
+	conformance.Run(t, b)
+}
+
+// check has rapid choose. A hundred sequences of packets would take long.
+func check(t *testing.T, property func(conformance.Choose) error) {
+	checks := flag.Lookup("rapid.checks").Value
+	if usual := checks.String(); usual == "100" {
+		checks.Set("20")
+		defer checks.Set(usual)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		choose := func(n int, label string) int { return rapid.IntRange(0, n-1).Draw(rt, label) }
+		if err := property(choose); err != nil {
+			rt.Fatal(err)
+		}
 	})
 }
+
+// state is what nft lists, in an order of its own and without regard to which of its
+// slots a backend is in: that depends on the way.
+func state() (string, error) {
+	listing, err := exec.Command("nft", "list", "ruleset").Output()
+	if err != nil {
+		return "", fmt.Errorf("nft list ruleset: %w", err)
+	}
+	var blocks []string
+	for block := range strings.SplitSeq(sorted(string(listing)), "\ntable ") {
+		var lines []string
+		for line := range strings.Lines(block) {
+			if slot := slotted.FindStringSubmatch(strings.TrimSpace(line)); slot != nil {
+				lines = append(lines, slot[1]+" has slot "+slot[2], slot[1]+" leads to "+slot[3])
+			} else if strings.Contains(line, `"`) {
+				lines = append(lines, strings.TrimSpace(line))
+			} else {
+				lines = append(lines, strings.Split(strings.TrimSpace(line), ", ")...)
+			}
+		}
+		name := lines[0]
+		if !strings.Contains(name, " chain ") { // the order of rules matters
+			slices.Sort(lines[1:])
+		}
+		blocks = append(blocks, name+": "+strings.Join(lines[1:], "\n"+name+": "))
+	}
+	return strings.Join(blocks, "\n"), nil
+}
+
+// slotted is a backend in a slot: 10.96.0.1 . 53 . 0 : 10.244.0.1 . 8080
+var slotted = regexp.MustCompile(`^(.*) \. (\d+) : (.*)$`)

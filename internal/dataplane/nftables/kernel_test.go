@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -72,12 +73,12 @@ func mixedTable() *vip.Table {
 // TestCountsReadBack holds the number of elements in the kernel against the table:
 // a list longer than an attribute would lose elements without an error.
 func TestCountsReadBack(t *testing.T) {
-	for name, limit := range map[string]int{"large transactions": 0, "of 208 KiB, as without privileges": 208 << 10, "of 64 KiB": 64 << 10} {
+	for name, limit := range map[string]int{"as the socket allows": 0, "of 1 MiB": 1 << 20, "of 64 KiB": 64 << 10, "of 16 KiB": 16 << 10} {
 		t.Run(name, func(t *testing.T) {
 			ownNetwork(t)
 			d := open(t, shared)
 			if limit > 0 {
-				d.conn.limit = min(d.conn.limit, limit)
+				setLimit(t, d, limit)
 			}
 			mustSync(t, d, testTable(10_000, 5))
 			l := newLayout(ip4, testHost.MasqueradeMark)
@@ -100,6 +101,36 @@ func TestCountsReadBack(t *testing.T) {
 			}
 			mustIntact(t, d, true)
 		})
+	}
+}
+
+// setLimit makes the transactions of a dataplane as large as a test wants.
+func setLimit(t *testing.T, d *Dataplane, limit int) {
+	t.Helper()
+	err := d.conn.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, limit) })
+	if errors.Is(err, unix.EPERM) { // not root in the first user namespace
+		limit = min(limit, d.conn.limit)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	d.conn.limit = limit
+}
+
+// TestSmallSendBuffer has a system whose administrator allows only small buffers.
+func TestSmallSendBuffer(t *testing.T) {
+	ownNetwork(t)
+	d := open(t, shared)
+	err := d.conn.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 10<<10) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sync(context.Background(), testHost, testTable(1000, 5)); !errors.Is(err, unix.EMSGSIZE) {
+		t.Fatalf("with a limit above the buffer: %v, want %v", err, unix.EMSGSIZE)
+	}
+	d.conn.limit = 20<<10 - sendOverhead
+	mustSync(t, d, testTable(1000, 5))
+	if diff := cmp.Diff(wantedState(ip4, testTable(1000, 5)), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -341,7 +372,7 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d := open(t, shared)
 		defer d.Close()
-		d.conn.limit = rapid.SampledFrom([]int{d.conn.limit, messageReserve + 100, messageReserve + 1000}).Draw(rt, "bytes of a transaction")
+		d.conn.limit = rapid.SampledFrom([]int{d.conn.limit, 1000, 5000}).Draw(rt, "bytes of a transaction")
 		table := vip.NewTable()
 		mustSync(t, d, table)
 		for range rapid.IntRange(1, 12).Draw(rt, "changes") {

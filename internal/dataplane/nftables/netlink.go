@@ -18,7 +18,6 @@ type conn struct {
 	raw     syscall.RawConn
 	port    uint32 // the kernel's name for the socket: the owner of a table
 	limit   int    // the most bytes of one transaction
-	forced  bool   // the limit is ours, and not the system's
 	seq     uint32
 	in      []byte
 	out     buffer
@@ -27,11 +26,10 @@ type conn struct {
 }
 
 const (
-	// wantedBuffer is the socket buffer that is asked for. The kernel doubles it.
-	wantedBuffer = 8 << 20
-	// maxTransaction is the most bytes of one transaction: larger ones are not
-	// faster, and other programs that write rules wait for each to end.
-	maxTransaction = 1 << 20
+	// maxTransaction is the most bytes of one transaction. Larger ones are slower (10,000
+	// Services: 0.14 s by 208 KiB, 0.16 s by 1 MiB, 0.21 s by 4 MiB), and while one is
+	// in the kernel all other programs that write rules wait.
+	maxTransaction = 256 << 10
 	// sendOverhead is what the kernel wants to be left of the buffer.
 	sendOverhead = 32
 )
@@ -65,29 +63,21 @@ func (c *conn) prepare() error {
 			return fmt.Errorf("get the name of the netlink socket: %w", err)
 		}
 		c.port = name.(*unix.SockaddrNetlink).Pid
-		return c.setBuffers(fd)
+		return c.setBuffer(fd)
 	})
 }
 
-// setBuffers makes the buffers large if we may: with CAP_NET_ADMIN in the first
-// user namespace. Otherwise net.core.wmem_max bounds what one transaction can hold.
-func (c *conn) setBuffers(fd int) error {
-	forced := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, wantedBuffer)
-	if forced != nil {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, wantedBuffer); err != nil {
-			return fmt.Errorf("set the send buffer of the netlink socket: %w", err)
-		}
-	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, wantedBuffer) != nil {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, wantedBuffer); err != nil {
-			return fmt.Errorf("set the receive buffer of the netlink socket: %w", err)
-		}
+// setBuffer asks for room for a transaction, and finds out how much there is. The
+// kernel grants twice what is asked for, but no more than twice net.core.wmem_max,
+// which is 208 KiB unless somebody changed it.
+func (c *conn) setBuffer(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, maxTransaction); err != nil {
+		return fmt.Errorf("set the send buffer of the netlink socket: %w", err)
 	}
 	size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	if err != nil {
 		return fmt.Errorf("get the send buffer of the netlink socket: %w", err)
 	}
-	c.forced = forced == nil
 	c.limit = min(size-sendOverhead, maxTransaction)
 	return nil
 }

@@ -26,7 +26,8 @@ type writer struct {
 	c       *conn
 	t       *table
 	units   []unit
-	bytes   int
+	bytes   int // of the units
+	room    int // for units in a transaction
 	refused []error
 	lists   map[*set]*lists
 	order   []*lists
@@ -38,41 +39,46 @@ type lists struct {
 	drops, puts buffer
 }
 
+// newWriter returns a writer for the sets that the table has now.
 func newWriter(ctx context.Context, t *table) *writer {
-	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}}
+	messages := 2 * len(t.sets(t.made))
+	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, room: t.c.limit - edgeSize - messages*messageSize}
 }
 
-// messageReserve is what the messages of a transaction need beside their elements.
-const messageReserve = 8 << 10
+const (
+	// messageSize is more than any message has beside its elements: headers and names.
+	messageSize = 128
+	// edgeSize is what the messages around a transaction have, and those that continue a list.
+	edgeSize = 1 << 10
+)
 
 // add adds a unit, and writes what was collected before if both together are too much.
 func (w *writer) add(u unit) error {
 	if len(u.ops) == 0 {
 		return nil
 	}
-	limit := w.c.limit - messageReserve
 	size := 0
 	for i := range u.ops {
 		size += u.ops[i].size()
 	}
-	if w.bytes+size > limit {
+	if w.bytes+size > w.room {
 		if err := w.flush(); err != nil {
 			return err
 		}
 	}
-	if size <= limit {
+	if size <= w.room {
 		w.units = append(w.units, u)
 		w.bytes += size
 		return nil
 	}
-	return w.addCut(u, limit)
+	return w.addCut(u)
 }
 
 // addCut writes a unit that is too large for one transaction, in several.
-func (w *writer) addCut(u unit, limit int) error {
+func (w *writer) addCut(u unit) error {
 	for begin := 0; begin < len(u.ops); {
 		end, size := begin, 0
-		for end < len(u.ops) && (end == begin || size+u.ops[end].size() <= limit) {
+		for end < len(u.ops) && (end == begin || size+u.ops[end].size() <= w.room) {
 			size += u.ops[end].size()
 			end++
 		}
