@@ -47,6 +47,7 @@ type known struct {
 	info   os.FileInfo       // when it was last read; nil if that went wrong
 	sum    [sha256.Size]byte // of the content then
 	broken string            // why it keeps its last good content; empty: it does not
+	empty  bool              // it was empty at the last look, and is to be looked at again
 }
 
 // Files counts what is in the folder.
@@ -188,6 +189,16 @@ func (f *Feed) read(path string) (next *file, changed bool) {
 		f.breaks(path, &broken{what: err.Error(), want: "a file that this process can read"})
 		return nil, false
 	}
+	if len(content) == 0 && f.folder.files[path] != nil {
+		// Most likely somebody writes it anew just now: that begins with an empty
+		// file. Look again before it counts, and even then it is no order to forget.
+		if k.empty {
+			f.breaks(path, &broken{what: "the file is empty", want: "documents, or no file"})
+		}
+		k.info, k.empty = nil, true
+		return nil, false
+	}
+	k.empty = false
 	sum := sha256.Sum256(content)
 	before := *k
 	k.info, k.sum = info, sum

@@ -263,6 +263,7 @@ func TestBrokenFileKeepsWhatItSaid(t *testing.T) {
 	l.write("a.yaml", doc("a", "10.0.0.1"))
 	l.open()
 	l.run()
+	l.ip("a", "10.0.0.1")
 	l.write("a.yaml", "\n\nhello\n")
 	broken := func(n int) {
 		t.Helper()
