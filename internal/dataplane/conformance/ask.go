@@ -211,9 +211,12 @@ func deadlineOf(ctx context.Context) time.Time {
 const firstPort, lastPort = 10000, 30000
 
 func (w *world) nextPort(host string) int {
-	if w.ports[host] < firstPort || w.ports[host] >= lastPort {
-		w.ports[host] = firstPort - 1
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.ports[host]
+	if n < firstPort || n >= lastPort {
+		n = firstPort - 1
 	}
-	w.ports[host]++
-	return int(w.ports[host])
+	w.ports[host] = n + 1
+	return n + 1
 }

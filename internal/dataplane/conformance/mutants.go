@@ -48,7 +48,7 @@ var mutants = []mutant{
 		}
 	})},
 	{name: "uneven", routes: edited(func(r *vip.Route, _ *world) {
-		for _, port := range podPorts[1:] {
+		for _, port := range morePorts {
 			if len(r.Backends) > 0 {
 				b := r.Backends[0]
 				b.AddrPort = netip.AddrPortFrom(b.Addr(), port)

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -25,6 +26,7 @@ type play struct {
 	made     map[string]bool // names of Services and routes
 	held     []heldFlow
 
+	pending  []pendingAsk
 	asked    map[string]bool // whether each question got the right answer
 	findings []string
 	skipped  map[string]bool // reasons
@@ -37,28 +39,77 @@ type heldFlow struct {
 	conn net.Conn
 }
 
+// pendingAsk is a question that was not asked yet: all between two changes are asked at once.
+type pendingAsk struct {
+	question
+	line    int
+	want    outcome
+	finding string
+}
+
 // play plays a scenario and leaves nothing of it behind.
 func (w *world) play(s scenario) *play {
+	p := w.begin(s)
+	for _, st := range s.steps {
+		p.step(st)
+	}
+	p.end()
+	return p
+}
+
+// begin prepares for the steps of a scenario, without playing them.
+func (w *world) begin(s scenario) *play {
 	p := &play{w: w, scenario: s, made: map[string]bool{}, asked: map[string]bool{}, skipped: map[string]bool{}}
 	if w.config != s.config {
 		p.try("config", w.configure(s.config))
 	}
-	for _, st := range s.steps {
-		if p.broken {
-			break
-		}
+	return p
+}
+
+// step plays a step, unless a dataplane failed before.
+func (p *play) step(st step) {
+	if _, more := st.(ask); !more {
+		p.settle()
+	}
+	if !p.broken {
 		st.play(p)
 	}
+}
+
+// end asks what is left to ask and removes what the steps made.
+func (p *play) end() {
+	p.settle()
 	for _, h := range p.held {
 		h.conn.Close()
 	}
 	if !p.broken {
-		p.try("intact", w.intact())
+		p.try("intact", p.w.intact())
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.made)) {
-		p.try("delete "+name, w.delete(name))
+		p.try("delete "+name, p.w.delete(name))
 	}
-	return p
+}
+
+// atOnce is how many questions are asked at a time.
+const atOnce = 16
+
+// settle asks what is pending.
+func (p *play) settle() {
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i := range p.pending {
+		slots <- struct{}{}
+		wait.Go(func() {
+			a := &p.pending[i]
+			a.finding = p.w.check(a.question, a.want)
+			<-slots
+		})
+	}
+	wait.Wait()
+	for _, a := range p.pending {
+		p.answered(a.line, a.String(), a.finding)
+	}
+	p.pending = nil
 }
 
 // try notes an error of a dataplane.
@@ -116,7 +167,11 @@ func (p *play) ask(a ask, q question) {
 	case !slices.Contains(p.w.families(), q.family):
 		p.skipped["IPv6 is not asked: this kernel has none"] = true
 	default:
-		p.answered(a.line, q.String(), p.w.check(q, a.want))
+		p.pending = append(p.pending, pendingAsk{question: q, line: a.line, want: a.want})
+		if table, ok := p.w.predict(q); ok && kindOf(q.to.host) != "" && !table.equal(a.want) {
+			p.findings = append(p.findings, fmt.Sprintf("%s:%d: %v: the scenario says %v, by the table it is %v",
+				p.scenario.file, a.line, q, a.want, table))
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -19,14 +20,25 @@ import (
 type Backend struct {
 	// Open opens the dataplane. Whether this kernel can run it is for the caller of Run to find out.
 	Open func() (dataplane.Dataplane, error)
+	// State tells the kernel's state as text, the same for all ways to the same table. Without it there
+	// are no sequences, and NoState says why.
+	State   func() (string, error)
+	NoState string
+	// Check plays the property with many random choices and reports its error.
+	// Package pgregory.net/rapid can do that.
+	Check func(t *testing.T, property func(Choose) error)
 }
 
-// Run plays all scenarios on a dataplane, and then on mutants of it. It needs
-// netlab.Enter in the caller's TestMain.
+// Choose returns a number from 0 to n-1. The label is for people.
+type Choose func(n int, label string) int
+
+// Run plays all scenarios on a dataplane; then on mutants of it, on which they must fail; then
+// in random order among random changes. It needs netlab.Enter in the caller's TestMain.
 func Run(t *testing.T, b Backend) {
 	all := load(t)
 	t.Run("scenarios", func(t *testing.T) { runScenarios(t, b, all) })
 	t.Run("mutants", func(t *testing.T) { runMutants(t, b, all) })
+	t.Run("sequences", func(t *testing.T) { runSequences(t, b, all) })
 }
 
 //go:embed scenarios
@@ -76,6 +88,15 @@ func dialled(all []scenario) []destination {
 	return list
 }
 
+// skip skips a test; with CI=true it fails it.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal("with CI=true nothing is skipped: " + why)
+	}
+	t.Skip(why)
+}
+
 func runScenarios(t *testing.T, b Backend, all []scenario) {
 	w := newWorld(t, b, dialled(all))
 	for _, s := range all {
@@ -85,7 +106,7 @@ func runScenarios(t *testing.T, b Backend, all []scenario) {
 				t.Error(f)
 			}
 			if p.broken {
-				w.recover(t)
+				w.recover(t, mutant{})
 			}
 			p.skip(t)
 		})
@@ -101,9 +122,9 @@ func (p *play) skip(t *testing.T) {
 }
 
 // recover starts over after a dataplane failed.
-func (w *world) recover(t *testing.T) {
+func (w *world) recover(t *testing.T, m mutant) {
 	t.Helper()
-	if err := w.become(mutant{}); err != nil {
+	if err := w.become(m); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -113,10 +134,16 @@ func (w *world) recover(t *testing.T) {
 func runMutants(t *testing.T, b Backend, all []scenario) {
 	w := newWorld(t, b, dialled(all))
 	right := map[string]bool{} // questions that were never answered wrong
-	for _, s := range all {
-		for _, name := range s.failsUnder {
-			t.Run(name+"/"+s.title(), func(t *testing.T) {
-				if err := w.become(mutantOf(name)); err != nil {
+	for _, m := range mutants {
+		if err := w.become(m); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			if !slices.Contains(s.failsUnder, m.name) {
+				continue
+			}
+			t.Run(m.name+"/"+s.title(), func(t *testing.T) {
+				if err := w.sync(); err != nil { // nothing is left of the last one
 					t.Fatal(err)
 				}
 				p := w.play(s)
@@ -124,10 +151,14 @@ func runMutants(t *testing.T, b Backend, all []scenario) {
 					was, asked := right[q]
 					right[q] = ok && (was || !asked)
 				}
-				if len(p.findings) == 0 {
-					t.Errorf("the scenario does not notice the fault")
-				}
 				t.Log(strings.Join(p.findings, "\n"))
+				switch {
+				case p.broken:
+					t.Error("the dataplane failed: nobody could see the fault")
+					w.recover(t, m)
+				case len(p.findings) == 0:
+					t.Error("the scenario does not notice the fault")
+				}
 			})
 		}
 	}

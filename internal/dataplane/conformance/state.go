@@ -45,9 +45,16 @@ func (w *world) delete(name string) error {
 		return w.putRoute(route{name: name})
 	}
 	delete(w.services, name)
-	w.store.Delete(0, cluster.Ref{Kind: cluster.KindService, Key: key(name)},
-		cluster.Ref{Kind: cluster.KindSlice, Key: sliceKey(name, ipv4)}, cluster.Ref{Kind: cluster.KindSlice, Key: sliceKey(name, ipv6)})
+	w.store.Delete(0, deletions(name)...)
 	return w.build(name)
+}
+
+// deletions are the objects of a Service.
+func deletions(name string) []cluster.Ref {
+	return []cluster.Ref{
+		{Kind: cluster.KindService, Key: key(name)},
+		{Kind: cluster.KindSlice, Key: sliceKey(name, ipv4)}, {Kind: cluster.KindSlice, Key: sliceKey(name, ipv6)},
+	}
 }
 
 // build brings a Service from the store to the dataplanes.

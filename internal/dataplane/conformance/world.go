@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 )
 
 // world is the network of the package's documentation, with a dataplane on each
-// node and what is installed in them. It is used by one goroutine.
+// node and what is installed in them. Only questions may be asked concurrently.
 type world struct {
 	lab     *netlab.Lab
 	hosts   map[string]*netlab.Host
@@ -32,14 +33,16 @@ type world struct {
 	services map[string]service
 	routes   map[string]route
 
-	patience time.Duration     // how long an answer may take
-	ports    map[string]uint16 // the UDP port from which a host asked last
+	patience time.Duration // how long an answer may take
+
+	mu    sync.Mutex     // guards ports
+	ports map[string]int // the UDP port from which a host asked last
 }
 
 // Kernels answer within a millisecond. These are for machines that are busy.
 const (
 	patience       = 10 * time.Second
-	mutantPatience = 700 * time.Millisecond // what a mutant leaves unanswered is never answered
+	mutantPatience = 500 * time.Millisecond // what a mutant leaves unanswered is never answered
 	silence        = 400 * time.Millisecond // so long nobody answers what is dropped
 )
 
@@ -49,7 +52,7 @@ func newWorld(t *testing.T, b Backend, dialled []destination) *world {
 	w := &world{
 		lab: netlab.New(t, netlab.Config{Nodes: len(nodeNames)}), hosts: map[string]*netlab.Host{}, open: b.Open,
 		store: cluster.NewStore(), services: map[string]service{}, routes: map[string]route{},
-		patience: patience, ports: map[string]uint16{},
+		patience: patience, ports: map[string]int{},
 	}
 	t.Cleanup(func() {
 		if err := w.close(); err != nil {
@@ -92,7 +95,11 @@ func (w *world) furnish() error {
 			continue
 		}
 		for _, port := range podPorts {
-			if err := w.serve(h, destination{name, port}.String(), w.addrPorts(h, port)...); err != nil {
+			at := []uint16{port}
+			if port == defaultTarget {
+				at = append(at, morePorts...)
+			}
+			if err := w.serve(h, destination{name, port}.String(), w.addrPorts(h, at)...); err != nil {
 				return err
 			}
 		}
@@ -186,10 +193,12 @@ func addrOf(h *netlab.Host, f family) netip.Addr {
 	return h.IPv6
 }
 
-func (w *world) addrPorts(h *netlab.Host, port uint16) []netip.AddrPort {
+func (w *world) addrPorts(h *netlab.Host, ports []uint16) []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, f := range w.families() {
-		all = append(all, netip.AddrPortFrom(addrOf(h, f), port))
+		for _, port := range ports {
+			all = append(all, netip.AddrPortFrom(addrOf(h, f), port))
+		}
 	}
 	return all
 }

@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 func check(t *testing.T, property func(conformance.Choose) error) {
 	checks := flag.Lookup("rapid.checks").Value
 	if usual := checks.String(); usual == "100" {
-		checks.Set("20")
+		checks.Set("12")
 		defer checks.Set(usual)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
