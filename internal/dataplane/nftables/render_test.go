@@ -124,8 +124,9 @@ func randomRoute(t *rapid.T, f vip.Frontend) *vip.Route {
 	}
 	r := &vip.Route{Frontend: f, Backends: randomBackends(t, f.Addr.Is4())}
 	for c := range r.Decisions {
+		r.Decisions[c].Masquerade = len(r.Backends) > 0 && rapid.Bool().Draw(t, "masquerade")
 		if len(r.Backends) == 0 || rapid.IntRange(0, 3).Draw(t, "action") == 0 {
-			r.Decisions[c].Action = vip.Reject
+			r.Decisions[c] = vip.Decision{Action: vip.Reject}
 		}
 	}
 	return r
@@ -156,6 +157,8 @@ func (m model) check(t *rapid.T, l *layout, f vip.Frontend, old, now *vip.Route)
 			t.Fatalf("class %v is refused before and after, but not meanwhile", c)
 		case action(old) == vip.Forward && action(now) == vip.Forward && refused:
 			t.Fatalf("class %v is forwarded before and after, but refused meanwhile", c)
+		case action(old) == vip.Forward && action(now) == vip.Forward && !m.forwarded(l, member):
+			t.Fatalf("class %v is forwarded before and after, but not meanwhile", c)
 		}
 	}
 	if !m.forwarded(l, member) {
