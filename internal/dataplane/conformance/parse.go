@@ -15,7 +15,7 @@ import (
 
 // parse reads a file of scenarios. Errors begin with file and line.
 func parse(file, text string) ([]scenario, error) {
-	p := parser{file: file, names: map[string]bool{}, known: map[string]bool{}}
+	p := parser{file: file, names: map[string]bool{}, known: map[string]string{}}
 	for i, line := range strings.Split(text, "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
@@ -45,9 +45,9 @@ type parser struct {
 	line      int
 	words     []string // what is left of the statement
 	scenarios []scenario
-	names     map[string]bool // of scenarios
-	known     map[string]bool // Services, routes and held connections of the current one
-	err       error           // the first of the statement
+	names     map[string]bool   // of scenarios
+	known     map[string]string // what there is in the current one, by name: aService, aRoute, connections
+	err       error             // the first of the statement
 }
 
 // statement reads the statement that was collected, if any.
@@ -138,7 +138,7 @@ func (p *parser) scenario() step {
 	if p.names[name] {
 		p.fail("there is a scenario %q already", name)
 	}
-	p.names[name], p.known = true, map[string]bool{}
+	p.names[name], p.known = true, map[string]string{}
 	p.scenarios = append(p.scenarios, scenario{file: p.file, name: name})
 	return nil
 }
@@ -172,36 +172,49 @@ func (p *parser) config() step {
 	return nil
 }
 
+// What can be known by a name.
+const (
+	aService    = "Service"
+	aRoute      = "route"
+	connections = "connection" // its name is held
+)
+
 func (p *parser) remove() step {
-	name := p.existing(p.next("the name of a Service or a route"))
+	name := p.existing(p.next("a name"), aService, aRoute)
 	delete(p.known, name)
 	return remove{name}
 }
 
-// existing checks that a Service or a route is there.
-func (p *parser) existing(name string) string {
-	if !p.known[name] {
-		p.fail("%q: expected the name of a Service or a route that is there", name)
+// existing checks that there is something of this name.
+func (p *parser) existing(name string, kinds ...string) string {
+	if !slices.Contains(kinds, p.known[name]) {
+		p.fail("%q: expected the name of a %s that is there", name, strings.Join(kinds, " or "))
 	}
 	return name
+}
+
+// makes notes that there is something of this name. The same may be made anew.
+func (p *parser) makes(name, kind string) {
+	if was := p.known[name]; was != "" && was != kind {
+		p.fail("%q: there is a %s of this name", name, was)
+	}
+	p.known[name] = kind
 }
 
 func (p *parser) hold() step {
 	h := hold{line: p.line, count: int(p.number(p.next("how many connections"), 1000))}
 	h.from, h.to = p.client(p.next("a host")), p.destination(p.next("what is dialled"))
-	p.known[holding] = true
+	p.makes("held", connections)
 	return h
 }
 
-// holding is known while connections are held. No Service has this name.
-const holding = "held connections"
-
 func (p *parser) held() step {
-	if !p.known[holding] {
-		p.fail("held: expected connections that are held")
+	delete(p.known, p.existing("held", connections))
+	h := held{p.line, p.outcome()}
+	if h.want.kind != answered {
+		p.fail("held: expected backends that answer")
 	}
-	delete(p.known, holding)
-	return held{p.line, p.outcome()}
+	return h
 }
 
 func (p *parser) ask(families []family) step {
@@ -257,7 +270,7 @@ func (p *parser) outcome() outcome {
 
 func (p *parser) route() step {
 	r := route{name: p.next("a name")}
-	p.known[r.name] = true
+	p.makes(r.name, aRoute)
 	at, protocol, _ := strings.Cut(p.next("ADDRESS:PORT/PROTOCOL"), "/")
 	r.at, r.protocol = p.destination(at), p.protocol(protocol)
 	if kindOf(r.at.host) == "" && r.at.host != anyNode {

@@ -29,7 +29,7 @@ func (p *parser) service() step {
 		}
 	}
 	s.endpoints.service = s.name
-	p.known[s.name] = true
+	p.makes(s.name, aService)
 	if len(s.at) == 0 || len(s.ports) == 0 {
 		p.fail("service %s: expected at ADDRESS… and a port", s.name)
 	}
@@ -75,7 +75,7 @@ func (p *parser) port() port {
 }
 
 func (p *parser) endpoints() step {
-	e := endpoints{service: p.existing(p.next("the name of a Service"))}
+	e := endpoints{service: p.existing(p.next("the name of a Service"), aService)}
 	e.list = p.hosts(p.until())
 	return e
 }
