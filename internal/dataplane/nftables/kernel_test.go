@@ -201,15 +201,24 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 		defer d.Close()
 		d.conn.limit = rapid.SampledFrom([]int{d.conn.limit, 1000, 5000}).Draw(rt, "bytes of a transaction")
 		table := vip.NewTable()
+		services := map[int][]*vip.Route{}
 		mustSync(t, d, table)
 		for range rapid.IntRange(1, 12).Draw(rt, "changes") {
 			i := rapid.IntRange(0, 4).Draw(rt, "service")
-			mustApply(t, d, table.Set(service(i), randomRoutes(rt, i)))
+			if len(services[i]) > 0 && rapid.IntRange(0, 3).Draw(rt, "how") > 0 {
+				services[i] = otherBackends(rt, services[i])
+			} else {
+				services[i] = randomRoutes(rt, i)
+			}
+			mustApply(t, d, table.Set(service(i), services[i]))
 			for _, f := range families {
 				if diff := cmp.Diff(wantedState(f, table), kernelState(rt, d, f), equalAddrPorts); diff != "" {
 					rt.Fatalf("%s: %s", f.name, diff)
 				}
 			}
+		}
+		if g, err := d.conn.generation(); err != nil || g != d.expectedGeneration() {
+			rt.Fatalf("generation %d, expected %d after our own commits, %v", g, d.expectedGeneration(), err)
 		}
 		mustIntact(t, d, true)
 		if why, err := d.tables[0].verify(); why != "" || err != nil {

@@ -56,7 +56,7 @@ func open(t testing.TB, o Options) *Dataplane {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
-	if !o.Shared && !d.owns() {
+	if !o.Shared && !d.can.persist {
 		skip(t, "this kernel has no tables that outlive their owner: expected Linux 6.9 or newer")
 	}
 	return d
@@ -230,6 +230,28 @@ func randomRoutes(t *rapid.T, i int) []*vip.Route {
 	}
 	slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
 	return routes
+}
+
+// otherBackends are the same routes with some backends less and some more.
+func otherBackends(t *rapid.T, routes []*vip.Route) []*vip.Route {
+	var changed []*vip.Route
+	for _, r := range routes {
+		n := *r
+		n.Backends = slices.DeleteFunc(slices.Clone(r.Backends), func(vip.Backend) bool { return rapid.IntRange(0, 3).Draw(t, "goes") == 0 })
+		for _, b := range randomBackends(t, r.Addr.Is4()) {
+			if rapid.IntRange(0, 3).Draw(t, "comes") == 0 && !slices.Contains(n.Backends, b) {
+				n.Backends = append(n.Backends, b)
+			}
+		}
+		sortBackends(n.Backends)
+		for c := range n.Decisions {
+			if n.Decisions[c].Action == vip.Forward && len(n.Backends) == 0 {
+				n.Decisions[c] = vip.Decision{Action: vip.Reject}
+			}
+		}
+		changed = append(changed, &n)
+	}
+	return changed
 }
 
 func randomFrontend(t *rapid.T, v4 bool) netip.Addr {
