@@ -148,7 +148,9 @@ func TestForeignChanges(t *testing.T) {
 		"add element ip signpost node-addrs { 1.2.3.4 }",
 	} {
 		mustNFT(t, command, "-f", "-")
-		if ok, err := d.Intact(); err != nil || ok {
+		if (strings.Contains(command, " element ") || strings.HasPrefix(command, "flush set")) && !countsElements(t, d) {
+			t.Logf("this kernel does not count elements, expected Linux 6.15 or newer: %s", command)
+		} else if ok, err := d.Intact(); err != nil || ok {
 			t.Errorf("%s: intact %v, %v; want that it is noticed", command, ok, err)
 		}
 		mustSync(t, d, mixedTable())
@@ -180,4 +182,14 @@ func TestSecondInstance(t *testing.T) {
 	first.Close()
 	mustSync(t, second, mixedTable())
 	mustIntact(t, second, true)
+}
+
+// countsElements reports whether the kernel tells how many elements a set has.
+func countsElements(t *testing.T, d *Dataplane) bool {
+	t.Helper()
+	found, err := d.conn.findLayout(ip4, tableName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.sets["node-addrs"].count >= 0
 }

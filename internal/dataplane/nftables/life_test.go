@@ -200,3 +200,36 @@ func inNetworks(networks []netip.Prefix, a netip.Addr) bool {
 	}
 	return false
 }
+
+// TestFilesAreClosed counts the open files of the process.
+func TestFilesAreClosed(t *testing.T) {
+	ownNetwork(t)
+	files := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	use := func() {
+		d, err := Open(owned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustSync(t, d, mixedTable())
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(Probe(), Cleanup(context.Background())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use()
+	before := files()
+	for range 5 {
+		use()
+	}
+	if now := files(); now != before {
+		t.Errorf("%d open files, before %d", now, before)
+	}
+}

@@ -234,4 +234,5 @@ func (t *table) frontend(k key) vip.Frontend {
 	return f
 }
 
+// setProtocol sets a protocol whose type this package does not know by name.
 func setProtocol[P ~uint8](p *P, number byte) { *p = P(number) }
