@@ -109,6 +109,10 @@ func TestForeignFlush(t *testing.T) {
 				t.Errorf("nft %s: no error", command)
 			}
 		}
+		// The price: see Options.
+		if _, err := runNFT(t, before, "-f", "-"); err == nil || !strings.Contains(err.Error(), "Operation not permitted") {
+			t.Errorf("nft -f with a listing of owned tables: %v", err)
+		}
 		mustIntact(t, d, true)
 	})
 	t.Run("is noticed in a shared one", func(t *testing.T) {

@@ -19,8 +19,10 @@ type Options struct {
 	// Log gets a line where an operator may want to know. Nil is silence.
 	Log *slog.Logger
 	// Shared leaves the tables to everybody, as on kernels before 6.9: another
-	// program can flush them, which Intact notices. Otherwise the kernel keeps
-	// other programs off them.
+	// program can flush them, which Intact notices. Otherwise the kernel keeps other
+	// programs off them, which has a price: `nft -f` refuses a file as a whole if it
+	// has a listing of them in it, saved by `nft list ruleset`, as long as this process
+	// lives (measured with nft 1.0.6; the kernel says "operation not permitted").
 	Shared bool
 }
 
