@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/test/apiserver"
@@ -205,12 +207,37 @@ const (
 	silence = 300 * time.Millisecond
 )
 
-// reaches waits until all ways lead to all of these pods and to no other.
+// reaches waits until all ways lead to all of these pods and to no other, and no tracked UDP flow does that a client
+// could take up again by chance.
 func (w *town) reaches(t *testing.T, want ...string) {
 	t.Helper()
 	for _, y := range w.ways() {
 		eventually(t, fmt.Sprintf("%s leads to %v", y, want), func() error { return y.leads(t.Context(), want) })
 	}
+	eventually(t, fmt.Sprintf("UDP flows lead to %v alone", want), func() error { return w.flowsLead(want) })
+}
+
+// flowsLead looks at the UDP flows that the node tracks. The forwarder removes stale ones a while after the rules
+// have changed.
+func (w *town) flowsLead(want []string) error {
+	return w.node.Do(func() error {
+		for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+			flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
+			if err != nil {
+				return fmt.Errorf("list the tracked flows: %w", err)
+			}
+			for _, f := range flows {
+				answerer, _ := netip.AddrFromSlice(f.Reverse.SrcIP)
+				for name, pod := range w.pods {
+					of := answerer.Unmap() == pod.IPv4 || answerer == pod.IPv6
+					if of && f.Forward.Protocol == unix.IPPROTO_UDP && !slices.Contains(want, name) {
+						return fmt.Errorf("a flow leads to %s: %v", name, f)
+					}
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // goesOn is reaches for what must be so already.
