@@ -93,23 +93,35 @@ func (p *play) end() {
 // atOnce is how many questions are asked at a time.
 const atOnce = 16
 
-// settle asks what is pending.
+// settle asks what is pending: over TCP, and then the rest.
 func (p *play) settle() {
+	var tcp, others []*pendingAsk
+	for i := range p.pending {
+		if a := &p.pending[i]; a.protocol == cluster.TCP {
+			tcp = append(tcp, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	p.byReset(tcp)
+	p.askAll(others)
+	for _, a := range p.pending {
+		p.answered(a.line, a.String(), a.finding)
+	}
+	p.pending = nil
+}
+
+func (p *play) askAll(pending []*pendingAsk) {
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
-	for i := range p.pending {
+	for _, a := range pending {
 		slots <- struct{}{}
 		wait.Go(func() {
-			a := &p.pending[i]
 			a.finding = p.w.check(a.question, a.want)
 			<-slots
 		})
 	}
 	wait.Wait()
-	for _, a := range p.pending {
-		p.answered(a.line, a.String(), a.finding)
-	}
-	p.pending = nil
 }
 
 // try notes an error of a dataplane.

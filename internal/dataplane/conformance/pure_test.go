@@ -166,3 +166,25 @@ func TestSaw(t *testing.T) {
 		}
 	}
 }
+
+func TestUnreachables(t *testing.T) {
+	const snmp = "Ip: Forwarding InReceives\nIp: 1 77\nIcmp: InMsgs InErrors InCsumErrors InDestUnreachs OutMsgs\nIcmp: 9 8 7 6 5\nIcmpMsg: InType3\nIcmpMsg: 6\n"
+	const snmp6 = "Ip6InReceives 1\nIcmp6InErrors      2\nIcmp6InDestUnreachs             \t3\nIcmp6OutDestUnreachs 4\n"
+	for _, tt := range []struct {
+		name, text string
+		count      func(string) (int, error)
+		want       int // -1: an error
+	}{
+		{"IPv4", snmp, unreachables4, 6},
+		{"IPv6", snmp6, unreachables6, 3},
+		{"IPv4 from nothing", "", unreachables4, -1},
+		{"IPv4 without values", "Icmp: InDestUnreachs\n", unreachables4, -1},
+		{"IPv4 cut off", "Icmp: InMsgs InDestUnreachs\nIcmp: 1\n", unreachables4, -1},
+		{"IPv6 from nothing", "", unreachables6, -1},
+		{"IPv6 cut off", "Icmp6InDestUnreachs", unreachables6, -1},
+	} {
+		if got, err := tt.count(tt.text); (err != nil) != (tt.want < 0) || err == nil && got != tt.want {
+			t.Errorf("%s: %d, %v, want %d", tt.name, got, err, tt.want)
+		}
+	}
+}

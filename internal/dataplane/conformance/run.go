@@ -135,13 +135,14 @@ func runMutants(t *testing.T, b Backend, all []scenario) {
 	w := newWorld(t, b, dialled(all))
 	right := map[string]bool{} // questions that were never answered wrong
 	for _, m := range mutants {
+		those := slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !slices.Contains(s.failsUnder, m.name) })
+		if len(those) == 0 {
+			continue // with -short
+		}
 		if err := w.become(m); err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range all {
-			if !slices.Contains(s.failsUnder, m.name) {
-				continue
-			}
+		for _, s := range those {
 			t.Run(m.name+"/"+s.title(), func(t *testing.T) {
 				if err := w.sync(); err != nil { // nothing is left of the last one
 					t.Fatal(err)
