@@ -129,13 +129,21 @@ func (w *world) recover(t *testing.T, m mutant) {
 	}
 }
 
+// faults are the names of those under which a scenario is played; with -short one.
+func (s scenario) faults() []string {
+	if testing.Short() {
+		return s.failsUnder[:1]
+	}
+	return s.failsUnder
+}
+
 // runMutants plays each scenario with the faults under which it says that it fails. It must fail under
 // each, and each of its questions must be answered wrong under at least one.
 func runMutants(t *testing.T, b Backend, all []scenario) {
 	w := newWorld(t, b, dialled(all))
 	right := map[string]bool{} // questions that were never answered wrong
 	for _, m := range mutants {
-		those := slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !slices.Contains(s.failsUnder, m.name) })
+		those := slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !slices.Contains(s.faults(), m.name) })
 		if len(those) == 0 {
 			continue // with -short
 		}
@@ -164,7 +172,7 @@ func runMutants(t *testing.T, b Backend, all []scenario) {
 		}
 	}
 	for _, q := range slices.Sorted(maps.Keys(right)) {
-		if right[q] {
+		if right[q] && !testing.Short() {
 			t.Errorf("%s: answered right under every fault of the scenario: this question cannot fail", q)
 		}
 	}

@@ -28,7 +28,12 @@ func runSequences(t *testing.T, b Backend, all []scenario) {
 		return s.explain(errors.Join(s.reset(), s.run(), s.compare(b)))
 	})
 	for _, name := range []string{"no-update", "no-deletion", "no-masquerade", "no-refusal"} {
-		t.Run("notice "+name, func(t *testing.T) { noticeMutant(t, w, mutantOf(name)) })
+		t.Run("notice "+name, func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("not with -short")
+			}
+			noticeMutant(t, w, mutantOf(name))
+		})
 	}
 }
 
