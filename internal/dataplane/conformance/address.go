@@ -22,9 +22,6 @@ var bothFamilies = []family{ipv4, ipv6}
 
 func (f family) String() string { return [...]string{"ipv4", "ipv6"}[f] }
 
-// is reports whether an address is of the family.
-func (f family) is(a netip.Addr) bool { return a.Is4() == (f == ipv4) }
-
 // block is a range of virtual addresses: they are on no interface. The number of
 // an address is its last part in both families.
 type block struct {

@@ -123,9 +123,6 @@ type answer struct {
 	masquerade bool
 }
 
-// serverName is how a server calls itself.
-func (d destination) serverName() string { return d.String() }
-
 // text is a destination without the port that goes without saying.
 func (d destination) text() string {
 	if d.port == defaultTarget {
