@@ -166,6 +166,12 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request) {
 	}
 	for {
 		s.mu.Lock()
+		if from < s.expired {
+			// What this client has not been sent yet is forgotten: a stream that went
+			// on would hide it. The client comes again and is told that it is too late.
+			s.mu.Unlock()
+			return
+		}
 		events, changed := s.since(q, from), s.changed
 		from = s.version
 		s.mu.Unlock()
