@@ -1,11 +1,9 @@
 package signpost
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,39 +14,46 @@ import (
 
 // stanza is what a Corefile says about the plugin.
 type stanza struct {
+	settings
 	zones          []string
-	ttl            uint32
-	pods           podMode
-	fall           fall.F
 	startupTimeout time.Duration
 	feed           feedConfig
 }
 
-const (
-	defaultTTL            = 5
-	maxTTL                = 3600
-	defaultStartupTimeout = 5 * time.Second
-)
-
-// option reads the arguments of one option into the stanza. An error says what
-// was expected; the option's name is put before it.
-type option struct {
-	min, max int    // number of arguments
-	want     string // the arguments, as the README writes them
-	set      func(*stanza, []string) error
+// settings are the options that say what is answered. Handlers read them, and
+// nobody changes them once the server serves.
+type settings struct {
+	ttl  uint32 // seconds
+	pods podMode
+	fall fall.F
 }
 
-// options are those of the kubernetes plugin with the same meaning, and `manifests`.
-var options = map[string]option{
-	"ttl":                {1, 1, "SECONDS", setTTL},
-	"pods":               {1, 1, "disabled|insecure|verified", setPods},
-	"fallthrough":        {0, many, "[ZONES...]", setFallthrough},
-	"endpoint_pod_names": {0, 0, "no argument", func(s *stanza, _ []string) error { s.feed.podNames = true; return nil }},
-	"startup_timeout":    {1, 1, "DURATION", setStartupTimeout},
-	"endpoint":           {1, many, "URL", setEndpoint},
-	"tls":                {3, 3, "CERT KEY CACERT", setTLS},
-	"kubeconfig":         {1, 2, "FILE [CONTEXT]", setKubeconfig},
-	"manifests":          {1, 1, "DIR", setManifests},
+// option is one word of the stanza. Errors say what was expected; name and
+// arguments are put before them.
+type option struct {
+	name     string
+	want     string // the arguments, as the README writes them
+	min, max int    // number of arguments
+	set      func(*stanza, []string) error
+	// check looks at the whole stanza once it is read, if the option stands in
+	// it: what the option needs and what it excludes. It may be nil.
+	check func(*stanza) error
+}
+
+const many = 1 << 10
+
+// options are all words of the stanza, by name: those of the plugin kubernetes
+// with the same meaning, and our own. Each topic has a file with its table.
+var options = tableOf(sourceOptions, answerOptions)
+
+func tableOf(tables ...[]option) map[string]option {
+	all := map[string]option{}
+	for _, table := range tables {
+		for _, o := range table {
+			all[o.name] = o
+		}
+	}
+	return all
 }
 
 // later are options of the kubernetes plugin that this version does not have:
@@ -59,8 +64,6 @@ var later = map[string]bool{
 	"ignore": true, "multicluster": true, "zonal": true,
 }
 
-const many = 1 << 10
-
 // parse reads the stanza of one server block.
 func parse(c *caddy.Controller) (*stanza, error) {
 	var s *stanza
@@ -68,21 +71,37 @@ func parse(c *caddy.Controller) (*stanza, error) {
 		if s != nil {
 			return nil, plugin.ErrOnce
 		}
-		s = &stanza{ttl: defaultTTL, startupTimeout: defaultStartupTimeout}
+		s = &stanza{settings: settings{ttl: defaultTTL}, startupTimeout: defaultStartupTimeout}
 		s.zones = plugin.OriginsFromArgsOrServerBlock(c.RemainingArgs(), c.ServerBlockKeys)
 		if _, primary := makeZones(s.zones); primary == nil {
 			return nil, c.Errf("zones %s: want at least one that is not a reverse zone, such as cluster.local", strings.Join(s.zones, " "))
 		}
-		for c.NextBlock() {
-			if err := s.option(c.Val(), c.RemainingArgs()); err != nil {
-				return nil, c.Err(err.Error())
-			}
-		}
-		if err := s.check(); err != nil {
-			return nil, c.Err(err.Error())
+		if err := s.block(c); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// block reads the options and checks them together, in the order of their names,
+// so that the same stanza always gives the same error.
+func (s *stanza) block(c *caddy.Controller) error {
+	given := map[string][]string{}
+	for c.NextBlock() {
+		name, args := c.Val(), c.RemainingArgs()
+		if err := s.option(name, args); err != nil {
+			return c.Err(err.Error())
+		}
+		given[name] = args
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if check := options[name].check; check != nil {
+			if err := check(s); err != nil {
+				return c.Err(at(name, given[name], err).Error())
+			}
+		}
+	}
+	return nil
 }
 
 func (s *stanza) option(name string, args []string) error {
@@ -91,97 +110,17 @@ func (s *stanza) option(name string, args []string) error {
 	case later[name]:
 		return fmt.Errorf("option %s: not supported by this version; remove it, or keep the plugin kubernetes", name)
 	case !known:
-		return fmt.Errorf("unknown option %q: want one of those in the README of the plugin signpost", name)
+		return fmt.Errorf("unknown option %q: want one of %s", name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
 	case len(args) < o.min || len(args) > o.max:
-		return fmt.Errorf("option %s %s: want %s", name, strings.Join(args, " "), o.want)
+		return at(name, args, fmt.Errorf("want %s", o.want))
 	}
 	if err := o.set(s, args); err != nil {
-		return fmt.Errorf("option %s %s: %w", name, strings.Join(args, " "), err)
+		return at(name, args, err)
 	}
 	return nil
 }
 
-// check looks at options that exclude each other.
-func (s *stanza) check() error {
-	f := &s.feed
-	if f.manifests != "" && (f.kube.Endpoint != "" || f.kube.Kubeconfig != "") {
-		return errors.New("option manifests: replaces the Kubernetes API; want it without endpoint and kubeconfig")
-	}
-	if f.kube.Kubeconfig != "" && f.kube.Endpoint != "" {
-		log.Warningf("option endpoint %s has no effect beside kubeconfig", f.kube.Endpoint)
-	}
-	if f.kube.CertFile != "" && f.kube.Endpoint == "" {
-		log.Warning("option tls has no effect without endpoint")
-	}
-	f.pods = s.pods == podsVerified
-	return nil
-}
-
-func setTTL(s *stanza, args []string) error {
-	t, err := strconv.ParseUint(args[0], 10, 32)
-	if err != nil || t > maxTTL {
-		return fmt.Errorf("want a whole number of seconds from 0 to %d", maxTTL)
-	}
-	s.ttl = uint32(t)
-	return nil
-}
-
-func setPods(s *stanza, args []string) error {
-	modes := map[string]podMode{"disabled": podsDisabled, "insecure": podsInsecure, "verified": podsVerified}
-	mode, ok := modes[args[0]]
-	if !ok {
-		return errors.New("want disabled, insecure or verified")
-	}
-	s.pods = mode
-	return nil
-}
-
-func setFallthrough(s *stanza, args []string) error {
-	s.fall.SetZonesFromArgs(args)
-	return nil
-}
-
-func setStartupTimeout(s *stanza, args []string) error {
-	d, err := time.ParseDuration(args[0])
-	if err != nil || d < 0 {
-		return errors.New("want a duration with its unit, such as 5s; 0s does not wait")
-	}
-	s.startupTimeout = d
-	return nil
-}
-
-func setEndpoint(s *stanza, args []string) error {
-	if len(args) > 1 {
-		log.Warningf("option endpoint: only the first address is used: %s", args[0])
-	}
-	s.feed.kube.Endpoint = args[0]
-	return nil
-}
-
-func setTLS(s *stanza, args []string) error {
-	k := &s.feed.kube
-	k.CertFile, k.KeyFile, k.CAFile = args[0], args[1], args[2]
-	return nil
-}
-
-func setKubeconfig(s *stanza, args []string) error {
-	s.feed.kube.Kubeconfig = args[0]
-	if len(args) == 2 {
-		s.feed.kube.Context = args[1]
-	}
-	return nil
-}
-
-func setManifests(s *stanza, args []string) error {
-	dir, err := filepath.Abs(args[0])
-	if err != nil {
-		return err
-	}
-	if info, err := os.Stat(dir); err != nil {
-		return err
-	} else if !info.IsDir() {
-		return errors.New("want a folder of YAML or JSON files")
-	}
-	s.feed.manifests = dir
-	return nil
+// at puts the option as it stands in the Corefile before an error.
+func at(name string, args []string, err error) error {
+	return fmt.Errorf("option %s: %w", strings.Join(append([]string{name}, args...), " "), err)
 }

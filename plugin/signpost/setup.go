@@ -34,8 +34,8 @@ func setup(c *caddy.Controller) error {
 	}
 	zones, primary := makeZones(stanza.zones)
 	s := &Signpost{
-		zones: zones, primary: primary,
-		ttl: stanza.ttl, pods: stanza.pods, fall: stanza.fall,
+		settings: stanza.settings,
+		zones:    zones, primary: primary,
 		upstream: upstream.New(),
 	}
 	hosts := dnsserver.GetConfig(c)

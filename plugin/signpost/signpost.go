@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/pkg/fall"
 	"github.com/miekg/dns"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -27,12 +26,10 @@ const (
 // Signpost answers the names of a cluster from the index. It implements
 // plugin.Handler and ready.Readiness; it is safe for concurrent use once started.
 type Signpost struct {
+	settings
 	next    plugin.Handler
 	zones   []zone
 	primary *zone // where PTR, SRV and NS records point
-	ttl     uint32
-	pods    podMode
-	fall    fall.F
 
 	store    *cluster.Store // set before the server starts to serve
 	local    []netip.Addr   // addresses of this server, without loopback; set likewise

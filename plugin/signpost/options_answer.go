@@ -1,0 +1,57 @@
+package signpost
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/miekg/dns"
+)
+
+// answerOptions say what is answered.
+var answerOptions = []option{
+	{"ttl", "SECONDS", 1, 1, setTTL, nil},
+	{"pods", "disabled|insecure|verified", 1, 1, setPods, nil},
+	{"fallthrough", "[ZONES...]", 0, many, setFallthrough, nil},
+	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
+}
+
+const (
+	defaultTTL = 5
+	maxTTL     = 3600
+)
+
+func setTTL(s *stanza, args []string) error {
+	t, err := strconv.ParseUint(args[0], 10, 32)
+	if err != nil || t > maxTTL {
+		return fmt.Errorf("want a whole number of seconds from 0 to %d", maxTTL)
+	}
+	s.ttl = uint32(t)
+	return nil
+}
+
+func setPods(s *stanza, args []string) error {
+	modes := map[string]podMode{"disabled": podsDisabled, "insecure": podsInsecure, "verified": podsVerified}
+	mode, ok := modes[args[0]]
+	if !ok {
+		return errors.New("want disabled, insecure or verified")
+	}
+	s.pods = mode
+	s.feed.pods = mode == podsVerified
+	return nil
+}
+
+func setFallthrough(s *stanza, args []string) error {
+	for _, zone := range args {
+		if _, ok := dns.IsDomainName(zone); !ok {
+			return fmt.Errorf("want zones, such as in-addr.arpa; not %q", zone)
+		}
+	}
+	s.fall.SetZonesFromArgs(args)
+	return nil
+}
+
+func setEndpointPodNames(s *stanza, _ []string) error {
+	s.feed.podNames = true
+	return nil
+}

@@ -1,0 +1,30 @@
+package signpost
+
+import "github.com/coredns/coredns/plugin/pkg/fall"
+
+var answerOptionTests = []optionTest{
+	{"ttl", "ttl 30", func(s *stanza) { s.ttl = 30 }, ""},
+	{"ttl 0", "ttl 0", func(s *stanza) { s.ttl = 0 }, ""},
+	{"ttl highest", "ttl 3600", func(s *stanza) { s.ttl = 3600 }, ""},
+	{"ttl too high", "ttl 3601", nil, "option ttl 3601: want a whole number of seconds from 0 to 3600"},
+	{"ttl negative", "ttl -1", nil, "option ttl -1: want"},
+	{"ttl words", "ttl 5s", nil, "option ttl 5s: want"},
+	{"ttl none", "ttl", nil, "option ttl: want SECONDS"},
+	{"ttl two", "ttl 1 2", nil, "option ttl 1 2: want SECONDS"},
+
+	{"pods disabled", "pods disabled", nil, ""},
+	{"pods insecure", "pods insecure", func(s *stanza) { s.pods = podsInsecure }, ""},
+	{"pods verified", "pods verified", func(s *stanza) { s.pods = podsVerified; s.feed.pods = true }, ""},
+	{"pods twice", "pods verified\npods insecure", func(s *stanza) { s.pods = podsInsecure }, ""},
+	{"pods maybe", "pods maybe", nil, "option pods maybe: want disabled, insecure or verified"},
+	{"pods none", "pods", nil, "option pods: want disabled|insecure|verified"},
+
+	{"fallthrough all", "fallthrough", func(s *stanza) { s.fall = fall.Root }, ""},
+	{"fallthrough some", "fallthrough in-addr.arpa ip6.arpa", func(s *stanza) {
+		s.fall = fall.F{Zones: []string{"in-addr.arpa.", "ip6.arpa."}}
+	}, ""},
+	{"fallthrough no name", "fallthrough a..b", nil, `option fallthrough a..b: want zones, such as in-addr.arpa; not "a..b"`},
+
+	{"endpoint_pod_names", "endpoint_pod_names", func(s *stanza) { s.feed.podNames = true }, ""},
+	{"endpoint_pod_names on", "endpoint_pod_names on", nil, "option endpoint_pod_names on: want no argument"},
+}
