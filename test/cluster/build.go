@@ -17,24 +17,65 @@ import (
 // buildCommand is what a person types to fill the cache.
 const buildCommand = "go -C test/cluster run . build"
 
-// where prints the directory of the programs if all of them are there.
-func where(_ context.Context, e *env) error {
-	dir := directory(e.cache)
-	if absent := missing(dir, programs()); len(absent) > 0 {
-		return fmt.Errorf("no %s in %s: run %s", absent[0].name, dir, buildCommand)
+// where prints the directory of the programs if all of a group and of those before it are there.
+func where(_ context.Context, e *env, args []string) error {
+	upTo, err := groupArgument(args)
+	if err != nil {
+		return err
+	}
+	dir, err := built(e, upTo)
+	if err != nil {
+		return err
 	}
 	fmt.Fprintln(e.stdout, dir)
 	return nil
 }
 
-// build compiles the programs that are missing and prints their directory.
-func build(ctx context.Context, e *env) error {
+// build compiles the programs of a group, and of those before it, that are missing, and prints their
+// directory.
+func build(ctx context.Context, e *env, args []string) error {
+	upTo, err := groupArgument(args)
+	if err != nil {
+		return err
+	}
+	want, err := programs(upTo)
+	if err != nil {
+		return err
+	}
 	dir := directory(e.cache)
-	if err := install(ctx, e, dir, programs()); err != nil {
+	if err := install(ctx, e, dir, want); err != nil {
 		return err
 	}
 	fmt.Fprintln(e.stdout, dir)
 	return nil
+}
+
+// groupArgument returns the group that a command line names, the first one if it names none.
+func groupArgument(args []string) (string, error) {
+	switch len(args) {
+	case 0:
+		return groups()[0].name, nil
+	case 1:
+		return args[0], nil
+	}
+	return "", errUsage
+}
+
+// built returns the directory that holds the programs of a group and of those before it.
+func built(e *env, upTo string) (string, error) {
+	want, err := programs(upTo)
+	if err != nil {
+		return "", err
+	}
+	dir := directory(e.cache)
+	if absent := missing(dir, want); len(absent) > 0 {
+		command := buildCommand
+		if upTo != groups()[0].name {
+			command += " " + upTo
+		}
+		return "", fmt.Errorf("no %s in %s: run %s", absent[0].name, dir, command)
+	}
+	return dir, nil
 }
 
 // install makes dir hold every program. It may run in several processes at once: the first one compiles,
@@ -56,11 +97,11 @@ func install(ctx context.Context, e *env, dir string, want []program) error {
 	}
 	todo := missing(dir, want)
 	if len(todo) > 0 {
-		fmt.Fprintf(e.stderr, "%d of %d programs to compile into %s\nthe first time this takes 5 to 10 minutes on 2 cores and 3 GB of Go's build cache\n",
+		fmt.Fprintf(e.stderr, "%d of %d programs to compile into %s\nthe first time this takes 5 to 15 minutes on 2 cores and 3 to 4 GB of Go's build cache\n",
 			len(todo), len(want), dir)
 	}
 	for i, p := range todo {
-		if err := compile(ctx, e, dir, p, fmt.Sprintf("[%d/%d] %-14s", i+1, len(todo), p.name)); err != nil {
+		if err := compile(ctx, e, dir, p, fmt.Sprintf("[%d/%d] %-23s", i+1, len(todo), p.name)); err != nil {
 			return err
 		}
 	}
@@ -128,14 +169,8 @@ func lock(ctx context.Context, e *env, name string) (unlock func(), err error) {
 func compile(ctx context.Context, e *env, dir string, p program, label string) error {
 	partial := filepath.Join(dir, p.name+temporary)
 	defer os.Remove(partial)
-	// -v names each package when its compilation ends: that is the progress.
-	args := append([]string{"build", "-v", "-o", partial}, buildFlags()...)
-	cmd := exec.CommandContext(ctx, "go", append(args, p.pkg)...)
-	cmd.Env = append(os.Environ(), buildEnv()...)
-	own(cmd)
 	show := newProgress(e.stderr, label)
-	cmd.Stderr = show
-	err := cmd.Run()
+	err := goCommand(ctx, show, p, partial)
 	show.finish(err == nil)
 	if ctx.Err() != nil {
 		return fmt.Errorf("compile %s: %w", p.name, ctx.Err())
@@ -147,6 +182,26 @@ func compile(ctx context.Context, e *env, dir string, p program, label string) e
 		return err
 	}
 	return os.Rename(partial, filepath.Join(dir, p.name))
+}
+
+// goCommand has the go command write one program to a file and its messages to show.
+func goCommand(ctx context.Context, show *progress, p program, file string) error {
+	// -v names each package when its compilation ends: that is the progress. `go test` has no such flag,
+	// hence it finds everything compiled and only links.
+	steps := [][]string{{"build", "-v", "-o", file}}
+	if p.test {
+		steps = [][]string{{"build", "-v", "-o", os.DevNull}, {"test", "-c", "-o", file}}
+	}
+	for _, args := range steps {
+		cmd := exec.CommandContext(ctx, "go", append(append(args, buildFlags()...), p.pkg)...)
+		cmd.Env = append(os.Environ(), buildEnv()...)
+		own(cmd)
+		cmd.Stdout, cmd.Stderr = show, show
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // own puts a child and its own children into a process group that ends as a whole: when the context ends

@@ -1,9 +1,11 @@
 // Command cluster is the harness that makes a real Kubernetes for the tests: it compiles the pinned
-// etcd, kube-apiserver and kubectl from their Go modules into the user's cache, once per version of the
-// recipe, and says where they are.
+// programs from their Go modules into the user's cache, once per version of the recipe, and says where
+// they are.
 //
-//	go -C test/cluster run . build    compile what is missing, print the directory
-//	go -C test/cluster run . where    print the directory, fail if something is missing
+//	go -C test/cluster run . build           compile etcd, kube-apiserver and kubectl, print the directory
+//	go -C test/cluster run . build cluster   and what else a cluster is made of
+//	go -C test/cluster run . build e2e       and Kubernetes's own end-to-end tests
+//	go -C test/cluster run . where [GROUP]   print the directory, fail if something is missing
 //
 // It is a module of its own, so that Kubernetes, with its replace lines, stays out of the module that
 // ships. The command imports nothing of Kubernetes (tools.go only names it): it compiles in a second, and
@@ -34,18 +36,18 @@ type env struct {
 type command struct {
 	name  string
 	short string
-	run   func(ctx context.Context, e *env) error
+	run   func(ctx context.Context, e *env, args []string) error // args: what follows the verb
 }
 
 // commands returns the table of verbs, in the order in which the usage text lists them.
 func commands() []command {
 	return []command{
-		{"build", "compile the missing programs into the cache and print their directory", build},
-		{"where", "print the directory of the programs; fails if one is missing", where},
+		{"build", "compile the missing programs of a GROUP into the cache and print their directory", build},
+		{"where", "print the directory of the programs; fails if one of the GROUP is missing", where},
 	}
 }
 
-// errUsage says that the command line made no sense; the usage text has been printed already.
+// errUsage says that the command line made no sense; run answers it with the usage text.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -77,10 +79,14 @@ func run(ctx context.Context, e *env, args []string) error {
 	} else if err != nil {
 		return errUsage
 	}
-	if flags.NArg() == 1 {
+	if flags.NArg() > 0 {
 		for _, c := range commands() {
 			if c.name == flags.Arg(0) {
-				return c.run(ctx, e)
+				err := c.run(ctx, e, flags.Args()[1:])
+				if errors.Is(err, errUsage) {
+					usage(e.stderr)
+				}
+				return err
 			}
 		}
 		fmt.Fprintf(e.stderr, "cluster: unknown command %q\n", flags.Arg(0))
@@ -90,8 +96,12 @@ func run(ctx context.Context, e *env, args []string) error {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, "usage: go -C test/cluster run . COMMAND\n\n")
+	fmt.Fprint(w, "usage: go -C test/cluster run . COMMAND [ARGUMENT…]\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.short)
+	}
+	fmt.Fprint(w, "\ngroups, each with those before it:\n\n")
+	for _, g := range groups() {
+		fmt.Fprintf(w, "  %-8s %s\n", g.name, g.short)
 	}
 }

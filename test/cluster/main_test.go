@@ -14,7 +14,7 @@ import (
 )
 
 // hello is a program small enough to compile in a test.
-var hello = program{"hello", "./testdata/hello", nil, "hello v1"}
+var hello = program{name: "hello", pkg: "./testdata/hello", version: "hello v1"}
 
 // syncBuffer is a bytes.Buffer that a child's copier and the test may use at once.
 type syncBuffer struct {
@@ -62,11 +62,13 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{name: "nothing", usage: true, stderr: "usage: "},
 		{name: "unknown", args: []string{"nonsense"}, usage: true, stderr: `unknown command "nonsense"`},
-		{name: "too many", args: []string{"where", "now"}, usage: true, stderr: "usage: "},
+		{name: "too many", args: []string{"where", "api", "now"}, usage: true, stderr: "usage: "},
 		{name: "unknown flag", args: []string{"-x"}, usage: true, stderr: "not defined: -x"},
 		{name: "help", args: []string{"-h"}, stderr: "usage: "},
 		{name: "where, empty cache", args: []string{"where"}, err: "no etcd in "},
 		{name: "where says what to do", args: []string{"where"}, err: "run " + buildCommand},
+		{name: "where, of a group", args: []string{"where", "e2e"}, err: "run " + buildCommand + " e2e"},
+		{name: "unknown group", args: []string{"build", "now"}, err: `no group of programs "now", expected one of api, cluster, e2e`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,8 +109,12 @@ func TestWhereWantsEveryProgram(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range programs() {
-		err := run(t.Context(), e, []string{"where"})
+	want, err := programs("e2e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range want {
+		err := run(t.Context(), e, []string{"where", "e2e"})
 		if err == nil || !strings.Contains(err.Error(), "no "+p.name+" in "+dir) {
 			t.Errorf("without %s: got error %v", p.name, err)
 		}
@@ -116,7 +122,7 @@ func TestWhereWantsEveryProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := run(t.Context(), e, []string{"where"}); err != nil {
+	if err := run(t.Context(), e, []string{"where", "e2e"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := stdout.String(); got != dir+"\n" {
@@ -155,6 +161,22 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// TestInstallTests does the same with a program that is the tests of a package.
+func TestInstallTests(t *testing.T) {
+	e, _, stderr := newEnv(t)
+	dir := filepath.Join(e.cache, "programs")
+	tested := program{name: "tested.test", pkg: "./testdata/tested", version: "tested v1", test: true}
+	if err := install(t.Context(), e, dir, []program{tested}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(files(t, dir), " "), ".lock tested.test"; got != want {
+		t.Errorf("files: got %s, want %s", got, want)
+	}
+	if !strings.Contains(stderr.String(), "done") {
+		t.Errorf("no progress on stderr: %q", stderr)
+	}
+}
+
 func TestInstallFails(t *testing.T) {
 	wrong := hello
 	wrong.version = "hello v2"
@@ -163,8 +185,8 @@ func TestInstallFails(t *testing.T) {
 		program program
 		err     string
 	}{
-		{"does not compile", program{"broken", "./testdata/broken", nil, ""}, "undefined: undefinedName"},
-		{"no such package", program{"absent", "./testdata/absent", nil, ""}, "testdata/absent"},
+		{"does not compile", program{name: "broken", pkg: "./testdata/broken"}, "undefined: undefinedName"},
+		{"no such package", program{name: "absent", pkg: "./testdata/absent"}, "testdata/absent"},
 		{"another version", wrong, `want "hello v2" in its output, got "hello v1`},
 	}
 	for _, tt := range tests {
@@ -249,11 +271,16 @@ func TestRecipeMatchesModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	all, err := programs("e2e")
+	if err != nil {
+		t.Fatal(err)
+	}
 	staging := strings.Replace(kubernetesVersion, "v1.", " => k8s.io/api v0.", 1)
 	for _, want := range []string{
 		"\tk8s.io/kubernetes " + kubernetesVersion + "\n",
 		"\tk8s.io/api" + staging + "\n",
-		"\tgo.etcd.io/etcd/server/v3 v" + strings.TrimPrefix(programs()[0].version, "etcd Version: ") + "\n",
+		"\tgo.etcd.io/etcd/server/v3 v" + versionOf(all, "etcd", "etcd Version: ") + "\n",
+		"\tgithub.com/onsi/ginkgo/v2 v" + versionOf(all, "ginkgo", "Ginkgo Version ") + "\n",
 	} {
 		if !bytes.Contains(mod, []byte(want)) {
 			t.Errorf("go.mod does not hold %q", want)
@@ -263,10 +290,45 @@ func TestRecipeMatchesModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range programs() {
+	for _, p := range all {
 		if !bytes.Contains(tools, []byte(`_ "`+p.pkg+`"`)) {
 			t.Errorf("tools.go does not import %s: `go mod tidy` would drop it", p.pkg)
 		}
+	}
+}
+
+func versionOf(all []program, name, before string) string {
+	for _, p := range all {
+		if p.name == name {
+			return strings.TrimPrefix(p.version, before)
+		}
+	}
+	return "of no program"
+}
+
+// TestGroups checks that a group comes with those before it, and that the first stays small.
+func TestGroups(t *testing.T) {
+	names := func(upTo string) string {
+		all, err := programs(upTo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, p := range all {
+			names = append(names, p.name)
+		}
+		return strings.Join(names, " ")
+	}
+	if got, want := names("api"), "etcd kube-apiserver kubectl"; got != want {
+		t.Errorf("api: got %s, want %s", got, want)
+	}
+	before := ""
+	for _, g := range groups() {
+		got := names(g.name)
+		if !strings.HasPrefix(got, before) || len(got) == len(before) {
+			t.Errorf("%s: got %s, want it to begin with %s and to go on", g.name, got, before)
+		}
+		before = got
 	}
 }
 

@@ -26,15 +26,53 @@ type program struct {
 	// that does not start is found here and not in somebody's test.
 	versionArgs []string
 	version     string
+	test        bool // pkg is no main package: the program is its tests, as `go test -c` links them
 }
 
-// programs returns what build compiles, smallest first, so that progress shows soon.
-func programs() []program {
-	return []program{
-		{"etcd", "go.etcd.io/etcd/server/v3", []string{"--version"}, "etcd Version: 3.6.8"},
-		{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", []string{"--version"}, "Kubernetes " + kubernetesVersion},
-		{"kubectl", "k8s.io/kubernetes/cmd/kubectl", []string{"version", "--client"}, "Client Version: " + kubernetesVersion},
+// group is a set of programs that are wanted together.
+type group struct {
+	name     string
+	short    string
+	programs []program
+}
+
+// groups returns what can be built, each after what it needs. The first one is all that tests of the API
+// server's clients wait for; whoever wants a later one gets those before it as well.
+func groups() []group {
+	version, kubernetes := []string{"--version"}, "Kubernetes "+kubernetesVersion
+	return []group{
+		{"api", "an API server: etcd, kube-apiserver, kubectl", []program{
+			{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", versionArgs: version, version: "etcd Version: 3.6.8"},
+			{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", versionArgs: version, version: kubernetes},
+			{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", versionArgs: []string{"version", "--client"}, version: "Client Version: " + kubernetesVersion},
+		}},
+		{"cluster", "and the rest of a cluster: controllers, scheduler, kubelet, and kube-proxy as the peer", []program{
+			{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", versionArgs: version, version: kubernetes},
+			{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", versionArgs: version, version: kubernetes},
+			{name: "kube-proxy", pkg: "k8s.io/kubernetes/cmd/kube-proxy", versionArgs: version, version: kubernetes},
+			{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", versionArgs: version, version: kubernetes},
+		}},
+		{"e2e", "and Kubernetes's own end-to-end tests: agnhost, ginkgo, e2e.test", []program{
+			// Kubernetes's release scripts give agnhost its number; without them it calls itself so.
+			{name: "agnhost", pkg: "k8s.io/kubernetes/test/images/agnhost", versionArgs: version, version: "version development"},
+			{name: "ginkgo", pkg: "github.com/onsi/ginkgo/v2/ginkgo", versionArgs: []string{"version"}, version: "Ginkgo Version 2.28.1"},
+			{name: "e2e.test", pkg: "k8s.io/kubernetes/test/e2e", versionArgs: version, version: kubernetesVersion, test: true},
+		}},
 	}
+}
+
+// programs returns the programs of all groups up to the named one, in the order in which they are built:
+// etcd, the smallest, first, so that progress shows soon.
+func programs(upTo string) ([]program, error) {
+	var all []program
+	var names []string
+	for _, g := range groups() {
+		all = append(all, g.programs...)
+		if names = append(names, g.name); g.name == upTo {
+			return all, nil
+		}
+	}
+	return nil, fmt.Errorf("no group of programs %q, expected one of %s", upTo, strings.Join(names, ", "))
 }
 
 // buildFlags returns the one set of flags for every program. Other flags would miss Go's build cache and
