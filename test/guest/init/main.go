@@ -1,0 +1,101 @@
+// Command init is process 1 of a guest. It mounts what programs expect, loads the
+// modules, runs the test binary, tells its exit code on the console, and switches
+// the machine off. Its arguments stand in files, because a kernel command line is short.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// exitMark stands before the exit code on the console; package guest looks for it.
+const exitMark = "@@ guest exit "
+
+func main() {
+	code, err := run()
+	if err != nil {
+		fmt.Println("init:", err)
+	}
+	fmt.Printf("\n%s%d\n", exitMark, code)
+	unix.Sync()
+	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+// run does it all and returns the exit code of the test binary.
+func run() (int, error) {
+	for _, m := range []struct{ kind, at string }{
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"},
+	} {
+		if err := os.MkdirAll(m.at, 0o755); err != nil {
+			return 1, err
+		}
+		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
+			return 1, fmt.Errorf("mount %s at %s: %w", m.kind, m.at, err)
+		}
+	}
+	if err := os.Chmod("/tmp", 0o1777); err != nil {
+		return 1, err
+	}
+	if err := load("/modules"); err != nil {
+		return 1, err
+	}
+	args, err := lines("/args")
+	if err != nil {
+		return 1, err
+	}
+	env, err := lines("/env")
+	if err != nil {
+		return 1, err
+	}
+	cmd := exec.Command("/test/binary", args...)
+	cmd.Dir, cmd.Env = "/test", append(env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "TMPDIR=/tmp")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	err = cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode(), nil
+	}
+	if err != nil {
+		return 1, fmt.Errorf("run the test binary: %w", err)
+	}
+	return 0, nil
+}
+
+// load inserts the modules in the order of their list.
+func load(dir string) error {
+	names, err := lines(dir + "/order")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		f, err := os.Open(dir + "/" + name)
+		if err != nil {
+			return err
+		}
+		err = unix.FinitModule(int(f.Fd()), "", 0)
+		f.Close()
+		if err != nil && !errors.Is(err, syscall.EEXIST) {
+			return fmt.Errorf("load module %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// lines reads a file of one item a line.
+func lines(file string) ([]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	if len(text) == 0 {
+		return nil, nil
+	}
+	return strings.Split(string(text), "\n"), nil
+}
