@@ -1,15 +1,10 @@
 package bench
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"regexp"
-	"runtime"
-	"strconv"
 	"testing"
-	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/signpost-dns/signpost/test/api"
@@ -21,63 +16,90 @@ var loads = []struct {
 	name    string
 	n       int
 	objects func(n int) []k8sruntime.Object
+	options string
+	most    float64 // goal: bytes each
 }{
-	{"service", 10_000, services},
-	{"endpoint", 50_000, func(n int) []k8sruntime.Object { return crowd("crowd", n) }},
+	{"service", 10_000, services, "", 400},
+	{"endpoint", 50_000, func(n int) []k8sruntime.Object { return crowd("crowd", n) }, "", 200},
+	{"pod", 20_000, pods, "pods verified", 200},
 }
 
-// BenchmarkMemory is what stays on the heap for each object once the plugin is
-// synced. Each is measured in a process of its own, because what an earlier one
-// leaves goes when it likes.
+// BenchmarkMemory is what stays on the heap for each object once the plugin is synced.
 func BenchmarkMemory(b *testing.B) {
 	for _, load := range loads {
+		each := map[string]float64{}
 		for _, plugin := range plugins {
 			b.Run(load.name+"/plugin="+plugin, func(b *testing.B) {
-				cmd := exec.Command(os.Args[0], "-test.run=^TestMemoryOfOne$", "-test.v")
-				cmd.Env = append(os.Environ(), memoryOf+"="+load.name+" "+plugin)
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					b.Fatalf("%v: %v\n%s", cmd, err, out)
-				}
-				grown, err := strconv.ParseFloat(string(regexp.MustCompile(`grown by (\d+)`).FindSubmatch(out)[1]), 64)
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.ReportMetric(grown/float64(load.n), "B/"+load.name)
+				s := api.New(b)
+				s.Put(load.objects(load.n)...)
+				s.Put(marker("first")...)
+				u := startChild(b, plugin, s.URL, load.options).wait(b, markerName("first"))
+				each[plugin] = float64(u.Live-u.Empty) / float64(load.n)
+				b.ReportMetric(each[plugin], "B/"+load.name)
 				b.ReportMetric(0, "ns/op")
 			})
 		}
+		if each[ours] > 0 {
+			note(row{"memory of a " + load.name, "B", each[ours], each[theirs], load.most, 0})
+		}
 	}
 }
 
-const memoryOf = "SIGNPOST_MEMORY_OF"
+// marker is a headless Service with one endpoint: who answers its name has listed
+// Services, EndpointSlices and Namespaces.
+func marker(name string) []k8sruntime.Object {
+	return append([]k8sruntime.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}},
+		peer.Service("ns", name, peer.HTTP, "None"),
+	}, slices(name, 1_000_000, 1, 1)...)
+}
 
-// TestMemoryOfOne is the process of one measurement.
-func TestMemoryOfOne(t *testing.T) {
-	for _, load := range loads {
-		for _, plugin := range plugins {
-			if os.Getenv(memoryOf) != load.name+" "+plugin {
-				continue
+func markerName(name string) string { return name + ".ns.svc.cluster.local." }
+
+// The large cluster: what a start costs, and a list of everything once more.
+const bigServices, bigEndpoints = 10_000, 15
+
+// BenchmarkLargeCluster lists 10,000 Services with 150,000 endpoints, twice: at the
+// start, and after the API forgot its history. What gets DNS servers killed is
+// the most memory at a time.
+func BenchmarkLargeCluster(b *testing.B) {
+	objects := big(bigServices, bigEndpoints)
+	first, again := map[string]usage{}, map[string]usage{}
+	for _, plugin := range plugins {
+		b.Run("plugin="+plugin, func(b *testing.B) {
+			s := api.New(b)
+			s.Put(objects...)
+			s.Put(marker("first")...)
+			c := startChild(b, plugin, s.URL, "")
+			first[plugin] = c.wait(b, markerName("first"))
+			s.Stop()
+			s.Put(marker("second")...)
+			s.Expire()
+			s.Start()
+			again[plugin] = c.wait(b, markerName("second"))
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(first[plugin].Ready.Seconds(), "s-to-ready")
+			for name, u := range map[string]usage{"list": first[plugin], "relist": again[plugin]} {
+				b.ReportMetric(float64(u.PeakRSS)/1e6, name+"-peak-MB")
+				b.ReportMetric(float64(u.RSS)/1e6, name+"-resident-MB")
+				b.ReportMetric(float64(u.PeakHeap)/1e6, name+"-peak-heap-MB")
+				b.ReportMetric(float64(u.Live)/1e6, name+"-live-heap-MB")
 			}
-			s := api.New(t)
-			s.Put(load.objects(load.n)...)
-			before := heap()
-			peer.Start(t, plugin, s.URL, "startup_timeout 60s", "")
-			fmt.Printf("grown by %d\n", heap()-before)
-			runtime.KeepAlive(s)
-		}
+		})
 	}
-}
-
-// heap returns the bytes in use once collections find nothing more: goroutines
-// end in their own time.
-func heap() int64 {
-	var m runtime.MemStats
-	for last := uint64(0); ; last = m.HeapAlloc {
-		time.Sleep(200 * time.Millisecond)
-		runtime.GC()
-		if runtime.ReadMemStats(&m); last != 0 && m.HeapAlloc+m.HeapAlloc/1000 >= last {
-			return int64(m.HeapAlloc)
-		}
+	if first[ours].Ready == 0 {
+		return
+	}
+	note(row{"10k Services, 150k endpoints: start to ready", "s", first[ours].Ready.Seconds(), first[theirs].Ready.Seconds(), 0, 2})
+	note(row{"processor time of that", "s", first[ours].CPU.Seconds(), first[theirs].CPU.Seconds(), 0, 0})
+	for _, l := range []struct {
+		name string
+		of   map[string]usage
+	}{{"list", first}, {"relist", again}} {
+		o, p := l.of[ours], l.of[theirs]
+		note(row{l.name + ": live heap after it", "MB", float64(o.Live) / 1e6, float64(p.Live) / 1e6, 0, 0})
+		note(row{l.name + ": peak heap", "MB", float64(o.PeakHeap) / 1e6, float64(p.PeakHeap) / 1e6, 0, 3})
+		note(row{l.name + ": resident after it", "MB", float64(o.RSS) / 1e6, float64(p.RSS) / 1e6, 0, 0})
+		note(row{l.name + ": peak resident", "MB", float64(o.PeakRSS) / 1e6, float64(p.PeakRSS) / 1e6, 1.5 * float64(o.RSS) / 1e6, 3})
 	}
 }

@@ -23,7 +23,8 @@ import (
 // Side is one running server.
 type Side struct {
 	Plugin  string
-	Addr    string         // UDP and TCP, on loopback
+	UDP     string // address of each transport, on loopback
+	TCP     string
 	Handler plugin.Handler // the plugin itself, without the server around it
 }
 
@@ -49,12 +50,26 @@ func registerCapture() {
 	clog.Discard()
 }
 
-// Start starts a server of the zones cluster.local, in-addr.arpa and ip6.arpa.
-// Name is signpost or kubernetes; options go into its stanza, rest behind it into
-// the server block. The server stops with the test. Not for parallel tests: both
-// plugins register themselves for the whole process.
+// Start starts a server as Serve does; it stops with the test.
 func Start(t testing.TB, name, apiURL, options, rest string) Side {
 	t.Helper()
+	side, stop, err := Serve(name, apiURL, options, rest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stopping %s: %v", name, err)
+		}
+	})
+	return side
+}
+
+// Serve starts a server of the zones cluster.local, in-addr.arpa and ip6.arpa.
+// Name is signpost or kubernetes; options go into its stanza, rest behind it into
+// the server block. Not for parallel tests: both plugins register themselves for
+// the whole process.
+func Serve(name, apiURL, options, rest string) (Side, func() error, error) {
 	register.Do(registerCapture)
 	corefile := fmt.Sprintf(`.:0 {
 	bind 127.0.0.1
@@ -67,14 +82,12 @@ func Start(t testing.TB, name, apiURL, options, rest string) Side {
 }`, capture, name, apiURL, options, rest)
 	i, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(corefile), Filepath: "Corefile", ServerTypeName: "dns"})
 	if err != nil {
-		t.Fatalf("starting %s with\n%s\n%v", name, corefile, err)
+		return Side{}, nil, fmt.Errorf("starting %s with\n%s\n%w", name, corefile, err)
 	}
-	t.Cleanup(func() {
+	stop := func() error {
 		i.ShutdownCallbacks()
-		if err := i.Stop(); err != nil {
-			t.Errorf("stopping %s: %v", name, err)
-		}
-	})
-	// TCP and UDP get a port each; clients of tests use UDP unless they need TCP.
-	return Side{Plugin: name, Addr: i.Servers()[0].LocalAddr().String(), Handler: captured}
+		return i.Stop()
+	}
+	server := i.Servers()[0]
+	return Side{name, server.LocalAddr().String(), server.Addr().String(), captured}, stop, nil
 }

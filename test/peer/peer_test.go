@@ -118,7 +118,7 @@ func short(t *testing.T, s Side, name, qtype string) reply {
 	q := new(dns.Msg)
 	q.SetQuestion(name, dns.StringToType[qtype])
 	q.SetEdns0(4096, false)
-	m, _, err := (&dns.Client{Timeout: 10 * time.Second}).Exchange(q, s.Addr)
+	m, _, err := (&dns.Client{Timeout: 10 * time.Second}).Exchange(q, s.UDP)
 	if err != nil {
 		t.Fatalf("asking %s for %s %s: %v", s.Plugin, name, qtype, err)
 	}
