@@ -16,6 +16,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // forward routes until ctx is done. The rules stay.
@@ -92,7 +93,7 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	f.agent = agent.New(agent.Options{
 		Store: store, Dataplane: f.plane, Machine: f.machine, Flows: f.cleaner, Health: health, Metrics: metrics, Log: log,
 		NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
-		PodCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark,
+		Pods: vip.Pods{CIDRs: c.ClusterCIDRs}, MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark,
 	})
 	f.servers = servers(c, f.agent, store, health, metrics, registry, name)
 	return f, nil

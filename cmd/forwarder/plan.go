@@ -32,12 +32,13 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	if err := fill(ctx, store, objects); err != nil {
 		return err
 	}
-	host := dataplane.Host{PodCIDRs: c.ClusterCIDRs, MasqueradeMark: c.MasqueradeMark}
+	pods := vip.Pods{CIDRs: c.ClusterCIDRs}
+	host := dataplane.Host{Host: vip.Host{Pods: pods}, MasqueradeMark: c.MasqueradeMark}
 	if host.NodePortAddrs, err = plannedAddrs(c, store.Node(name)); err != nil {
 		return err
 	}
 	table := vip.NewTable()
-	this := vip.Node{Name: cluster.MakeAtom(name), PodCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll}
+	this := vip.Node{Name: cluster.MakeAtom(name), Pods: pods, MasqueradeAll: c.MasqueradeAll}
 	for e := range store.Services() {
 		table.Set(e.Service.Key, vip.Build(e, this))
 	}

@@ -59,7 +59,7 @@ type Options struct {
 	NodeName       string
 	NodeAddr       netip.Addr // said by the user; unspecified: the Node object tells
 	NodePorts      node.NodePorts
-	PodCIDRs       []netip.Prefix // by which pods are told from others; none: they are not
+	Pods           vip.Pods // how pods are told from others
 	MasqueradeAll  bool
 	MasqueradeMark uint32
 }
@@ -91,7 +91,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	return &Agent{
 		Options: o, build: vip.Build, table: vip.NewTable(),
-		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), PodCIDRs: o.PodCIDRs, MasqueradeAll: o.MasqueradeAll},
+		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), Pods: o.Pods, MasqueradeAll: o.MasqueradeAll},
 		ref:   (&cluster.Node{Name: o.NodeName}).Ref(),
 		flows: newFlows(), conflicts: newConflicts(), failing: failing{},
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
@@ -188,7 +188,7 @@ func (a *Agent) look() (moved bool) {
 	if a.host.MasqueradeMark != 0 && slices.Equal(addrs, a.host.NodePortAddrs) {
 		return false
 	}
-	a.host = dataplane.Host{NodePortAddrs: addrs, PodCIDRs: a.PodCIDRs, MasqueradeMark: a.MasqueradeMark}
+	a.host = dataplane.Host{Host: vip.Host{Pods: a.Pods, NodePortAddrs: addrs}, MasqueradeMark: a.MasqueradeMark}
 	if a.NodePorts.Primary && len(primary) == 0 {
 		a.Log.Warn("there is no Node object with an address of this node: NodePorts are served on all of its addresses",
 			"node", a.NodeName, "addresses", fmt.Sprint(addrs))

@@ -88,8 +88,8 @@ func TestBurstGoesTogether(t *testing.T) {
 		s.kernel.hold <- struct{}{}
 		s.settle()
 		s.checkCounts(1, 2)
-		if s.kernel.changes != 11 {
-			t.Errorf("%d changes, want 11", s.kernel.changes)
+		if s.kernel.changes != 22 { // the port and the rest of each address
+			t.Errorf("%d changes, want 22", s.kernel.changes)
 		}
 		if n := s.builds["s3"]; n != 1 {
 			t.Errorf("a Service that changed ten times was built %d times, want once", n)
@@ -156,7 +156,7 @@ func TestRoutesThatAreRefused(t *testing.T) {
 	play(t, func(s *stage) {
 		s.store.MarkSynced()
 		s.kernel.refuse = func(r *vip.Route) error {
-			if r.Owner.Service.Name == "bad" {
+			if r.Owner.Service.Name == "bad" && r.Kind == vip.ClusterIP {
 				return errors.New("too many backends")
 			}
 			return nil
@@ -167,7 +167,7 @@ func TestRoutesThatAreRefused(t *testing.T) {
 		s.put(service("good", "10.96.0.2"))
 		s.settle()
 		s.checkCounts(1, 2)
-		if got := s.kernel.lines(); len(got) != 1 || !strings.Contains(got[0], "default/good") {
+		if got := s.kernel.lines(); len(got) != 3 || strings.Contains(strings.Join(got, "\n"), "default/bad:p") {
 			t.Errorf("in the kernel: %q", got)
 		}
 		log := s.notes.take()
@@ -200,7 +200,7 @@ func TestRoutesThatAreRefused(t *testing.T) {
 // are not ten thousand lines.
 func TestManyRefusedRoutes(t *testing.T) {
 	play(t, func(s *stage) {
-		for i := range 200 {
+		for i := range 200 { // of two frontends each
 			s.put(service(fmt.Sprintf("s%d", i), fmt.Sprintf("10.96.1.%d", i)))
 		}
 		s.store.MarkSynced()
@@ -287,7 +287,7 @@ func TestNodeAndAddresses(t *testing.T) {
 		s.settle()
 		addrs("[]")
 		s.checkCounts(3, 0)
-		if s.kernel.host.MasqueradeMark != 0x4000 || len(s.kernel.host.PodCIDRs) != 1 {
+		if s.kernel.host.MasqueradeMark != 0x4000 || len(s.kernel.host.Pods.CIDRs) != 1 {
 			t.Errorf("host %+v", s.kernel.host)
 		}
 		if s.health != nil && len(s.builds) != 0 {

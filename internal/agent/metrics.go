@@ -63,7 +63,7 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures,
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.contested,
 		m.routesFailing, m.repairs, m.cleanFailures, m.serviceChanges)
-	for k := vip.ClusterIP; k <= vip.NodePort; k++ {
+	for k := range vip.NodePort + 1 {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
 	}
 	for _, f := range families {
@@ -173,8 +173,8 @@ func (c *counts) add(changes []vip.Change) {
 }
 
 func (c *counts) one(r *vip.Route, by int) {
-	if r != nil {
+	if r != nil && r.Kind <= vip.NodePort {
 		c.frontends[r.Kind] += by
-		c.backends += by * len(r.Backends)
+		c.backends += by * len(r.Reachable())
 	}
 }

@@ -1,12 +1,24 @@
 // Package dataplane is the contract between the table of frontends and the ways
 // to put it into a kernel. It must not know any of them, nor Services.
+//
+// A packet that begins a connection meets, in this order:
+//
+//  1. the frontend of its address, protocol and port, or, if the address serves
+//     NodePorts, that of AnyNode4 or AnyNode6: if its source is not in Route.Sources it
+//     is dropped; else the decision of its class says what happens: refused, dropped,
+//     left alone, or sent to a backend of the set, drawn evenly or by affinity, and
+//     masqueraded or not;
+//  2. if nothing translated it, neither here nor by another's rules: the frontend
+//     OtherPorts of its address, and Host.ServiceCIDRs where there is none.
+//
+// A connection of a pod of this node that leads back to that pod is masqueraded,
+// whatever the decision says (hairpin). What began goes on by conntrack.
 package dataplane
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -28,12 +40,9 @@ type Dataplane interface {
 }
 
 // Host is what the rules depend on besides the table. It is not to be changed
-// once passed.
+// once passed. All of it may be another at each Sync, while the process runs.
 type Host struct {
-	// NodePortAddrs are the addresses of this node that serve NodePorts, both families.
-	NodePortAddrs []netip.Addr
-	// PodCIDRs tell pods from outside (vip.FromPod); none: nothing can be told.
-	PodCIDRs []netip.Prefix
+	vip.Host
 	// MasqueradeMark is the bit of the packet mark that asks for masquerading.
 	MasqueradeMark uint32
 }

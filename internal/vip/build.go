@@ -10,15 +10,10 @@ import (
 // Node is what Build needs to know of this node and of its configuration.
 type Node struct {
 	Name cluster.Atom
-	// PodCIDRs tell pods from outside (detectLocalMode ClusterCIDR). In a family that
-	// has none, nobody can be told, and traffic to a ClusterIP keeps its source.
-	PodCIDRs      []netip.Prefix
+	// Pods is how pods are told from others. In a family in which nobody can be told,
+	// traffic to a ClusterIP keeps its source.
+	Pods          Pods
 	MasqueradeAll bool
-}
-
-// detects reports whether pods can be told in a family.
-func (n *Node) detects(v4 bool) bool {
-	return slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
 }
 
 // Build makes the frontends of one Service on a node. A nil Entry, a headless and
@@ -28,6 +23,9 @@ func Build(e *cluster.Entry, n Node) []*Route {
 		return nil
 	}
 	var routes []*Route
+	for _, ip := range e.Service.ClusterIPs {
+		routes = append(routes, otherPorts(e.Service, ip))
+	}
 	for i := range e.Service.Ports {
 		for _, ip := range e.Service.ClusterIPs {
 			routes = append(routes, portRoutes(e, &e.Service.Ports[i], ip, n)...)
@@ -52,7 +50,7 @@ func portRoutes(e *cluster.Entry, p *cluster.ServicePort, clusterIP netip.Addr, 
 			Owner:     Owner{e.Service.Key, p.Name},
 			Created:   int64(e.Service.Created),
 			Decisions: decide(kind, clusterIP.Is4(), len(backends) > 0, n),
-			Backends:  backends,
+			Cluster:   backends,
 		})
 	}
 	add(ClusterIP, clusterIP, p.Number)
@@ -68,6 +66,15 @@ func portRoutes(e *cluster.Entry, p *cluster.ServicePort, clusterIP netip.Addr, 
 		add(NodePort, anyNode(clusterIP), p.NodePort)
 	}
 	return routes
+}
+
+// otherPorts refuses what a Service does not have at its ClusterIP.
+func otherPorts(s *cluster.Service, clusterIP netip.Addr) *Route {
+	r := &Route{Frontend: Frontend{Addr: clusterIP}, Kind: OtherPorts, Owner: Owner{Service: s.Key}, Created: int64(s.Created)}
+	for c := range r.Decisions {
+		r.Decisions[c].Action = Reject
+	}
+	return r
 }
 
 func anyNode(family netip.Addr) netip.Addr {
@@ -90,7 +97,7 @@ func decide(kind Kind, v4, backends bool, n Node) [Classes]Decision {
 			d[c].Masquerade = true
 		case n.MasqueradeAll:
 			d[c].Masquerade = true
-		case n.detects(v4):
+		case n.Pods.Tell(v4):
 			// Who is not a pod has no route back from another node's pod network.
 			d[c].Masquerade = c != FromPod
 		}
@@ -106,8 +113,7 @@ func backendsOf(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n Node) []Bac
 	if len(list) == 0 {
 		list = withConditions(e, p, v4, n, cluster.Serving|cluster.Terminating)
 	}
-	slices.SortFunc(list, func(a, b Backend) int { return a.Compare(b.AddrPort) })
-	return slices.CompactFunc(list, func(a, b Backend) bool { return a.AddrPort == b.AddrPort })
+	return sorted(list)
 }
 
 func withConditions(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n Node, want cluster.Conditions) []Backend {

@@ -15,7 +15,7 @@ import (
 func route(service string, created int64, f Frontend, backends ...string) *Route {
 	r := &Route{Frontend: f, Created: created, Owner: Owner{Service: cluster.Key{Namespace: "ns", Name: service}}}
 	for _, b := range backends {
-		r.Backends = append(r.Backends, Backend{AddrPort: netip.MustParseAddrPort(b)})
+		r.Cluster = append(r.Cluster, Backend{AddrPort: netip.MustParseAddrPort(b)})
 	}
 	return r
 }

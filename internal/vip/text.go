@@ -10,9 +10,11 @@ import (
 // String prints one line for each frontend, sorted: the golden form, what
 // /debug/table serves and what people read.
 //
-//	10.96.0.10 udp 53 ClusterIP kube-system/kube-dns:dns pod=forward node=forward+masquerade outside=forward+masquerade -> 10.244.1.2:53* 10.244.2.7:53
+//	10.96.0.10 udp 53 ClusterIP kube-system/kube-dns:dns pod=cluster node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:53* 10.244.2.7:53
 //
-// A star marks a backend on this node.
+// A star marks a backend on this node. Between decisions and backends stands what few
+// routes have: sources=192.0.2.0/24 (or none), affinity=10800s, scheduler=lc, healthy=2.
+// The backends of the set Local follow as local -> 10.244.1.2:53*.
 func (t *Table) String() string {
 	routes := slices.SortedFunc(t.All(), func(a, b *Route) int { return a.Compare(b.Frontend) })
 	var b strings.Builder
@@ -33,16 +35,44 @@ func (r *Route) String() string {
 	for c, d := range r.Decisions {
 		fmt.Fprintf(&b, " %v=%v", Class(c), d)
 	}
-	if len(r.Backends) > 0 {
-		b.WriteString(" ->")
+	if r.Sources != nil {
+		fmt.Fprintf(&b, " sources=%s", prefixText(r.Sources))
 	}
-	for _, be := range r.Backends {
-		fmt.Fprintf(&b, " %v", be.AddrPort)
+	if r.Affinity != 0 {
+		fmt.Fprintf(&b, " affinity=%ds", r.Affinity)
+	}
+	if r.Scheduler != "" {
+		fmt.Fprintf(&b, " scheduler=%s", r.Scheduler)
+	}
+	if r.Kind == HealthCheck {
+		fmt.Fprintf(&b, " healthy=%d", r.Healthy)
+	}
+	backendText(&b, " ->", r.Cluster)
+	backendText(&b, " local ->", r.Local)
+	return b.String()
+}
+
+func backendText(b *strings.Builder, arrow string, list []Backend) {
+	if len(list) > 0 {
+		b.WriteString(arrow)
+	}
+	for _, be := range list {
+		fmt.Fprintf(b, " %v", be.AddrPort)
 		if be.Local {
 			b.WriteByte('*')
 		}
 	}
-	return b.String()
+}
+
+func prefixText(list []netip.Prefix) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, p := range list {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, ",")
 }
 
 func addrText(a netip.Addr) string {
@@ -55,9 +85,12 @@ func addrText(a netip.Addr) string {
 	return a.String()
 }
 
-// String prints a decision: forward, forward+masquerade, reject or drop.
+// String prints a decision: cluster, local, either with +masquerade, reject, drop or accept.
 func (d Decision) String() string {
-	s := [...]string{"forward", "reject", "drop"}[d.Action]
+	s := [...]string{"cluster", "reject", "drop", "accept"}[d.Action]
+	if d.Action == Forward && d.Set == Local {
+		s = "local"
+	}
 	if d.Masquerade {
 		s += "+masquerade"
 	}

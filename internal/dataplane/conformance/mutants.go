@@ -36,34 +36,34 @@ var mutants = []mutant{
 			r.Decisions[c] = r.Decisions[vip.FromPod]
 		}
 	})},
-	{name: "one-backend", routes: edited(func(r *vip.Route, _ *world) { r.Backends = r.Backends[:min(1, len(r.Backends))] })},
+	{name: "one-backend", routes: edited(func(r *vip.Route, _ *world) { r.Cluster = r.Cluster[:min(1, len(r.Cluster))] })},
 	{name: "other-backend", routes: edited(func(r *vip.Route, w *world) {
-		if len(r.Backends) > 0 {
-			r.Backends[0].AddrPort = netip.AddrPortFrom(w.stranger(r.Addr), r.Backends[0].Port())
+		if len(r.Cluster) > 0 {
+			r.Cluster[0].AddrPort = netip.AddrPortFrom(w.stranger(r.Addr), r.Cluster[0].Port())
 		}
 	})},
 	{name: "other-port", routes: edited(func(r *vip.Route, _ *world) {
-		for i, b := range r.Backends {
-			r.Backends[i].AddrPort = netip.AddrPortFrom(b.Addr(), b.Port()+1)
+		for i, b := range r.Cluster {
+			r.Cluster[i].AddrPort = netip.AddrPortFrom(b.Addr(), b.Port()+1)
 		}
 	})},
 	{name: "uneven", routes: edited(func(r *vip.Route, _ *world) {
 		for _, port := range morePorts {
-			if len(r.Backends) > 0 {
-				b := r.Backends[0]
+			if len(r.Cluster) > 0 {
+				b := r.Cluster[0]
 				b.AddrPort = netip.AddrPortFrom(b.Addr(), port)
-				r.Backends = append(r.Backends, b)
+				r.Cluster = append(r.Cluster, b)
 			}
 		}
 	})},
 	{name: "lost", routes: func(vip.Route, *world) []*vip.Route { return nil }},
 	{name: "no-refusal", routes: func(r vip.Route, _ *world) []*vip.Route {
 		for c, d := range r.Decisions {
-			if d.Action == vip.Reject && len(r.Backends) > 0 {
+			if d.Action == vip.Reject && len(r.Cluster) > 0 {
 				r.Decisions[c].Action = vip.Forward
 			}
 		}
-		if len(r.Backends) == 0 && r.Decisions[vip.FromPod].Action == vip.Reject {
+		if len(r.Cluster) == 0 && r.Decisions[vip.FromPod].Action == vip.Reject {
 			return nil
 		}
 		return []*vip.Route{&r}
@@ -79,8 +79,8 @@ var mutants = []mutant{
 		}
 	})},
 	{name: "no-hairpin", routes: edited(func(r *vip.Route, _ *world) {
-		for i := range r.Backends {
-			r.Backends[i].Local = false
+		for i := range r.Cluster {
+			r.Cluster[i].Local = false
 		}
 	})},
 	{name: "stray", routes: stray},
@@ -90,7 +90,7 @@ var mutants = []mutant{
 		}
 		return h
 	}},
-	{name: "pods-unknown", host: func(h dataplane.Host) dataplane.Host { h.PodCIDRs = nil; return h }},
+	{name: "pods-unknown", host: func(h dataplane.Host) dataplane.Host { h.Pods.CIDRs = nil; return h }},
 	{name: "no-update", misses: func(c vip.Change) bool { return c.Old != nil && c.New != nil }},
 	{name: "no-deletion", misses: func(c vip.Change) bool { return c.New == nil }},
 	{name: "forgets-flows", forgets: true},
@@ -111,9 +111,9 @@ func mutantOf(name string) mutant {
 // edited is a mutation of a copy.
 func edited(change func(*vip.Route, *world)) func(vip.Route, *world) []*vip.Route {
 	return func(r vip.Route, w *world) []*vip.Route {
-		r.Backends = slices.Clone(r.Backends)
+		r.Cluster = slices.Clone(r.Cluster)
 		change(&r, w)
-		sortBackends(r.Backends)
+		sortBackends(r.Cluster)
 		return []*vip.Route{&r}
 	}
 }
@@ -122,7 +122,7 @@ func edited(change func(*vip.Route, *world)) func(vip.Route, *world) []*vip.Rout
 func decided(change func(*vip.Decision, []vip.Backend)) func(vip.Route, *world) []*vip.Route {
 	return edited(func(r *vip.Route, _ *world) {
 		for c := range r.Decisions {
-			change(&r.Decisions[c], r.Backends)
+			change(&r.Decisions[c], r.Cluster)
 		}
 	})
 }
@@ -137,7 +137,7 @@ func stray(r vip.Route, w *world) []*vip.Route {
 			return
 		}
 		o := vip.Route{Frontend: f, Kind: r.Kind, Owner: r.Owner, Created: r.Created + 1}
-		o.Backends = []vip.Backend{{AddrPort: netip.AddrPortFrom(w.stranger(r.Addr), defaultTarget)}}
+		o.Cluster = []vip.Backend{{AddrPort: netip.AddrPortFrom(w.stranger(r.Addr), defaultTarget)}}
 		all = append(all, &o)
 	}
 	for _, protocol := range []cluster.Protocol{cluster.TCP, cluster.UDP} {
@@ -147,7 +147,7 @@ func stray(r vip.Route, w *world) []*vip.Route {
 	if !r.IsNodePort() {
 		claim(vip.Frontend{Addr: r.Addr.Next(), Port: r.Port, Protocol: r.Protocol})
 	}
-	for _, b := range r.Backends {
+	for _, b := range r.Cluster {
 		claim(vip.Frontend{Addr: b.Addr(), Port: b.Port(), Protocol: r.Protocol})
 	}
 	return all

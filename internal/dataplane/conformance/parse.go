@@ -280,7 +280,7 @@ func (p *parser) route() step {
 		text, _ := strings.CutPrefix(p.next(c.String()+"=DECISION"), c.String()+"=")
 		d, ok := decisions[text]
 		if !ok {
-			p.fail("%q: expected %v=forward, forward+masquerade, reject or drop", text, c)
+			p.fail("%q: expected %v=cluster, cluster+masquerade, reject or drop", text, c)
 		}
 		r.decisions[c] = d
 	}

@@ -61,7 +61,7 @@ func TestParseErrors(t *testing.T) {
 		{"a route with the name of a Service", begun + "route web node-port:1/tcp pod=drop node=drop outside=drop", `"web": there is a Service of this name`},
 		{"a route at a pod", begun + "route r local-1:80/tcp pod=drop node=drop outside=drop", `"local-1": expected a virtual address or node-port`},
 		{"a route without decisions", begun + "route r cluster-ip-1:80/tcp pod=drop node=drop", "expected outside=DECISION"},
-		{"a route with an unknown decision", begun + "route r cluster-ip-1:80/tcp pod=maybe node=drop outside=drop", `"maybe": expected pod=forward, forward+masquerade, reject or drop`},
+		{"a route with an unknown decision", begun + "route r cluster-ip-1:80/tcp pod=maybe node=drop outside=drop", `"maybe": expected pod=cluster, cluster+masquerade, reject or drop`},
 		{"a route without backends", begun + "route r cluster-ip-1:80/tcp pod=drop node=drop outside=drop to", "expected the backends"},
 		{"a route to nowhere", begun + "route r cluster-ip-1:80/tcp pod=drop node=drop outside=drop to mars", `"mars": expected a pod or a node`},
 		{"ask without an answer", begun + "ask client tcp cluster-ip-1:80", "f.txt:4: expected -> and an outcome"},

@@ -25,7 +25,7 @@ func (w *world) predict(q question) (outcome, bool) {
 		return outcome{kind: dropped}, true
 	}
 	o := outcome{}
-	for _, b := range r.Backends {
+	for _, b := range r.Backends(d.Set) {
 		host := w.hostAt(b.Addr())
 		itself := host == q.from && b.Local
 		if !d.Masquerade && !itself && home(q.from) != n && home(host) != n {

@@ -93,11 +93,11 @@ func (w *world) sync() error {
 func (w *world) configure(c config) error {
 	w.config = c
 	for i, p := range w.proxies {
-		p.facts.PodCIDRs = nil
+		p.facts.Pods.CIDRs = nil
 		if !c.noPodCIDRs {
-			p.facts.PodCIDRs = podNetworks
+			p.facts.Pods.CIDRs = podNetworks
 		}
-		p.self.MasqueradeAll, p.self.PodCIDRs = c.masqueradeAll, p.facts.PodCIDRs
+		p.self.MasqueradeAll, p.self.Pods = c.masqueradeAll, p.facts.Pods
 		p.table = w.freshTable(i)
 		if err := p.sync(); err != nil {
 			return err
@@ -176,9 +176,9 @@ func (w *world) routesOf(r route, node int) []*vip.Route {
 		}
 		for _, d := range r.to {
 			to := netip.AddrPortFrom(w.addr(d.host, f), d.port)
-			o.Backends = append(o.Backends, vip.Backend{AddrPort: to, Local: home(d.host) == node})
+			o.Cluster = append(o.Cluster, vip.Backend{AddrPort: to, Local: home(d.host) == node})
 		}
-		sortBackends(o.Backends)
+		sortBackends(o.Cluster)
 		all = append(all, o)
 	}
 	return all

@@ -117,7 +117,7 @@ func peerRules(n int) string {
 
 func peerChain(r *vip.Route) string {
 	var backends []string
-	for i, b := range r.Backends {
+	for i, b := range r.Cluster {
 		backends = append(backends, fmt.Sprintf("%d : %v . %d", i, b.Addr(), b.Port()))
 	}
 	return fmt.Sprintf("chain service-%d {\nip daddr %v tcp dport %d ip saddr != 10.244.0.0/16 jump mark-for-masquerade\n"+
@@ -147,8 +147,8 @@ func BenchmarkChange(b *testing.B) {
 		from, to func(r *vip.Route)
 	}{
 		{"replace", resize(5), func(r *vip.Route) {
-			r.Backends[2] = vip.Backend{AddrPort: testRoute(1_000_000, 1).Backends[0].AddrPort}
-			sortBackends(r.Backends)
+			r.Cluster[2] = vip.Backend{AddrPort: testRoute(1_000_000, 1).Cluster[0].AddrPort}
+			sortBackends(r.Cluster)
 		}},
 		{"5to6", resize(5), resize(6)}, // inside a class
 		{"4to5", resize(4), resize(5)}, // from one class to the next
@@ -178,5 +178,5 @@ func BenchmarkChange(b *testing.B) {
 
 // resize gives a route so many backends.
 func resize(n int) func(*vip.Route) {
-	return func(r *vip.Route) { r.Backends = testRoute(int(r.Created), n).Backends }
+	return func(r *vip.Route) { r.Cluster = testRoute(int(r.Created), n).Cluster }
 }

@@ -19,6 +19,9 @@ type group struct {
 // groupsOf are the groups of a route.
 func groupsOf(r *vip.Route) []group {
 	var groups []group
+	if r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck {
+		return nil // not built yet
+	}
 	forward, refuse := group{node: r.IsNodePort()}, group{node: r.IsNodePort()}
 	forwards := false
 	for c, d := range r.Decisions {
@@ -28,7 +31,7 @@ func groupsOf(r *vip.Route) []group {
 			forward.decisions[c].Masquerade = d.Masquerade
 		}
 	}
-	if forwards && len(r.Backends) > 0 {
+	if forwards && len(r.Cluster) > 0 {
 		groups = append(groups, forward)
 	}
 	if !refuse.forwards() {
@@ -128,7 +131,7 @@ type class struct {
 const maxSlots = 1 << 16
 
 func classOf(r *vip.Route) class {
-	n := max(1, len(r.Backends))
+	n := max(1, len(r.Cluster))
 	return class{r.IsNodePort(), byte(r.Protocol), 1 << bits.Len(uint(n-1))}
 }
 

@@ -44,7 +44,7 @@ func mixedTable() *vip.Table {
 		f := vip.Frontend{Addr: addr(a), Port: port, Protocol: p}
 		t.Set(service(n), []*vip.Route{{
 			Frontend: f, Kind: kind, Owner: vip.Owner{Service: service(n), Port: "p"}, Created: int64(n),
-			Decisions: d, Backends: backends(count, f.Addr.Is4()),
+			Decisions: d, Cluster: backends(count, f.Addr.Is4()),
 		}})
 	}
 	for _, a := range []string{"10.96.0.1", "fd00:96::1"} {

@@ -124,7 +124,7 @@ func TestHostChanges(t *testing.T) {
 			if bits == 0 {
 				bits = rapid.SampledFrom([]int{0, 8, 8, 8, 8, 8, 8, 8}).Draw(rt, "all")
 			}
-			host.PodCIDRs = append(host.PodCIDRs, netip.PrefixFrom(a, bits))
+			host.Pods.CIDRs = append(host.Pods.CIDRs, netip.PrefixFrom(a, bits))
 		}
 		if err := d.Sync(context.Background(), host, table); err != nil {
 			rt.Fatal(err)
@@ -141,7 +141,7 @@ func TestHostChanges(t *testing.T) {
 			rt.Fatal(err)
 		}
 		wanted := map[key]bool{}
-		for _, k := range intervals(ip4, host.PodCIDRs) {
+		for _, k := range intervals(ip4, host.Pods.CIDRs) {
 			wanted[k] = true
 		}
 		if diff := cmp.Diff(wanted, found.podCIDRs, cmp.AllowUnexported(key{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {

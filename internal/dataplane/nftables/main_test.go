@@ -149,10 +149,12 @@ func sorted(listing string) string {
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 var testHost = dataplane.Host{
-	NodePortAddrs: []netip.Addr{addr("172.30.0.11"), addr("fd00:30::11"), addr("192.168.7.1")},
-	PodCIDRs: []netip.Prefix{
-		netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48"),
-		netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("10.245.0.0/24"),
+	Host: vip.Host{
+		NodePortAddrs: []netip.Addr{addr("172.30.0.11"), addr("fd00:30::11"), addr("192.168.7.1")},
+		Pods: vip.Pods{CIDRs: []netip.Prefix{
+			netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48"),
+			netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("10.245.0.0/24"),
+		}},
 	},
 	MasqueradeMark: 0x4000,
 }
@@ -183,7 +185,7 @@ func testRoute(i, backends int) *vip.Route {
 		}
 	}
 	for b := range backends {
-		r.Backends = append(r.Backends, vip.Backend{AddrPort: netip.AddrPortFrom(backendAddr(i*backends+b), 8080)})
+		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.AddrPortFrom(backendAddr(i*backends+b), 8080)})
 	}
 	return r
 }
@@ -216,12 +218,12 @@ func randomRoutes(t *rapid.T, i int) []*vip.Route {
 		if f.IsNodePort() {
 			r.Kind = vip.NodePort
 		}
-		r.Backends = randomBackends(t, v4)
+		r.Cluster = randomBackends(t, v4)
 		for c := range r.Decisions {
 			d := &r.Decisions[c]
 			if d.Action = rapid.SampledFrom([]vip.Action{vip.Forward, vip.Forward, vip.Reject, vip.Drop}).Draw(t, "action"); d.Action == vip.Forward {
 				d.Masquerade = rapid.Bool().Draw(t, "masquerade")
-				if len(r.Backends) == 0 {
+				if len(r.Cluster) == 0 {
 					*d = vip.Decision{Action: vip.Reject}
 				}
 			}
@@ -237,15 +239,15 @@ func otherBackends(t *rapid.T, routes []*vip.Route) []*vip.Route {
 	var changed []*vip.Route
 	for _, r := range routes {
 		n := *r
-		n.Backends = slices.DeleteFunc(slices.Clone(r.Backends), func(vip.Backend) bool { return rapid.IntRange(0, 3).Draw(t, "goes") == 0 })
+		n.Cluster = slices.DeleteFunc(slices.Clone(r.Cluster), func(vip.Backend) bool { return rapid.IntRange(0, 3).Draw(t, "goes") == 0 })
 		for _, b := range randomBackends(t, r.Addr.Is4()) {
-			if rapid.IntRange(0, 3).Draw(t, "comes") == 0 && !slices.Contains(n.Backends, b) {
-				n.Backends = append(n.Backends, b)
+			if rapid.IntRange(0, 3).Draw(t, "comes") == 0 && !slices.Contains(n.Cluster, b) {
+				n.Cluster = append(n.Cluster, b)
 			}
 		}
-		sortBackends(n.Backends)
+		sortBackends(n.Cluster)
 		for c := range n.Decisions {
-			if n.Decisions[c].Action == vip.Forward && len(n.Backends) == 0 {
+			if n.Decisions[c].Action == vip.Forward && len(n.Cluster) == 0 {
 				n.Decisions[c] = vip.Decision{Action: vip.Reject}
 			}
 		}

@@ -33,12 +33,11 @@ func newLab(t testing.TB, pods int) *lab {
 	t.Helper()
 	l := &lab{Lab: netlab.New(t, netlab.Config{Nodes: 1}), t: t, table: vip.NewTable()}
 	l.node = l.Node(1)
-	l.host = dataplane.Host{
-		NodePortAddrs: []netip.Addr{l.node.IPv4}, PodCIDRs: []netip.Prefix{l.node.PodCIDR4}, MasqueradeMark: 0x4000,
-	}
+	l.host.MasqueradeMark = 0x4000
+	l.host.NodePortAddrs, l.host.Pods.CIDRs = []netip.Addr{l.node.IPv4}, []netip.Prefix{l.node.PodCIDR4}
 	if l.HasIPv6() {
 		l.host.NodePortAddrs = append(l.host.NodePortAddrs, l.node.IPv6)
-		l.host.PodCIDRs = append(l.host.PodCIDRs, l.node.PodCIDR6)
+		l.host.Pods.CIDRs = append(l.host.Pods.CIDRs, l.node.PodCIDR6)
 	}
 	for i := range pods {
 		pod, err := l.node.AddPod(fmt.Sprintf("pod-%d", i+1))
@@ -69,9 +68,9 @@ func (l *lab) serve(f vip.Frontend, kind vip.Kind, pods ...*netlab.Host) {
 		if f.Addr.Is4() {
 			a = p.IPv4
 		}
-		r.Backends = append(r.Backends, vip.Backend{AddrPort: netip.AddrPortFrom(a, 8080), Local: true})
+		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.AddrPortFrom(a, 8080), Local: true})
 	}
-	sortBackends(r.Backends)
+	sortBackends(r.Cluster)
 	for c := range r.Decisions {
 		r.Decisions[c].Masquerade = kind != vip.ClusterIP || vip.Class(c) != vip.FromPod
 		if len(pods) == 0 {
@@ -267,8 +266,8 @@ func BenchmarkNewFlow(b *testing.B) {
 			many := testTable(100_000/max(100, 10*backends), max(1, backends))
 			for r := range many.All() {
 				r.Protocol = cluster.UDP
-				for i := range r.Backends { // a discarding pod
-					r.Backends[i].AddrPort = netip.AddrPortFrom(l.pods[0].IPv4, 10_000+uint16(i))
+				for i := range r.Cluster { // a discarding pod
+					r.Cluster[i].AddrPort = netip.AddrPortFrom(l.pods[0].IPv4, 10_000+uint16(i))
 				}
 				if backends > 0 {
 					l.table.Set(r.Owner.Service, []*vip.Route{r})

@@ -100,11 +100,11 @@ func TestRoutesThatCannotBe(t *testing.T) {
 		"no address":          {func(r *vip.Route) { r.Addr = netip.Addr{} }, "is no address of ip6"},
 		"protocol":            {func(r *vip.Route) { r.Protocol = 1 }, "protocol 1 is none of tcp, udp, sctp"},
 		"port 0":              {func(r *vip.Route) { r.Port = 0 }, "port 0 is no port"},
-		"other family":        {func(r *vip.Route) { r.Backends = backend("[fd00::1]:80") }, "backend [fd00::1]:80 has no address of ip"},
-		"backend port 0":      {func(r *vip.Route) { r.Backends = backend("10.0.0.1:0") }, "has port 0"},
-		"a backend twice":     {func(r *vip.Route) { r.Backends = append(backend("10.0.0.1:80"), backend("10.0.0.1:80")...) }, "must be sorted, none twice"},
-		"backends not sorted": {func(r *vip.Route) { r.Backends = append(backend("10.0.0.2:80"), backend("10.0.0.1:80")...) }, "must be sorted, none twice"},
-		"too many backends":   {func(r *vip.Route) { r.Backends = make([]vip.Backend, maxSlots+1) }, "65537 backends are more than 65536"},
+		"other family":        {func(r *vip.Route) { r.Cluster = backend("[fd00::1]:80") }, "backend [fd00::1]:80 has no address of ip"},
+		"backend port 0":      {func(r *vip.Route) { r.Cluster = backend("10.0.0.1:0") }, "has port 0"},
+		"a backend twice":     {func(r *vip.Route) { r.Cluster = append(backend("10.0.0.1:80"), backend("10.0.0.1:80")...) }, "must be sorted, none twice"},
+		"backends not sorted": {func(r *vip.Route) { r.Cluster = append(backend("10.0.0.2:80"), backend("10.0.0.1:80")...) }, "must be sorted, none twice"},
+		"too many backends":   {func(r *vip.Route) { r.Cluster = make([]vip.Backend, maxSlots+1) }, "65537 backends are more than 65536"},
 	}
 	ownNetwork(t)
 	for name, row := range rows {
@@ -224,7 +224,7 @@ func TestOneFamily(t *testing.T) {
 		t.Error(diff)
 	}
 	r := testRoute(99, 1)
-	r.Addr, r.Backends = addr("fd00:96::99"), nil
+	r.Addr, r.Cluster = addr("fd00:96::99"), nil
 	if routes := routesIn(t, d.Apply(context.Background(), table.Set(service(99), []*vip.Route{r}))); len(routes) != 1 {
 		t.Errorf("Apply refuses %v, want one", routes)
 	}

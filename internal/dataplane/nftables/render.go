@@ -51,7 +51,7 @@ func (l *layout) route(r *vip.Route, have installed) installed {
 		want.in = append(want.in, membership{l.groupSet(g), comment})
 		if g.forwards() {
 			s := l.classSet(classOf(r))
-			want.slots = []placement{{s, place(have.slotsIn(s), r.Backends)}}
+			want.slots = []placement{{s, place(have.slotsIn(s), r.Cluster)}}
 		}
 	}
 	return want
@@ -66,7 +66,7 @@ func (l *layout) need(r *vip.Route, m made) (pods []netip.Addr) {
 			continue
 		}
 		m.classes[classOf(r)] = true
-		for _, b := range r.Backends {
+		for _, b := range r.Cluster {
 			if b.Local {
 				pods = append(pods, b.Addr())
 			}
@@ -89,24 +89,30 @@ func (l *layout) nodeAddrKeys(host dataplane.Host) map[key]bool {
 // check says why a route cannot be in a table at all.
 func (l *layout) check(r *vip.Route) error {
 	switch {
+	case r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck:
+		return nil
 	case !l.has(r.Addr):
 		return fmt.Errorf("%v is no address of %s", r.Addr, l.name)
 	case !hasPorts(byte(r.Protocol)):
 		return fmt.Errorf("protocol %d is none of tcp, udp, sctp", r.Protocol)
 	case r.Port == 0:
 		return fmt.Errorf("port 0 is no port")
-	case len(r.Backends) > maxSlots:
-		return fmt.Errorf("%d backends are more than %d", len(r.Backends), maxSlots)
+	case len(r.Local) > 0:
+		return fmt.Errorf("backends of this node alone (traffic policy Local) are not built yet")
+	case r.Sources != nil:
+		return fmt.Errorf("source ranges are not built yet")
+	case len(r.Cluster) > maxSlots:
+		return fmt.Errorf("%d backends are more than %d", len(r.Cluster), maxSlots)
 	}
-	for i, b := range r.Backends {
+	for i, b := range r.Cluster {
 		if !l.has(b.Addr()) {
 			return fmt.Errorf("backend %v has no address of %s", b.AddrPort, l.name)
 		}
 		if b.Port() == 0 {
 			return fmt.Errorf("backend %v has port 0", b.AddrPort)
 		}
-		if i > 0 && r.Backends[i-1].Compare(b.AddrPort) >= 0 {
-			return fmt.Errorf("backend %v is not after %v: they must be sorted, none twice", b.AddrPort, r.Backends[i-1].AddrPort)
+		if i > 0 && r.Cluster[i-1].Compare(b.AddrPort) >= 0 {
+			return fmt.Errorf("backend %v is not after %v: they must be sorted, none twice", b.AddrPort, r.Cluster[i-1].AddrPort)
 		}
 	}
 	return nil

@@ -122,10 +122,10 @@ func randomRoute(t *rapid.T, f vip.Frontend) *vip.Route {
 	if rapid.IntRange(0, 4).Draw(t, "route") == 0 {
 		return nil
 	}
-	r := &vip.Route{Frontend: f, Backends: randomBackends(t, f.Addr.Is4())}
+	r := &vip.Route{Frontend: f, Cluster: randomBackends(t, f.Addr.Is4())}
 	for c := range r.Decisions {
-		r.Decisions[c].Masquerade = len(r.Backends) > 0 && rapid.Bool().Draw(t, "masquerade")
-		if len(r.Backends) == 0 || rapid.IntRange(0, 3).Draw(t, "action") == 0 {
+		r.Decisions[c].Masquerade = len(r.Cluster) > 0 && rapid.Bool().Draw(t, "masquerade")
+		if len(r.Cluster) == 0 || rapid.IntRange(0, 3).Draw(t, "action") == 0 {
 			r.Decisions[c] = vip.Decision{Action: vip.Reject}
 		}
 	}
@@ -137,7 +137,7 @@ func (m model) check(t *rapid.T, l *layout, f vip.Frontend, old, now *vip.Route)
 	may := map[netip.AddrPort]bool{}
 	for _, r := range []*vip.Route{old, now} {
 		if r != nil {
-			for _, b := range r.Backends {
+			for _, b := range r.Cluster {
 				may[b.AddrPort] = true
 			}
 		}
@@ -222,7 +222,7 @@ func randomOps(t *rapid.T, l *layout) []op {
 		f := vip.Frontend{Addr: randomFrontend(t, l.family == ip4), Port: 80, Protocol: cluster.UDP}
 		have := l.route(randomRoute(t, f), installed{})
 		ops = append(ops, l.ops(f, have, l.route(randomRoute(t, f), have))...)
-		for _, k := range intervals(l.family, testHost.PodCIDRs) {
+		for _, k := range intervals(l.family, testHost.Pods.CIDRs) {
 			ops = append(ops, op{verb: put, set: l.podCIDRs, key: k})
 		}
 	}

@@ -179,7 +179,7 @@ func (t *table) fill(ctx context.Context, want desired, have *foundElements) err
 func (t *table) fillHost(w *writer, host dataplane.Host, have *foundElements) error {
 	nodeAddrs := t.nodeAddrKeys(host)
 	podCIDRs := map[key]bool{}
-	for _, k := range intervals(t.family, host.PodCIDRs) {
+	for _, k := range intervals(t.family, host.Pods.CIDRs) {
 		podCIDRs[k] = true
 	}
 	var ops []op

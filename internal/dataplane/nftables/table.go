@@ -90,7 +90,7 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 	if now == nil {
 		now = old
 	} else if len(want.slots) > 0 {
-		if o := orderOf(want.slots[0].slots, now.Backends); o != nil {
+		if o := orderOf(want.slots[0].slots, now.Cluster); o != nil {
 			t.orders[f] = o
 		}
 	}
@@ -105,7 +105,7 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 func (t *table) before(r *vip.Route) installed {
 	have := t.route(r, installed{})
 	if len(have.slots) > 0 {
-		have.slots[0].slots = t.orders[r.Frontend].slots(r.Backends)
+		have.slots[0].slots = t.orders[r.Frontend].slots(r.Cluster)
 	}
 	return have
 }

@@ -60,7 +60,7 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 	for _, s := range l.sets(m) {
 		words := elementWords(s, elements[s])
 		if s == l.podCIDRs {
-			words = intervalWords(intervals(l.family, host.PodCIDRs))
+			words = intervalWords(intervals(l.family, host.Pods.CIDRs))
 		}
 		s.render(b, words)
 	}
