@@ -54,8 +54,13 @@ var table = []room{
 		because: "a folder of manifests must work where there is no cluster, so it must not lead to a client",
 	},
 	{
+		path:    "./internal/snapshot",
+		ours:    []string{"./internal/cluster"},
+		because: "it keeps a store on disk; who feeds the store and who reads it is not its business",
+	},
+	{
 		path: "./plugin/signpost",
-		ours: []string{"./internal/cluster", "./internal/source/..."},
+		ours: []string{"./internal/cluster", "./internal/snapshot", "./internal/source/..."},
 		outside: []string{
 			"github.com/coredns/coredns", "github.com/coredns/caddy", "github.com/miekg/dns",
 			"github.com/prometheus/client_golang", "k8s.io/client-go/rest",

@@ -94,6 +94,15 @@ func (a Atom) String() string {
 	return a.handle.Value()
 }
 
+// MarshalBinary implements encoding.BinaryMarshaler by the text.
+func (a Atom) MarshalBinary() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (a *Atom) UnmarshalBinary(text []byte) error {
+	*a = MakeAtom(string(text))
+	return nil
+}
+
 // ServiceType is spec.type of a Service.
 type ServiceType uint8
 

@@ -18,9 +18,11 @@ type Store struct {
 	byAddr     addresses[Entry] // ClusterIPs and ready endpoints of Services that exist
 	podAddrs   addresses[Pod]
 
-	synced  atomic.Bool
-	version atomic.Uint64
-	objects [kindCount]atomic.Int64
+	synced   atomic.Bool
+	restored atomic.Bool
+	version  atomic.Uint64
+	changes  atomic.Uint64
+	objects  [kindCount]atomic.Int64
 
 	mu            sync.Mutex     // one writer at a time; guards what is below
 	slices        map[Key]*Slice // by their own key, as received

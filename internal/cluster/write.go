@@ -70,6 +70,7 @@ func (w *write) publish(version uint64) {
 // wrote notes the version and the counts after a write.
 func (s *Store) wrote(version uint64) {
 	s.version.Store(max(version, s.version.Load()))
+	s.changes.Add(1)
 	s.objects[KindService].Store(int64(s.serviceCount))
 	s.objects[KindSlice].Store(int64(len(s.slices)))
 	s.objects[KindNamespace].Store(int64(s.declared))
