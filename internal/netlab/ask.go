@@ -31,7 +31,7 @@ func (h *Host) Echo(port uint16) (*EchoServer, error) {
 	return server, nil
 }
 
-// Ask asks the echo server at an address, from this host, over "tcp" (HTTP) or "udp". It never waits longer than ctx.
+// Ask asks the echo server at an address, from this host, over "tcp" or "sctp" (HTTP) or "udp". It never waits longer than ctx.
 func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort) (Reply, error) {
 	conn, err := h.Dial(ctx, network, to)
 	if err != nil {
@@ -49,10 +49,14 @@ func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort) (Repl
 	return ParseReply(text)
 }
 
-// Dial connects from this host, over "tcp" or "udp".
+// Dial connects from this host, over "tcp", "sctp" or "udp".
 func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 	var conn net.Conn
 	err := h.onNet(func() (err error) {
+		if network == "sctp" {
+			conn, err = dialSCTP(ctx, to)
+			return err
+		}
 		var d net.Dialer
 		conn, err = d.DialContext(ctx, network, to.String()) // a literal address: the socket is made by this goroutine
 		return err

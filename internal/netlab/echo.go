@@ -42,8 +42,8 @@ func ParseReply(text string) (Reply, error) {
 	return r, nil
 }
 
-// An EchoServer answers HTTP requests and UDP datagrams with a [Reply]. It closes every HTTP connection after one request,
-// so that each request of a client is a connection of its own.
+// An EchoServer answers HTTP requests, over TCP and SCTP, and UDP datagrams with a [Reply]. It closes every HTTP connection
+// after one request, so that each request of a client is a connection of its own.
 type EchoServer struct {
 	name    string
 	http    http.Server
@@ -51,8 +51,8 @@ type EchoServer struct {
 	wait    sync.WaitGroup
 }
 
-// Echo starts a server in the network namespace of the calling thread. It listens on TCP and UDP of every address: by
-// address, not by wildcard, so that a UDP answer leaves from where the question went to.
+// Echo starts a server in the network namespace of the calling thread. It listens on TCP, UDP and, if the kernel has it,
+// SCTP of every address: by address, not by wildcard, so that a UDP answer leaves from where the question went to.
 func Echo(name string, addrs ...netip.AddrPort) (*EchoServer, error) {
 	s := &EchoServer{name: name}
 	s.http.Handler = http.HandlerFunc(s.serveHTTP)
@@ -78,7 +78,14 @@ func (s *EchoServer) listen(addr netip.AddrPort) error {
 	s.packets = append(s.packets, packet)
 	s.wait.Go(func() { s.http.Serve(stream) })
 	s.wait.Go(func() { s.servePackets(packet) })
-	return nil
+	if !HasSCTP() {
+		return nil
+	}
+	associations, err := listenSCTP(addr)
+	if err == nil {
+		s.wait.Go(func() { s.http.Serve(associations) })
+	}
+	return err
 }
 
 func (s *EchoServer) serveHTTP(w http.ResponseWriter, r *http.Request) {

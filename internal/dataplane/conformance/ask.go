@@ -68,10 +68,10 @@ func (w *world) check(q question, want outcome) string {
 
 // times is how often to ask: once where a refusal is an ICMP message, for these are rate-limited.
 func (w *world) times(q question) int {
-	if q.protocol == cluster.UDP {
-		return 1
+	if q.protocol == cluster.TCP {
+		return usual
 	}
-	return usual
+	return 1
 }
 
 func (s seen) from(server string, client netip.Addr) bool {
@@ -142,7 +142,7 @@ func (w *world) once(q question, patience time.Duration) seen {
 	if q.protocol == cluster.UDP {
 		reply, err = w.askUDP(ctx, q.from, to)
 	} else {
-		reply, err = w.hosts[q.from].Ask(ctx, "tcp", to)
+		reply, err = w.hosts[q.from].Ask(ctx, q.protocol.String(), to)
 	}
 	return saw(reply, err)
 }

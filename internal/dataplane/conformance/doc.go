@@ -55,7 +55,7 @@
 //	node-2   the pods far-client, remote-1 … remote-4
 //	outside  routes cluster-ip-N, external-ip-N and load-balancer-N by node-1
 //
-// Every pod answers on the ports 8080 to 8083, TCP and UDP, and tells its name and the client's address; so do the
+// Every pod answers on the ports 8080 to 8083, TCP, UDP and (if the kernel has it) SCTP, and tells its name and the client's address; so do the
 // nodes. No dataplane should lead to the stranger. Where a packet goes that no dataplane touches, a
 // witness answers: untouched is seen, not guessed from silence.
 package conformance

@@ -174,8 +174,8 @@ func (a ask) play(p *play) {
 
 func (p *play) ask(a ask, q question) {
 	switch {
-	case q.protocol == cluster.SCTP:
-		p.skipped["SCTP is not asked: the echo servers of the network do not speak it"] = true
+	case q.protocol == cluster.SCTP && !netlab.HasSCTP():
+		p.skipped["SCTP is not asked: this kernel has no SCTP sockets"] = true
 	case !slices.Contains(p.w.families(), q.family):
 		p.skipped["IPv6 is not asked: this kernel has none"] = true
 	default:
