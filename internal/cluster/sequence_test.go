@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -36,13 +37,25 @@ func forStore(list []any) []Object {
 	return out
 }
 
+// offered is what a feed offers: new objects, or where they say the same those
+// that are there.
+func (p *pair) offered(t *rapid.T, list []any) []Object {
+	objects := forStore(list)
+	if rapid.Bool().Draw(t, "same") {
+		for i := range objects {
+			objects[i] = p.store.Same(objects[i])
+		}
+	}
+	return objects
+}
+
 func (p *pair) put(t *rapid.T, list ...any) {
 	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
 	for _, o := range list {
 		p.twin.put(o)
 	}
 	p.twin.version = max(p.twin.version, version)
-	p.store.Put(version, forStore(list)...)
+	p.store.Put(version, p.offered(t, list)...)
 }
 
 // Put and its siblings are the moves of the state machine.
@@ -99,7 +112,7 @@ func (p *pair) Relist(t *rapid.T) {
 		p.twin.put(o)
 	}
 	p.twin.version = max(p.twin.version, version)
-	p.store.Replace(version, kind, forStore(list))
+	p.store.Replace(version, kind, p.offered(t, list))
 }
 
 func compareForTest(a, b Key) int {
@@ -148,7 +161,7 @@ func (p *pair) checkServices(t *rapid.T) {
 			if e == nil {
 				continue
 			}
-			if e.Service != want {
+			if !reflect.DeepEqual(e.Service, want) {
 				t.Fatalf("Service(%v) has %v, want %v", k, e.Service, want)
 			}
 			p.checkEntry(t, k, e)
@@ -276,13 +289,13 @@ func (p *pair) checkPodsAndNodes(t *rapid.T) {
 	for _, namespace := range worldNames {
 		for _, a := range worldAddrs() {
 			got, want := p.store.PodAt(namespace, a), p.twin.podsAt(namespace, a)
-			if got == nil && len(want) > 0 || got != nil && !slices.Contains(want, got) {
+			if got == nil && len(want) > 0 || got != nil && !slices.ContainsFunc(want, func(w *Pod) bool { return reflect.DeepEqual(got, w) }) {
 				t.Fatalf("PodAt(%q, %v) = %v, want one of %v", namespace, a, got, want)
 			}
 		}
 	}
 	for _, name := range worldNodes {
-		if got, want := p.store.Node(name), p.twin.nodes[Key{Name: name}]; got != want {
+		if got, want := p.store.Node(name), p.twin.nodes[Key{Name: name}]; !reflect.DeepEqual(got, want) {
 			t.Fatalf("Node(%q) = %v, want %v", name, got, want)
 		}
 	}

@@ -122,10 +122,19 @@ func (w *write) delete(r Ref) {
 	}
 }
 
-func (svc *Service) put(w *write) { w.draft(svc.Key).service = svc }
+// put of what is there already does nothing: a fresh list is mostly that.
+func (svc *Service) put(w *write) {
+	if e := w.store.services.get(svc.Key); e != nil && e.Service == svc && w.drafts[svc.Key] == nil {
+		return
+	}
+	w.draft(svc.Key).service = svc
+}
 
 func (sl *Slice) put(w *write) {
 	old := w.store.slices[sl.Key]
+	if old == sl {
+		return
+	}
 	if old != nil && old.Service != sl.Service {
 		w.draft(old.Service).change(old, nil)
 		old = nil
@@ -165,6 +174,9 @@ func (s *Store) changeNamespace(name string, change func(*namespace)) {
 }
 
 func (n *Node) put(w *write) {
+	if w.store.nodes.get(Key{Name: n.Name}) == n {
+		return
+	}
 	w.store.nodes.put(Key{Name: n.Name}, n)
 	w.store.told(n.Ref())
 }
@@ -174,6 +186,9 @@ func (n *Node) put(w *write) {
 func (p *Pod) put(w *write) {
 	s := w.store
 	old := s.pods.get(p.Key)
+	if old == p {
+		return
+	}
 	c := s.pods.put(p.Key, p)
 	for _, a := range p.Addrs {
 		s.podAddrs.add(a, c)

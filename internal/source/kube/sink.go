@@ -69,6 +69,9 @@ func (s *sink) item(obj any) *item {
 	if m, err := meta.Accessor(obj); err == nil {
 		s.reports.note(cluster.Ref{Kind: s.kind, Key: cluster.Key{Namespace: m.GetNamespace(), Name: m.GetName()}}, problems)
 	}
+	if o != nil {
+		o = s.store.Same(o)
+	}
 	return &item{o}
 }
 
