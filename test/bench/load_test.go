@@ -16,12 +16,12 @@ import (
 
 // crowd is a headless Service of n endpoints in slices of a hundred.
 func crowd(name string, n int) []k8sruntime.Object {
-	return append([]k8sruntime.Object{peer.Service("ns", name, peer.HTTP, "None")}, slices(name, 0, n, 100)...)
+	return append([]k8sruntime.Object{peer.Service("ns", name, peer.HTTP, "None")}, endpointSlices(name, 0, n, 100)...)
 }
 
-// slices are EndpointSlices as the controller of a cluster writes them: every
+// endpointSlices are EndpointSlices as the controller of a cluster writes them: every
 // endpoint with its node, its zone and its pod. Endpoints are numbered from first.
-func slices(service string, first, n, size int) []k8sruntime.Object {
+func endpointSlices(service string, first, n, size int) []k8sruntime.Object {
 	var objects []k8sruntime.Object
 	for done := 0; done < n; done += size {
 		var eps []discoveryv1.Endpoint
@@ -81,7 +81,7 @@ func pods(n int) []k8sruntime.Object {
 func big(n, m int) []k8sruntime.Object {
 	objects := services(n)
 	for i := range n {
-		objects = append(objects, slices(fmt.Sprintf("service-%05d", i), i*m, m, 100)...)
+		objects = append(objects, endpointSlices(fmt.Sprintf("service-%05d", i), i*m, m, 100)...)
 	}
 	return objects
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -81,7 +82,7 @@ func printTable() {
 		if r.theirs > 0 {
 			peer, ratio = number(r.theirs), fmt.Sprintf("%.1f×", r.theirs/r.ours)
 		}
-		fmt.Fprintf(w, "%s, %s\t%s\t%s\t%s\t%s\t%s\n", r.what, r.unit, number(r.ours), peer, ratio, r.goal(), r.met())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", strings.TrimSuffix(r.what+", "+r.unit, ", "), number(r.ours), peer, ratio, r.goal(), r.met())
 	}
 	w.Flush()
 }
