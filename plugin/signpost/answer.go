@@ -64,7 +64,7 @@ func (s *Signpost) records(n *node, q question) answer {
 		if q.qtype == familyType(n.addr) {
 			return answer{records: addressRecords(q.owner, q.qtype, s.ttl, []netip.Addr{n.addr})}
 		}
-	case clusterIP, headless, endpoint, portName:
+	case clusterIP, headless, inZone, endpoint, portName:
 		switch q.qtype {
 		case dns.TypeA, dns.TypeAAAA:
 			return s.addressAnswer(n, q)
@@ -90,7 +90,7 @@ func (s *Signpost) addressAnswer(n *node, q question) answer {
 	switch n.kind {
 	case clusterIP:
 		addrs = appendFamily(addrs, n.entry.Service.ClusterIPs, q.qtype)
-	case headless:
+	case headless, inZone:
 		return s.headlessAnswer(n, q)
 	case endpoint:
 		for ep := range n.readyEndpoints() {
@@ -115,14 +115,11 @@ func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
 // can be sent are made, from a random start, so that a Service of thousands costs
 // what a small one does and every endpoint has its turn.
 func (s *Signpost) headlessAnswer(n *node, q question) answer {
-	ready, ready6 := n.entry.Ready()
-	if q.qtype == dns.TypeAAAA {
-		ready = ready6
-	}
+	ready := n.countReady(q.qtype)
 	want := min(ready, q.limit/addressSize)
 	addrs := make([]netip.Addr, 0, want)
 	rotate(n.entry, want < ready, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
-		if ep.Has(cluster.Ready) && !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype {
+		if !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype && n.standsFor(ep) {
 			addrs = append(addrs, ep.Addr)
 		}
 		return len(addrs) < want
@@ -196,7 +193,7 @@ func (s *Signpost) endpointSRV(n *node, q question) answer {
 	seen := map[srv]bool{}
 	partial := false
 	rotate(n.entry, n.entry.Size() > most, func(ep *cluster.Endpoint, ports []cluster.Port) bool {
-		if n.kind == endpoint && !n.standsFor(ep) || !ep.Has(cluster.Ready) {
+		if !n.standsFor(ep) {
 			return true
 		}
 		target := ""

@@ -19,12 +19,17 @@ import (
 // feedConfig says where the cluster's objects come from. It is comparable: stanzas
 // with equal ones share one feed and one index.
 type feedConfig struct {
-	kube      kube.Config
-	manifests string // a folder in place of the API
-	podNames  bool   // label endpoints by pod name
-	pods      bool   // watch pods too
-	files     [sha256.Size]byte
+	kube        kube.Config
+	manifests   string // a folder in place of the API
+	podNames    bool   // label endpoints by pod name
+	pods        bool   // watch pods too
+	noEndpoints bool   // do not watch EndpointSlices
+	labels      string // selector of Services, EndpointSlices and pods
+	files       [sha256.Size]byte
 }
+
+// parseSelector brings a label selector into the form in which equal ones are equal.
+func parseSelector(text string) (string, error) { return source.ParseSelector(text) }
 
 // feed fills one index for all stanzas of this process that ask for the same, in
 // all server blocks and across a reload: the new configuration takes over the
@@ -108,10 +113,12 @@ func (l *lease) begin() (*feed, error) {
 	convert := source.Options{PodNames: l.config.podNames}
 	var err error
 	if dir := l.config.manifests; dir != "" {
-		f.source, err = manifest.New(dir, f.store, manifest.Options{Source: convert, Report: report, Logf: logf})
+		f.source, err = manifest.New(dir, f.store, manifest.Options{
+			Source: convert, Kinds: l.config.kinds(), LabelSelector: l.config.labels, Report: report, Logf: logf,
+		})
 	} else {
 		f.source, err = kube.New(l.rest, f.store, kube.Options{
-			Source: convert, Kinds: l.config.kinds(), Report: report, Logf: logf,
+			Source: convert, Kinds: l.config.kinds(), LabelSelector: l.config.labels, Report: report, Logf: logf,
 		})
 	}
 	if err != nil {

@@ -81,7 +81,10 @@ func newestFeeds() map[string]*feed {
 
 // kinds are what the feed watches.
 func (f *feedConfig) kinds() []cluster.Kind {
-	kinds := []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNamespace}
+	kinds := []cluster.Kind{cluster.KindService, cluster.KindNamespace}
+	if !f.noEndpoints {
+		kinds = append(kinds, cluster.KindSlice)
+	}
 	if f.pods {
 		kinds = append(kinds, cluster.KindPod)
 	}

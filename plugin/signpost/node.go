@@ -23,6 +23,7 @@ const (
 	external            // CNAME
 	portName            // _port._protocol: SRV only
 	endpoint            // one endpoint's label below its Service: A, AAAA, SRV
+	inZone              // the ready endpoints of a headless Service in one zone: A, AAAA, SRV
 	pod                 // dashed address below pod: A or AAAA
 	pointer             // a full reverse name: PTR
 )
@@ -30,8 +31,8 @@ const (
 // node is one name of the tree.
 type node struct {
 	kind  nodeKind
-	entry *cluster.Entry   // clusterIP, headless, external, portName, endpoint
-	label string           // endpoint: its label; portName: the port's name
+	entry *cluster.Entry   // clusterIP, headless, external, portName, endpoint, inZone
+	label string           // endpoint: its label; portName: the port's name; inZone: the zone
 	proto cluster.Protocol // portName
 	addr  netip.Addr       // pod, pointer; endpoint if the label is an address
 }
@@ -89,11 +90,17 @@ func (s *Signpost) serviceTree(name string) node {
 	name, service := cutLast(name)
 	e := s.store.Service(namespace, service)
 	kind := serviceKind(e)
+	if kind == clusterIP && s.ignoreEmpty && !hasReady(e) {
+		return nodeMissing
+	}
 	if name == "" || kind == missing {
 		return node{kind: kind, entry: e}
 	}
 	if kind == external {
 		return nodeMissing // a CNAME has nothing below it
+	}
+	if rest, label := cutLast(name); label == zoneLabel && s.zonal {
+		return zoneNode(e, kind, rest)
 	}
 	return below(e, kind, name)
 }
@@ -107,7 +114,7 @@ func serviceKind(e *cluster.Entry) nodeKind {
 	case e.Service.Type == cluster.ExternalName:
 		return externalKind(e.Service.External)
 	case e.Service.Headless:
-		if v4, v6 := e.Ready(); v4+v6 == 0 {
+		if !hasReady(e) {
 			return missing
 		}
 		return headless
@@ -115,6 +122,11 @@ func serviceKind(e *cluster.Entry) nodeKind {
 		return missing // nobody allocated an address yet
 	}
 	return clusterIP
+}
+
+func hasReady(e *cluster.Entry) bool {
+	v4, v6 := e.Ready()
+	return v4+v6 > 0
 }
 
 // externalKind is that of an ExternalName Service: missing if there is no name to
@@ -146,10 +158,10 @@ func below(e *cluster.Entry, kind nodeKind, name string) node {
 		return nodeMissing
 	}
 	n := node{kind: endpoint, entry: e, label: label, addr: parseDashed(label)}
-	for range n.readyEndpoints() {
-		return n
+	if !n.hasEndpoint() {
+		return nodeMissing
 	}
-	return nodeMissing
+	return n
 }
 
 // protocolOf reads the label of a protocol: _tcp, _udp or _sctp (RFC 2782).
@@ -241,7 +253,11 @@ func (n *node) standsFor(ep *cluster.Endpoint) bool {
 	if !ep.Has(cluster.Ready) {
 		return false
 	}
-	if n.kind != endpoint {
+	switch n.kind {
+	case endpoint:
+	case inZone:
+		return strings.EqualFold(ep.Zone.String(), n.label)
+	default:
 		return true
 	}
 	if ep.Hostname != "" {

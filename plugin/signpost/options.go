@@ -23,9 +23,11 @@ type stanza struct {
 // settings are the options that say what is answered. Handlers read them, and
 // nobody changes them once the server serves.
 type settings struct {
-	ttl  uint32 // seconds
-	pods podMode
-	fall fall.F
+	ttl         uint32 // seconds
+	pods        podMode
+	fall        fall.F
+	ignoreEmpty bool // a ClusterIP Service without ready endpoints has no names
+	zonal       bool // headless Services have names for the zones of their endpoints
 }
 
 // option is one word of the stanza. Errors say what was expected; name and
@@ -44,7 +46,7 @@ const many = 1 << 10
 
 // options are all words of the stanza, by name: those of the plugin kubernetes
 // with the same meaning, and our own. Each topic has a file with its table.
-var options = tableOf(sourceOptions, answerOptions)
+var options = tableOf(sourceOptions, selectOptions, answerOptions)
 
 func tableOf(tables ...[]option) map[string]option {
 	all := map[string]option{}
@@ -60,8 +62,7 @@ func tableOf(tables ...[]option) map[string]option {
 // better no start than a server that ignores what it was told.
 var later = map[string]bool{
 	"apiserver_qps": true, "apiserver_burst": true, "apiserver_max_inflight": true,
-	"namespaces": true, "namespace_labels": true, "labels": true, "noendpoints": true,
-	"ignore": true, "multicluster": true, "zonal": true,
+	"namespaces": true, "namespace_labels": true, "multicluster": true,
 }
 
 // parse reads the stanza of one server block.

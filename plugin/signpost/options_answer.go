@@ -14,6 +14,9 @@ var answerOptions = []option{
 	{"pods", "disabled|insecure|verified", 1, 1, setPods, nil},
 	{"fallthrough", "[ZONES...]", 0, many, setFallthrough, nil},
 	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
+	{"noendpoints", "no argument", 0, 0, setNoEndpoints, nil},
+	{"ignore", "empty_service", 1, 1, setIgnore, needsEndpoints},
+	{"zonal", "no argument", 0, 0, setZonal, needsEndpoints},
 }
 
 const (
@@ -53,5 +56,31 @@ func setFallthrough(s *stanza, args []string) error {
 
 func setEndpointPodNames(s *stanza, _ []string) error {
 	s.feed.podNames = true
+	return nil
+}
+
+func setNoEndpoints(s *stanza, _ []string) error {
+	s.feed.noEndpoints = true
+	return nil
+}
+
+func setIgnore(s *stanza, args []string) error {
+	if args[0] != "empty_service" {
+		return errors.New("want empty_service")
+	}
+	s.ignoreEmpty = true
+	return nil
+}
+
+func setZonal(s *stanza, _ []string) error {
+	s.zonal = true
+	return nil
+}
+
+// needsEndpoints refuses a stanza in which an option could have no answer but no.
+func needsEndpoints(s *stanza) error {
+	if s.feed.noEndpoints {
+		return errors.New("it is about endpoints; want it without noendpoints")
+	}
 	return nil
 }

@@ -27,4 +27,17 @@ var answerOptionTests = []optionTest{
 
 	{"endpoint_pod_names", "endpoint_pod_names", func(s *stanza) { s.feed.podNames = true }, ""},
 	{"endpoint_pod_names on", "endpoint_pod_names on", nil, "option endpoint_pod_names on: want no argument"},
+
+	{"noendpoints", "noendpoints", func(s *stanza) { s.feed.noEndpoints = true }, ""},
+	{"noendpoints all", "noendpoints all", nil, "option noendpoints all: want no argument"},
+
+	{"ignore", "ignore empty_service", func(s *stanza) { s.ignoreEmpty = true }, ""},
+	{"ignore other", "ignore pods", nil, "option ignore pods: want empty_service"},
+	{"ignore none", "ignore", nil, "option ignore: want empty_service"},
+	{"ignore two", "ignore empty_service pods", nil, "option ignore empty_service pods: want empty_service"},
+	{"ignore without endpoints", "ignore empty_service\nnoendpoints", nil, "option ignore empty_service: it is about endpoints; want it without noendpoints"},
+
+	{"zonal", "zonal", func(s *stanza) { s.zonal = true }, ""},
+	{"zonal a", "zonal a", nil, "option zonal a: want no argument"},
+	{"zonal without endpoints", "noendpoints\nzonal", nil, "option zonal: it is about endpoints; want it without noendpoints"},
 }

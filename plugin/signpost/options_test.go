@@ -26,7 +26,7 @@ type optionTest struct {
 	err   string        // a part of the error; empty: none
 }
 
-var optionTests = slices.Concat(sourceOptionTests, answerOptionTests)
+var optionTests = slices.Concat(sourceOptionTests, selectOptionTests, answerOptionTests)
 
 func defaults(change func(*stanza)) *stanza {
 	s := &stanza{zones: []string{"cluster.local."}, settings: settings{ttl: 5}, startupTimeout: 5 * time.Second}

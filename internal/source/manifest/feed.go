@@ -19,6 +19,14 @@ import (
 // Options are what a Feed needs to know besides the folder.
 type Options struct {
 	Source source.Options
+
+	// Which objects count, as the options of the same names in package kube. The
+	// zero values take all.
+	Kinds             []cluster.Kind
+	LabelSelector     string
+	NamespaceSelector string
+	Namespaces        []string
+
 	// Report is told what cannot be used: in an object, or (with a zero Ref) of a
 	// whole file. It is called from one goroutine at a time. It may be nil.
 	Report func(source.Problem)
@@ -32,6 +40,7 @@ type Feed struct {
 	dir        string
 	store      *cluster.Store
 	options    Options
+	choose     selection
 	newWatcher func() (*fsnotify.Watcher, error)
 
 	folder *folder
@@ -69,8 +78,13 @@ func New(dir string, store *cluster.Store, o Options) (*Feed, error) {
 	}
 	f := &Feed{
 		dir: filepath.Clean(dir), store: store, options: o, newWatcher: fsnotify.NewWatcher,
-		folder: newFolder(), known: map[string]*known{},
+		known: map[string]*known{},
 	}
+	var err error
+	if f.choose, err = o.selection(); err != nil {
+		return nil, err
+	}
+	f.folder = newFolder(f.choose.namespaceLabels != nil)
 	info, err := os.Stat(f.dir)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is a file")
@@ -80,6 +94,9 @@ func New(dir string, store *cluster.Store, o Options) (*Feed, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the manifests in %s: %w: want a folder that this process can read", dir, err)
+	}
+	for _, name := range o.Namespaces {
+		store.Put(0, &cluster.Namespace{Name: name})
 	}
 	store.MarkSynced()
 	return f, nil
@@ -205,7 +222,7 @@ func (f *Feed) read(path string) (next *file, changed bool) {
 	if before.info != nil && before.sum == sum {
 		return nil, false
 	}
-	next, err = parse(path, content, f.options.Source)
+	next, err = parse(path, content, f.options.Source, &f.choose)
 	if err != nil {
 		var why *broken
 		errors.As(err, &why)

@@ -15,10 +15,16 @@ type folder struct {
 	files  map[string]*file         // by name
 	places map[cluster.Ref][]string // the files that an object stands in, sorted
 	shown  map[cluster.Ref]*item    // what the Store was told
+
+	// selective: only what is in a Namespace that the files have counts; the others
+	// were not selected.
+	selective bool
 }
 
-func newFolder() *folder {
-	return &folder{files: map[string]*file{}, places: map[cluster.Ref][]string{}, shown: map[cluster.Ref]*item{}}
+func newFolder(selective bool) *folder {
+	return &folder{
+		files: map[string]*file{}, places: map[cluster.Ref][]string{}, shown: map[cluster.Ref]*item{}, selective: selective,
+	}
 }
 
 // edits are new contents of files by name; nil for a file that is gone.
@@ -59,18 +65,23 @@ func (f *folder) apply(e edits) changes {
 // settle finds out which touched objects are new, changed or gone.
 func (f *folder) settle(touched map[cluster.Ref]struct{}) changes {
 	var c changes
+	if f.selective {
+		f.touchNamespaces(touched)
+	}
 	for _, ref := range slices.SortedFunc(maps.Keys(touched), compareRefs) {
 		names := f.places[ref]
 		if len(names) == 0 {
 			delete(f.places, ref)
-			if f.shown[ref] != nil {
+		}
+		next, old := f.last(ref), f.shown[ref]
+		if next == nil || !f.selected(ref) {
+			if old != nil {
 				delete(f.shown, ref)
 				c.gone = append(c.gone, ref)
 			}
 			continue
 		}
 		last := len(names) - 1
-		next, old := f.files[names[last]].byRef[ref], f.shown[ref]
 		f.shown[ref] = next
 		if old == nil || old.sum != next.sum {
 			c.put = append(c.put, next.object)
@@ -82,6 +93,46 @@ func (f *folder) settle(touched map[cluster.Ref]struct{}) changes {
 		}
 	}
 	return c
+}
+
+// last is what the files say of an object: the last word counts. It is nil if
+// that was not selected, or if there is none.
+func (f *folder) last(ref cluster.Ref) *item {
+	names := f.places[ref]
+	if len(names) == 0 {
+		return nil
+	}
+	it := f.files[names[len(names)-1]].byRef[ref]
+	if it.hidden {
+		return nil
+	}
+	return it
+}
+
+// selected reports whether the Namespace of an object is there, if that matters.
+func (f *folder) selected(ref cluster.Ref) bool {
+	if !f.selective || ref.Kind == cluster.KindNode {
+		return true
+	}
+	return f.last(cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: namespaceOf(ref)}}) != nil
+}
+
+// touchNamespaces adds all objects of the Namespaces that come or go.
+func (f *folder) touchNamespaces(touched map[cluster.Ref]struct{}) {
+	changed := map[string]bool{}
+	for ref := range touched {
+		if ref.Kind == cluster.KindNamespace && (f.shown[ref] != nil) != f.selected(ref) {
+			changed[ref.Key.Name] = true
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	for ref := range f.places {
+		if changed[namespaceOf(ref)] {
+			touched[ref] = struct{}{}
+		}
+	}
 }
 
 // compareRefs puts Services before their slices, and gives all runs one order.

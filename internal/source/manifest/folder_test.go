@@ -65,19 +65,20 @@ func anyDocument(t *rapid.T) string {
 	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")
 	ns := rapid.SampledFrom([]string{"default", "x"}).Draw(t, "namespace")
 	n := rapid.IntRange(1, 3).Draw(t, "n")
+	labels := rapid.SampledFrom([]string{"", "pick: me"}).Draw(t, "labels")
 	switch rapid.SampledFrom([]string{"service", "slice", "namespace", "node", "pod", "other", "list"}).Draw(t, "kind") {
 	case "service":
-		return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: %s}, spec: {clusterIP: 10.0.0.%d}}", name, ns, n)
+		return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: %s, labels: {%s}}, spec: {clusterIP: 10.0.0.%d}}", name, ns, labels, n)
 	case "slice":
 		return fmt.Sprintf("{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, endpoints: [{addresses: [10.1.0.%d]}, {addresses: [10.1.0.9]}], "+
-			"metadata: {name: %s-%d, namespace: %s, labels: {kubernetes.io/service-name: %s}}}", n, name, n, ns, name)
+			"metadata: {name: %s-%d, namespace: %s, labels: {kubernetes.io/service-name: %s, %s}}}", n, name, n, ns, name, labels)
 	case "namespace":
-		return fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", ns)
+		return fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {%s}}}", ns, labels)
 	case "node":
 		return fmt.Sprintf("{apiVersion: v1, kind: Node, metadata: {name: %s, labels: {topology.kubernetes.io/zone: z%d}}}",
 			rapid.SampledFrom(nodeNames).Draw(t, "node"), n)
 	case "pod":
-		return fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: %s}, status: {podIP: %s}}", name, ns,
+		return fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: %s, labels: {%s}}, status: {podIP: %s}}", name, ns, labels,
 			map[string]string{"a": podIPs[0], "b": podIPs[1]}[name])
 	case "list":
 		return fmt.Sprintf("{apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: %s}}, {metadata: {name: %s}}]}", name, ns)
@@ -89,11 +90,34 @@ func anyContent(t *rapid.T) string {
 	return strings.Join(rapid.SliceOfN(rapid.Custom(anyDocument), 0, 3).Draw(t, "documents"), "\n---\n") + "\n"
 }
 
+// picks are options with what they mean, said the simplest way.
+type picks struct {
+	options Options
+	takes   func(ref cluster.Ref, picked map[cluster.Ref]bool) bool
+}
+
+var allPicks = []picks{
+	{Options{}, func(cluster.Ref, map[cluster.Ref]bool) bool { return true }},
+	{Options{LabelSelector: "pick=me"}, func(ref cluster.Ref, picked map[cluster.Ref]bool) bool {
+		return picked[ref] || ref.Key.Namespace == ""
+	}},
+	{Options{Namespaces: []string{"x", "y"}}, func(ref cluster.Ref, _ map[cluster.Ref]bool) bool {
+		return ref.Key.Namespace == "x" || ref.Kind == cluster.KindNode
+	}},
+	{Options{NamespaceSelector: "pick=me"}, func(ref cluster.Ref, picked map[cluster.Ref]bool) bool {
+		return ref.Kind == cluster.KindNode || picked[cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: namespaceOf(ref)}}]
+	}},
+	{Options{Kinds: []cluster.Kind{cluster.KindService, cluster.KindNamespace}}, func(ref cluster.Ref, _ map[cluster.Ref]bool) bool {
+		return ref.Kind == cluster.KindService || ref.Kind == cluster.KindNamespace
+	}},
+}
+
 // machine edits a folder at random, and a feed looks at it now and then. Its twin
 // is the simplest thing that could be right: read the last good content of all
 // files from the start.
 type machine struct {
 	t    *rapid.T
+	pick picks
 	dir  string
 	feed *Feed
 	st   *cluster.Store
@@ -191,20 +215,25 @@ func (m *machine) Noise(t *rapid.T) {
 func (m *machine) Check(*rapid.T) {
 	m.look()
 	var parts []string
-	objects := map[cluster.Ref]cluster.Object{}
+	objects, picked := map[cluster.Ref]cluster.Object{}, map[cluster.Ref]bool{}
 	for _, path := range slices.Sorted(maps.Keys(m.good)) {
 		for _, d := range splitYAML([]byte(m.good[path])) {
-			f, err := parse(path, d.text, source.Options{})
+			f, err := parse(path, d.text, source.Options{}, &selection{})
 			m.must(err)
 			for ref, it := range f.byRef {
-				objects[ref] = it.object
+				objects[ref], picked[ref] = it.object, strings.Contains(string(d.text), "pick: me")
 			}
 		}
 		parts = append(parts, path)
 	}
 	twin := cluster.NewStore()
-	for _, o := range objects {
-		twin.Put(0, o)
+	for ref, o := range objects {
+		if m.pick.takes(ref, picked) {
+			twin.Put(0, o)
+		}
+	}
+	for _, ns := range m.pick.options.Namespaces {
+		twin.Put(0, &cluster.Namespace{Name: ns})
 	}
 	if d := cmp.Diff(dump(twin), dump(m.st)); d != "" {
 		m.t.Fatalf("files %v, -twin +store:\n%s", parts, d)
@@ -221,7 +250,7 @@ func (m *machine) checkFresh() {
 		}
 	}
 	fresh := cluster.NewStore()
-	_, err := New(m.dir, fresh, Options{})
+	_, err := New(m.dir, fresh, m.pick.options)
 	m.must(err)
 	if d := cmp.Diff(dump(fresh), dump(m.st)); d != "" {
 		m.t.Fatalf("-fresh +store:\n%s", d)
@@ -253,7 +282,8 @@ func TestEditsInAnyOrderEqualAFreshLoad(t *testing.T) {
 		}
 		defer os.RemoveAll(dir)
 		m := &machine{t: t, dir: dir, st: cluster.NewStore(), good: map[string]string{}, is: map[string]bool{}, bad: map[string]bool{}}
-		m.feed, err = New(dir, m.st, Options{})
+		m.pick = rapid.SampledFrom(allPicks).Draw(t, "selection")
+		m.feed, err = New(dir, m.st, m.pick.options)
 		m.must(err)
 		t.Repeat(map[string]func(*rapid.T){
 			"write": m.Write, "break": m.Break, "remove": m.Remove, "remove folder": m.RemoveFolder, "noise": m.Noise, "check": m.Check,

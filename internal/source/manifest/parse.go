@@ -28,6 +28,7 @@ type item struct {
 	version uint64            // metadata.resourceVersion, 0 if there is none
 	sum     [sha256.Size]byte // of its JSON: equal sums mean equal objects
 	line    int
+	hidden  bool // it was not selected
 }
 
 // broken is why a file cannot be taken.
@@ -42,12 +43,13 @@ func (b *broken) Error() string { return fmt.Sprintf("line %d: %s: want %s", b.l
 type parser struct {
 	name    string
 	options source.Options
+	choose  *selection
 	out     *file
 }
 
 // parse reads a whole file; the error is a *broken.
-func parse(name string, content []byte, options source.Options) (*file, error) {
-	p := parser{name: name, options: options, out: &file{byRef: map[cluster.Ref]*item{}}}
+func parse(name string, content []byte, options source.Options, choose *selection) (*file, error) {
+	p := parser{name: name, options: options, choose: choose, out: &file{byRef: map[cluster.Ref]*item{}}}
 	read := p.yaml
 	if strings.HasSuffix(name, ".json") {
 		read = p.json
@@ -159,7 +161,9 @@ func (p *parser) convert(d *document, path string, data []byte) error {
 		}
 	}
 	if o != nil {
-		p.add(&item{object: o, version: version(obj), sum: sha256.Sum256(data), line: d.lineOf(path)})
+		p.add(&item{
+			object: o, version: version(obj), sum: sha256.Sum256(data), line: d.lineOf(path), hidden: !p.choose.takes(obj, o),
+		})
 	}
 	return nil
 }

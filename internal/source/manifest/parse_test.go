@@ -24,7 +24,7 @@ func doc(name, clusterIP string) string {
 // says lists what a file says: kind, key and line of its objects, how many
 // documents it passes over, its problems, or why it is broken.
 func says(name, content string) []string {
-	f, err := parse(name, []byte(content), source.Options{})
+	f, err := parse(name, []byte(content), source.Options{}, &selection{})
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -152,7 +152,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestVersionComesFromTheFile(t *testing.T) {
-	f, err := parse("f.yaml", []byte(`{apiVersion: v1, kind: Namespace, metadata: {name: a, resourceVersion: "17"}}`), source.Options{})
+	f, err := parse("f.yaml", []byte(`{apiVersion: v1, kind: Namespace, metadata: {name: a, resourceVersion: "17"}}`), source.Options{}, &selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestVersionComesFromTheFile(t *testing.T) {
 // TestSumsTellObjectsApart: comments and layout do not matter, content does.
 func TestSumsTellObjectsApart(t *testing.T) {
 	sum := func(content string) any {
-		f, err := parse("f.yaml", []byte(content), source.Options{})
+		f, err := parse("f.yaml", []byte(content), source.Options{}, &selection{})
 		if err != nil || len(f.byRef) != 1 {
 			t.Fatal(f, err)
 		}
@@ -190,7 +190,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("f.json", `{"apiVersion":"v1","kind":"NodeList","items":[{"metadata":{"name":"n"}}]}`)
 	f.Fuzz(func(t *testing.T, name, content string) {
 		lines := 1 + strings.Count(content, "\n")
-		out, err := parse(name, []byte(content), source.Options{})
+		out, err := parse(name, []byte(content), source.Options{}, &selection{})
 		if err != nil {
 			b, ok := err.(*broken)
 			if !ok || b.line < 1 || b.line > lines+1 || b.what == "" || b.want == "" {

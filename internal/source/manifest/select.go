@@ -1,0 +1,69 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// selection says which objects of the files count, as the options of a watch do
+// at an API server. The zero value takes all.
+type selection struct {
+	kinds           []cluster.Kind  // empty: all
+	labels          labels.Selector // of Services, EndpointSlices and pods; nil: all
+	namespaces      []string        // empty: all
+	namespaceLabels labels.Selector // nil: all
+}
+
+func (o *Options) selection() (selection, error) {
+	s := selection{kinds: o.Kinds, namespaces: o.Namespaces}
+	for _, each := range []struct {
+		name, text string
+		to         *labels.Selector
+	}{{"label selector", o.LabelSelector, &s.labels}, {"namespace selector", o.NamespaceSelector, &s.namespaceLabels}} {
+		if each.text == "" {
+			continue
+		}
+		var err error
+		if *each.to, err = labels.Parse(each.text); err != nil {
+			return s, fmt.Errorf("%s %q: %w: want a selector like app=web,tier!=test", each.name, each.text, err)
+		}
+	}
+	return s, nil
+}
+
+// takes reports whether an object counts as far as itself can tell; obj is what
+// o was made of.
+func (s *selection) takes(obj any, o cluster.Object) bool {
+	ref := o.Ref()
+	if len(s.kinds) > 0 && !slices.Contains(s.kinds, ref.Kind) {
+		return false
+	}
+	switch ref.Kind {
+	case cluster.KindNode:
+		return true
+	case cluster.KindNamespace: // those named are there anyway
+		return len(s.namespaces) == 0 && matches(s.namespaceLabels, obj)
+	}
+	return (len(s.namespaces) == 0 || slices.Contains(s.namespaces, ref.Key.Namespace)) && matches(s.labels, obj)
+}
+
+// namespaceOf is the namespace that an object is in; of a Namespace its own name.
+func namespaceOf(ref cluster.Ref) string {
+	if ref.Kind == cluster.KindNamespace {
+		return ref.Key.Name
+	}
+	return ref.Key.Namespace
+}
+
+func matches(selector labels.Selector, obj any) bool {
+	if selector == nil {
+		return true
+	}
+	m, err := meta.Accessor(obj)
+	return err == nil && selector.Matches(labels.Set(m.GetLabels()))
+}
