@@ -118,35 +118,40 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 	ready := n.countReady(q.qtype)
 	want := min(ready, q.limit/addressSize)
 	addrs := make([]netip.Addr, 0, want)
-	rotate(n.entry, want < ready, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
-		if !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype && n.standsFor(ep) {
-			addrs = append(addrs, ep.Addr)
-		}
+	fits := func(ep *cluster.Endpoint) bool {
+		return !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype && n.standsFor(ep)
+	}
+	rotate(n.entry, somewhere(want < ready, ready), fits, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
+		addrs = append(addrs, ep.Addr)
 		return len(addrs) < want
 	})
 	return answer{records: addressRecords(q.owner, q.qtype, s.ttl, addrs), partial: want < ready}
 }
 
-// rotate visits every endpoint once until visit returns false: in order, or from
-// a random place on.
-func rotate(e *cluster.Entry, random bool, visit func(*cluster.Endpoint, []cluster.Port) bool) {
-	total := 0
-	for _, slice := range e.Slices {
-		total += len(slice.Endpoints)
-	}
-	skip := 0
+// somewhere is where to begin with a number of endpoints: at a random one, or at the first.
+func somewhere(random bool, total int) int {
 	if random && total > 0 {
-		skip = rand.IntN(total)
+		return rand.IntN(total)
 	}
-	position := 0
-	for round := range 2 { // first what stands behind the start, then what stands before it
-		position = 0
+	return 0
+}
+
+// rotate visits every endpoint that fits once, until visit returns false: from the
+// one at place start on, then those before it. Places count endpoints that fit only,
+// so that what lies between them does not make some more likely to come first.
+func rotate(e *cluster.Entry, start int, fits func(*cluster.Endpoint) bool, visit func(*cluster.Endpoint, []cluster.Port) bool) {
+	for round := range 2 {
+		place := 0
 		for _, slice := range e.Slices {
 			for i := range slice.Endpoints {
-				if (position >= skip) == (round == 0) && !visit(&slice.Endpoints[i], slice.Ports) {
+				ep := &slice.Endpoints[i]
+				if !fits(ep) {
+					continue
+				}
+				if (place >= start) == (round == 0) && !visit(ep, slice.Ports) {
 					return
 				}
-				position++
+				place++
 			}
 		}
 	}
@@ -192,10 +197,8 @@ func (s *Signpost) endpointSRV(n *node, q question) answer {
 	var extra []dns.RR
 	seen := map[srv]bool{}
 	partial := false
-	rotate(n.entry, n.entry.Size() > most, func(ep *cluster.Endpoint, ports []cluster.Port) bool {
-		if !n.standsFor(ep) {
-			return true
-		}
+	total := n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
+	rotate(n.entry, somewhere(total > most, total), n.standsFor, func(ep *cluster.Endpoint, ports []cluster.Port) bool {
 		target := ""
 		for i := range ports {
 			if !n.hasPort(ports[i].Name, ports[i].Protocol) {
