@@ -5,7 +5,6 @@ package main
 // The commands that build compiles, named here so that go.mod and go.sum keep what they need. No build of
 // this module ever sets the tag.
 import (
-	_ "github.com/google/go-containerregistry/pkg/v1/tarball" // for the images of the cluster
 	_ "github.com/onsi/ginkgo/v2/ginkgo"
 	_ "github.com/vishvananda/netlink" // for the network of the cluster
 	_ "github.com/vishvananda/netns"

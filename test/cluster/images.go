@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
+)
+
+// shipped is where the module that ships is, seen from this one: `go -C test/cluster run` and `go test` both
+// start in the folder of this one.
+const shipped = "../.."
+
+// images returns archives, as `docker save` writes them, of all that pods of the cluster may run: Signpost
+// itself, compiled from this tree, what a newcomer tries it with, and what upstream's tests want if they have
+// been built. An archive is named by its contents and written once; layers that images share are in it once.
+func images(ctx context.Context, e *env) ([]string, error) {
+	dir := filepath.Join(e.cache, "signpost", "images")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of the images: %w", err)
+	}
+	unlock, err := lock(ctx, e, filepath.Join(dir, ".lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := sweep(dir); err != nil {
+		return nil, err
+	}
+	binaries, err := compileOwn(ctx, e, filepath.Join(dir, "bin"))
+	if err != nil {
+		return nil, err
+	}
+	files, err := busyboxFiles()
+	if err != nil {
+		return nil, err
+	}
+	shell, err := layer(withoutDoubles(append(skeleton(), files...)))
+	if err != nil {
+		return nil, err
+	}
+	own, err := ownImages(binaries, shell)
+	if err != nil {
+		return nil, err
+	}
+	archives := []archive{{"signpost", own}}
+	if programs, err := built(e, "e2e"); err == nil {
+		upstream, err := testImages(ctx, programs, binaries, shell)
+		if err != nil {
+			return nil, err
+		}
+		archives = append(archives, archive{"e2e", upstream})
+	}
+	return store(dir, archives)
+}
+
+// ownPrograms are the programs of the images, by their folders: two of the module that ships, one of this one.
+// The image build files add CoreDNS's plugins for the zones of cloud vendors, which nobody here asks.
+var ownPrograms = map[string]string{
+	"coredns":   shipped + "/cmd/coredns",
+	"forwarder": shipped + "/cmd/forwarder",
+	"pause":     "./pause",
+}
+
+// compileOwn compiles our programs, as the image build files do, and returns their paths by name.
+func compileOwn(ctx context.Context, e *env, dir string) (map[string]string, error) {
+	binaries := map[string]string{}
+	for _, program := range slices.Sorted(maps.Keys(ownPrograms)) {
+		file, err := filepath.Abs(filepath.Join(dir, program))
+		if err != nil {
+			return nil, err
+		}
+		// The build cache makes this quick if nothing has changed.
+		cmd := exec.CommandContext(ctx, "go", "-C", ownPrograms[program], "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, ".")
+		cmd.Env = append(os.Environ(), buildEnv()...)
+		own(cmd)
+		show := newProgress(e.stderr, fmt.Sprintf("%-23s", program))
+		cmd.Stderr = show
+		err = cmd.Run()
+		show.finish(err == nil)
+		if err != nil {
+			return nil, fmt.Errorf("compile %s for its image: %w\n%s", program, err, show.tail())
+		}
+		binaries[program] = file
+	}
+	return binaries, nil
+}
+
+// ownImages is what the image build files of the repository make, by their tags, and a shell beside them.
+func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image, error) {
+	const certificates = "/etc/ssl/certs/ca-certificates.crt"
+	dns := inode{path: "coredns", from: binaries["coredns"], mode: 0o755, capabilities: []uint{unix.CAP_NET_BIND_SERVICE}}
+	all := map[string]v1.Image{}
+	for _, i := range []struct {
+		tag    string
+		config v1.Config
+		files  []inode
+	}{
+		{"signpost/coredns:dev", v1.Config{Entrypoint: []string{"/coredns"}, User: "65532:65532"}, []inode{
+			folder("etc"), folder("etc/ssl"), folder("etc/ssl/certs"), {path: certificates[1:], from: certificates, mode: 0o644}, dns,
+		}},
+		{"signpost/forwarder:dev", v1.Config{Entrypoint: []string{"/forwarder"}}, []inode{
+			executable("forwarder", binaries["forwarder"]),
+			folder("usr"), folder("usr/local"), folder("usr/local/bin"), symlink("usr/local/bin/kube-proxy", "/forwarder"),
+		}},
+		{"signpost/pause:dev", v1.Config{Entrypoint: []string{"/pause"}}, []inode{executable("pause", binaries["pause"])}},
+	} {
+		files, err := layer(i.files)
+		if err != nil {
+			return nil, err
+		}
+		if all[i.tag], err = image(i.config, files); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	all["busybox:latest"], err = image(v1.Config{Cmd: []string{"sh"}}, shell)
+	return all, err
+}
+
+// testImages is what upstream's tests ask for, under the names by which they do.
+func testImages(ctx context.Context, programs string, binaries map[string]string, shell v1.Layer) (map[string]v1.Image, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(programs, "e2e.test"), "--list-images").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask e2e.test for its images: %w", err)
+	}
+	files, err := toolFiles()
+	if err != nil {
+		return nil, err
+	}
+	// Some tests start a DNS server of their own in this image: CoreDNS 1.6.2 or newer.
+	files = append(files, executable("coredns", binaries["coredns"]))
+	toolbox, err := layer(withoutDoubles(files))
+	if err != nil {
+		return nil, err
+	}
+	agnhost, err := layer([]inode{
+		executable("agnhost", filepath.Join(programs, "agnhost")), symlink("agnhost-2", "agnhost"), folder("uploads"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	pause, err := layer([]inode{executable("pause", binaries["pause"])})
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]struct {
+		config v1.Config
+		layers []v1.Layer
+	}{
+		"agnhost":           {v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}}, []v1.Layer{shell, toolbox, agnhost}},
+		"busybox":           {v1.Config{Cmd: []string{"sh"}}, []v1.Layer{shell, toolbox}},
+		"glibc-dns-testing": {v1.Config{Cmd: []string{"sh"}}, []v1.Layer{shell, toolbox}},
+		"pause":             {v1.Config{Entrypoint: []string{"/pause"}}, []v1.Layer{pause}},
+	}
+	all := map[string]v1.Image{}
+	for _, tag := range strings.Fields(string(out)) {
+		if k, ok := known[shortName(tag)]; ok {
+			if all[tag], err = image(k.config, k.layers...); err != nil {
+				return nil, err
+			}
+			delete(known, shortName(tag))
+		}
+	}
+	if len(known) > 0 {
+		return nil, fmt.Errorf("e2e.test --list-images does not list %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	}
+	return all, nil
+}
+
+// shortName is the part of an image's name that says what it is: "agnhost" of "host/path/agnhost:1.0".
+func shortName(tag string) string {
+	short, _, _ := strings.Cut(tag[strings.LastIndexByte(tag, '/')+1:], ":")
+	return short
+}
+
+// image puts layers together.
+func image(config v1.Config, layers ...v1.Layer) (v1.Image, error) {
+	config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	i, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		return nil, fmt.Errorf("make an image of layers: %w", err)
+	}
+	file, err := i.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, config
+	return mutate.ConfigFile(i, file)
+}
+
+// archive is a file to be, with images by their tags.
+type archive struct {
+	name   string
+	images map[string]v1.Image
+}
+
+// kept is how long an archive stays that nobody has asked for: another cluster may still read it.
+const kept = 24 * time.Hour
+
+// store writes the archives that dir lacks, removes those that have not been asked for in a while, and
+// returns the paths. The caller holds the lock of dir.
+func store(dir string, archives []archive) ([]string, error) {
+	var paths []string
+	for _, a := range archives {
+		path, err := a.store(dir)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range old {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > kept {
+			if err := os.Remove(path); err != nil {
+				return nil, fmt.Errorf("remove an old archive of images: %w", err)
+			}
+		}
+	}
+	return paths, nil
+}
+
+func (a archive) store(dir string) (string, error) {
+	h := sha256.New()
+	tags := map[name.Tag]v1.Image{}
+	for _, tag := range slices.Sorted(maps.Keys(a.images)) {
+		digest, err := a.images[tag].Digest()
+		if err != nil {
+			return "", err
+		}
+		parsed, err := name.NewTag(tag)
+		if err != nil {
+			return "", fmt.Errorf("the tag of an image: %w", err)
+		}
+		fmt.Fprintln(h, tag, digest)
+		tags[parsed] = a.images[tag]
+	}
+	path := filepath.Join(dir, a.name+"-"+hex.EncodeToString(h.Sum(nil))[:12]+".tar")
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err == nil {
+		return path, nil
+	}
+	defer os.Remove(path + temporary)
+	if err := tarball.MultiWriteToFile(path+temporary, tags); err != nil {
+		return "", fmt.Errorf("write an archive of images: %w", err)
+	}
+	return path, os.Rename(path+temporary, path)
+}
