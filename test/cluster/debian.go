@@ -54,15 +54,15 @@ func lookPath(command string) (string, error) {
 func skeleton() []inode {
 	all := []inode{
 		{path: "tmp/", mode: 0o1777},
-		textFile("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n"),
-		textFile("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
-		textFile("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+		textInode("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n"),
+		textInode("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+		textInode("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
 	}
 	for _, name := range []string{"dev", "etc", "home", "proc", "root", "run", "sys", "usr", "var", "var/log", "var/run"} {
-		all = append(all, folder(name))
+		all = append(all, dirInode(name))
 	}
 	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
-		all = append(all, folder("usr/"+name), symlink(name, "usr/"+name))
+		all = append(all, dirInode("usr/"+name), linkInode(name, "usr/"+name))
 	}
 	return all
 }
@@ -83,7 +83,7 @@ func busyboxFiles() ([]inode, error) {
 	}
 	for _, applet := range strings.Fields(string(applets)) {
 		if applet != "busybox" {
-			all = append(all, symlink("usr/bin/"+applet, "busybox"))
+			all = append(all, linkInode("usr/bin/"+applet, "busybox"))
 		}
 	}
 	return all, nil
@@ -99,14 +99,14 @@ func toolFiles() ([]inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(all, symlink("usr/bin/sh", "dash"), symlink("usr/bin/nc", "nc.openbsd")), nil
+	return append(all, linkInode("usr/bin/sh", "dash"), linkInode("usr/bin/nc", "nc.openbsd")), nil
 }
 
 // programFiles is programs, all in /usr/bin, with what the dynamic linker loads for them.
 func programFiles(paths []string) ([]inode, error) {
 	var all []inode
 	for _, path := range paths {
-		all = append(all, executable("usr/bin/"+filepath.Base(path), path))
+		all = append(all, fileInode("usr/bin/"+filepath.Base(path), path))
 		libraries, err := libraries(path)
 		if err != nil {
 			return nil, err
@@ -118,9 +118,9 @@ func programFiles(paths []string) ([]inode, error) {
 				name = "usr/" + name
 			}
 			for dir := filepath.Dir(name); dir != "usr" && dir != "."; dir = filepath.Dir(dir) {
-				all = append(all, folder(dir))
+				all = append(all, dirInode(dir))
 			}
-			all = append(all, executable(name, library))
+			all = append(all, fileInode(name, library))
 		}
 	}
 	return all, nil

@@ -112,13 +112,13 @@ func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image,
 		files  []inode
 	}{
 		{"signpost/coredns:dev", v1.Config{Entrypoint: []string{"/coredns"}, User: "65532:65532"}, []inode{
-			folder("etc"), folder("etc/ssl"), folder("etc/ssl/certs"), {path: certificates[1:], from: certificates, mode: 0o644}, dns,
+			dirInode("etc"), dirInode("etc/ssl"), dirInode("etc/ssl/certs"), {path: certificates[1:], from: certificates, mode: 0o644}, dns,
 		}},
 		{"signpost/forwarder:dev", v1.Config{Entrypoint: []string{"/forwarder"}}, []inode{
-			executable("forwarder", binaries["forwarder"]),
-			folder("usr"), folder("usr/local"), folder("usr/local/bin"), symlink("usr/local/bin/kube-proxy", "/forwarder"),
+			fileInode("forwarder", binaries["forwarder"]),
+			dirInode("usr"), dirInode("usr/local"), dirInode("usr/local/bin"), linkInode("usr/local/bin/kube-proxy", "/forwarder"),
 		}},
-		{"signpost/pause:dev", v1.Config{Entrypoint: []string{"/pause"}}, []inode{executable("pause", binaries["pause"])}},
+		{"signpost/pause:dev", v1.Config{Entrypoint: []string{"/pause"}}, []inode{fileInode("pause", binaries["pause"])}},
 	} {
 		files, err := layer(i.files)
 		if err != nil {
@@ -144,18 +144,18 @@ func testImages(ctx context.Context, programs string, binaries map[string]string
 		return nil, err
 	}
 	// Some tests start a DNS server of their own in this image: CoreDNS 1.6.2 or newer.
-	files = append(files, executable("coredns", binaries["coredns"]))
+	files = append(files, fileInode("coredns", binaries["coredns"]))
 	toolbox, err := layer(withoutDoubles(files))
 	if err != nil {
 		return nil, err
 	}
 	agnhost, err := layer([]inode{
-		executable("agnhost", filepath.Join(programs, "agnhost")), symlink("agnhost-2", "agnhost"), folder("uploads"),
+		fileInode("agnhost", filepath.Join(programs, "agnhost")), linkInode("agnhost-2", "agnhost"), dirInode("uploads"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	pause, err := layer([]inode{executable("pause", binaries["pause"])})
+	pause, err := layer([]inode{fileInode("pause", binaries["pause"])})
 	if err != nil {
 		return nil, err
 	}
@@ -211,8 +211,8 @@ type archive struct {
 	images map[string]v1.Image
 }
 
-// kept is how long an archive stays that nobody has asked for: another cluster may still read it.
-const kept = 24 * time.Hour
+// archivesKept is how long an archive stays that nobody has asked for: another cluster may still read it.
+const archivesKept = 24 * time.Hour
 
 // store writes the archives that dir lacks, removes those that have not been asked for in a while, and
 // returns the paths. The caller holds the lock of dir.
@@ -230,7 +230,7 @@ func store(dir string, archives []archive) ([]string, error) {
 		return nil, err
 	}
 	for _, path := range old {
-		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > kept {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > archivesKept {
 			if err := os.Remove(path); err != nil {
 				return nil, fmt.Errorf("remove an old archive of images: %w", err)
 			}

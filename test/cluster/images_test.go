@@ -212,7 +212,7 @@ func lay(t *testing.T, dir string, files []inode) {
 func TestStore(t *testing.T) {
 	dir := t.TempDir()
 	of := func(text string) []archive {
-		l, err := layer([]inode{textFile("file", text)})
+		l, err := layer([]inode{textInode("file", text)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestStore(t *testing.T) {
 	if second == first {
 		t.Error("other contents have the same name")
 	}
-	old := time.Now().Add(-kept - time.Minute)
+	old := time.Now().Add(-archivesKept - time.Minute)
 	if err := os.Chtimes(first, old, old); err != nil {
 		t.Fatal(err)
 	}

@@ -26,10 +26,10 @@ type inode struct {
 	capabilities []uint
 }
 
-func folder(path string) inode           { return inode{path: path + "/", mode: 0o755} }
-func symlink(path, target string) inode  { return inode{path: path, link: target, mode: 0o777} }
-func textFile(path, text string) inode   { return inode{path: path, text: text, mode: 0o644} }
-func executable(path, from string) inode { return inode{path: path, from: from, mode: 0o755} }
+func dirInode(path string) inode          { return inode{path: path + "/", mode: 0o755} }
+func linkInode(path, target string) inode { return inode{path: path, link: target, mode: 0o777} }
+func textInode(path, text string) inode   { return inode{path: path, text: text, mode: 0o644} }
+func fileInode(path, from string) inode   { return inode{path: path, from: from, mode: 0o755} }
 
 // layer makes a layer of an image. It is not compressed: it is read on the machine that writes it.
 func layer(inodes []inode) (v1.Layer, error) {
