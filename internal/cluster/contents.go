@@ -24,6 +24,9 @@ func (s *Store) Contents() (version uint64, objects []Object) {
 	for n := range s.nodes.all() {
 		objects = append(objects, n)
 	}
+	for _, c := range s.cidrs {
+		objects = append(objects, c)
+	}
 	return s.version.Load(), objects
 }
 

@@ -154,8 +154,9 @@ func (s *Slice) addrsNotIn(other *Slice) iter.Seq[netip.Addr] {
 }
 
 // resolve settles addresses that stand in several of the slices: among those
-// with the same ports the newest slice decides, then the one with the greater
-// name, and in the others the endpoint is left out. Where the ports differ each
+// with the same ports one that is not terminating goes before one that is (its pod is
+// gone, and another may have the address), else the newest slice decides, then the
+// one with the greater name, and in the others the endpoint is left out. Where the ports differ each
 // slice speaks for its own, and only one counts the address: see Repeated.
 // What was received stays as it is.
 func (c clashes) resolve(received []*Slice) []*Slice {
@@ -171,13 +172,37 @@ func (c clashes) resolve(received []*Slice) []*Slice {
 	slices.SortFunc(rank, func(a, b *Slice) int {
 		return cmp.Or(cmp.Compare(b.Version, a.Version), compareSlices(b, a))
 	})
+	alive := make([]*Slice, len(rank))
+	for i, s := range rank {
+		alive[i] = s.withoutReplaced(rank, c)
+	}
 	settled := slices.Clone(received)
-	for i := 1; i < len(rank); i++ {
-		rank[i] = rank[i].without(rank[:i], c)
+	for i := range rank {
+		if i == 0 && alive[0] == rank[0] {
+			continue
+		}
+		rank[i] = alive[i].without(rank[:i], c)
 		at, _ := slices.BinarySearchFunc(settled, rank[i], compareSlices)
 		settled[at] = rank[i]
 	}
 	return settled
+}
+
+// withoutReplaced returns s less terminating endpoints whose address is in another
+// slice with the same ports, and not terminating there.
+func (s *Slice) withoutReplaced(others []*Slice, clashing clashes) *Slice {
+	replaced := func(ep Endpoint) bool {
+		return ep.Has(Terminating) && clashing[ep.Addr] > 0 && slices.ContainsFunc(others, func(o *Slice) bool {
+			said := o.Endpoint(ep.Addr)
+			return said != nil && !said.Has(Terminating) && slices.Equal(o.Ports, s.Ports)
+		})
+	}
+	if !slices.ContainsFunc(s.Endpoints, replaced) {
+		return s
+	}
+	c := *s
+	c.Endpoints = slices.DeleteFunc(slices.Clone(s.Endpoints), replaced)
+	return &c
 }
 
 // without returns s less what better slices already say.

@@ -12,6 +12,7 @@ import (
 const (
 	budgetService  = 400
 	budgetEndpoint = 200
+	budgetPolicy   = 700 // a Service with all that few have
 )
 
 // resident is what build leaves on the heap, in bytes. The strings and structs
@@ -73,7 +74,10 @@ func memoryCases() []memoryCase {
 	} {
 		list = append(list,
 			memoryCase{"service/" + family.name, 10_000, budgetService, func(n int) any {
-				return storeOfServices(n, family.services)
+				return storeOfServices(n, family.services, nil)
+			}},
+			memoryCase{"service-policy/" + family.name, 10_000, budgetPolicy, func(n int) any {
+				return storeOfServices(n, family.services, richPolicy)
 			}},
 			memoryCase{"endpoint/" + family.name, 100_000, budgetEndpoint, func(n int) any {
 				return storeOfEndpoints(n, family.pods, "")
@@ -86,22 +90,38 @@ func memoryCases() []memoryCase {
 }
 
 // storeOfServices has n Services of one port and one ClusterIP, names of 12 letters.
-func storeOfServices(n int, base string) *Store {
+func storeOfServices(n int, base string, change func(*Service)) *Store {
 	namespaces := make([]string, 100)
 	for i := range namespaces {
 		namespaces[i] = fmt.Sprintf("namespace-%d", i)
 	}
 	list := make([]Object, n)
 	for i := range list {
-		list[i] = &Service{
+		svc := &Service{
 			Key:        Key{namespaces[i%len(namespaces)], fmt.Sprintf("service-%04d", i)},
 			ClusterIPs: []netip.Addr{scattered(base, i)},
 			Ports:      []ServicePort{{Name: "http", Number: 80, Protocol: TCP}},
 		}
+		if change != nil {
+			change(svc)
+		}
+		list[i] = svc
 	}
 	s := NewStore()
 	s.Replace(1, KindService, list)
 	return s
+}
+
+// richPolicy gives a Service what few have.
+func richPolicy(svc *Service) {
+	svc.InternalLocal, svc.ExternalLocal = true, true
+	svc.External = &External{
+		LB: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Proxied: []netip.Addr{netip.MustParseAddr("192.0.2.2")},
+		Policy: Policy{
+			Sources:  []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24")},
+			Affinity: 10800, HealthCheckPort: 32000, Scheduler: "lc",
+		},
+	}
 }
 
 // storeOfEndpoints has n ready endpoints in slices of 100, ten slices a Service,
@@ -117,6 +137,8 @@ func storeOfEndpoints(n int, base, hostname string) *Store {
 				Addr:       nth(base, at+i),
 				Node:       MakeAtom(fmt.Sprintf("node-%d", (at+i)%1000)),
 				Zone:       MakeAtom(fmt.Sprintf("zone-%d", (at+i)%3)),
+				ForZones:   MakeAtom(fmt.Sprintf("zone-%d", (at+i)%3)),
+				ForNodes:   MakeAtom(fmt.Sprintf("node-%d", (at+i)%1000)),
 				Conditions: Ready | Serving,
 			}
 			if hostname != "" {

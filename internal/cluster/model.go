@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"strings"
 	"unique"
 )
 
@@ -26,12 +27,13 @@ const (
 	KindNamespace
 	KindPod
 	KindNode
+	KindServiceCIDR
 	kindCount
 )
 
 // String gives the API's plural, as in `kubectl get`.
 func (k Kind) String() string {
-	names := [kindCount]string{"services", "endpointslices", "namespaces", "pods", "nodes"}
+	names := [kindCount]string{"services", "endpointslices", "namespaces", "pods", "nodes", "servicecidrs"}
 	if k < kindCount {
 		return names[k]
 	}
@@ -44,7 +46,7 @@ type Ref struct {
 	Key  Key
 }
 
-// Object is what a Store takes: *Service, *Slice, *Namespace, *Pod or *Node.
+// Object is what a Store takes: *Service, *Slice, *Namespace, *Pod, *Node or *ServiceCIDR.
 // It belongs to the Store once put, and must not be changed afterwards.
 type Object interface {
 	Ref() Ref
@@ -86,6 +88,19 @@ func MakeAtom(s string) Atom {
 	return Atom{unique.Make(s)}
 }
 
+// Lists reports whether the comma-separated list a has b in it.
+func (a Atom) Lists(b Atom) bool {
+	if a == b || a == (Atom{}) || b == (Atom{}) {
+		return a == b && a != Atom{}
+	}
+	for name := range strings.SplitSeq(a.String(), ",") {
+		if name == b.String() {
+			return true
+		}
+	}
+	return false
+}
+
 // String gives the interned text.
 func (a Atom) String() string {
 	if a == (Atom{}) {
@@ -117,22 +132,40 @@ const (
 // Service is a Service object without its endpoints.
 type Service struct {
 	Key
-	Type       ServiceType
-	Headless   bool         // spec.clusterIP is None
-	Created    uint32       // metadata.creationTimestamp in Unix seconds: of two claims the older wins
-	ClusterIPs []netip.Addr // at most one per family; empty when Headless or ExternalName
-	Ports      []ServicePort
-	External   *External // nil for the many Services that have nothing of it
+	Type     ServiceType
+	Headless bool // spec.clusterIP is None
+	// InternalLocal and ExternalLocal are the traffic policies Local: who dials the
+	// ClusterIP, or any of the other addresses, gets endpoints of its node only.
+	InternalLocal, ExternalLocal bool
+	Created                      uint32       // metadata.creationTimestamp in Unix seconds: of two claims the older wins
+	ClusterIPs                   []netip.Addr // at most one per family; empty when Headless or ExternalName
+	Ports                        []ServicePort
+	External                     *External // nil for the many Services that have nothing of it
 }
 
 // Ref implements Object.
 func (s *Service) Ref() Ref { return Ref{KindService, s.Key} }
 
-// External is the part of a Service that few have: addresses and names outside the cluster.
+// External is the part of a Service that few have: addresses and names outside the
+// cluster, and what concerns those who come from there.
 type External struct {
 	Name string       // spec.externalName, without a final dot; only with type ExternalName
 	IPs  []netip.Addr // spec.externalIPs
 	LB   []netip.Addr // status.loadBalancer.ingress[].ip
+	// Proxied are those of LB that lead to the load balancer itself (ipMode Proxy):
+	// nodes must not take their packets.
+	Proxied []netip.Addr
+	Policy
+}
+
+// Policy is who may use a Service, and how.
+type Policy struct {
+	// Sources is spec.loadBalancerSourceRanges. A range that could not be read is there as
+	// 0.0.0.0/32 and ::/128: nobody comes from there, but the list is not empty.
+	Sources         []netip.Prefix
+	Affinity        uint32 // seconds of sessionAffinity ClientIP; 0: None
+	HealthCheckPort uint16 // spec.healthCheckNodePort; 0: none
+	Scheduler       string // the annotation signpost.dev/scheduler
 }
 
 // ServicePort is one of spec.ports.
@@ -170,6 +203,9 @@ type Endpoint struct {
 	Hostname string // its label below the Service's name; empty: the dashed address stands for it
 	Node     Atom
 	Zone     Atom
+	// ForZones and ForNodes are the hints: whose traffic the endpoint is meant for.
+	// They are lists, nearly always of one: see Atom.Lists.
+	ForZones, ForNodes Atom
 	Conditions
 }
 
@@ -207,9 +243,10 @@ func (p *Pod) Ref() Ref { return Ref{KindPod, p.Key} }
 
 // Node is a node, its addresses and its zone (label topology.kubernetes.io/zone).
 type Node struct {
-	Name  string
-	Addrs []netip.Addr // InternalIP first
-	Zone  Atom
+	Name     string
+	Addrs    []netip.Addr // InternalIP first
+	PodCIDRs []netip.Prefix
+	Zone     Atom
 }
 
 // Ref implements Object.

@@ -20,6 +20,7 @@ func TestStrings(t *testing.T) {
 		{"namespaces", KindNamespace, "namespaces"},
 		{"pods", KindPod, "pods"},
 		{"nodes", KindNode, "nodes"},
+		{"ranges of ClusterIPs", KindServiceCIDR, "servicecidrs"},
 		{"no kind", kindCount, "unknown"},
 		{"any other kind", Kind(255), "unknown"},
 		{"tcp", TCP, "tcp"},
@@ -84,6 +85,27 @@ func TestAtom(t *testing.T) {
 	}
 }
 
+func TestAtomLists(t *testing.T) {
+	tests := []struct {
+		list, name string
+		want       bool
+	}{
+		{"", "", false},
+		{"a", "", false},
+		{"", "a", false},
+		{"zone-a", "zone-a", true},
+		{"zone-a", "zone", false},
+		{"zone-a,zone-b", "zone-b", true},
+		{"zone-a,zone-b", "zone-a,zone-b", true}, // no name has a comma
+		{"zone-a,zone-b", "zone-c", false},
+	}
+	for _, test := range tests {
+		if got := MakeAtom(test.list).Lists(MakeAtom(test.name)); got != test.want {
+			t.Errorf("%q lists %q: %v, want %v", test.list, test.name, got, test.want)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -118,6 +140,7 @@ func TestRef(t *testing.T) {
 		{"namespace", &Namespace{"default"}, Ref{KindNamespace, Key{Name: "default"}}},
 		{"pod", &Pod{Key: key("default/web-0")}, Ref{KindPod, Key{"default", "web-0"}}},
 		{"node", &Node{Name: "node-1"}, Ref{KindNode, Key{Name: "node-1"}}},
+		{"range of ClusterIPs", &ServiceCIDR{Name: "kubernetes"}, Ref{KindServiceCIDR, Key{Name: "kubernetes"}}},
 	}
 	if len(tests) != int(kindCount) {
 		t.Errorf("%d kinds in the table, there are %d", len(tests), kindCount)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -298,6 +299,19 @@ func (p *pair) checkPodsAndNodes(t *rapid.T) {
 		if got, want := p.store.Node(name), p.twin.nodes[Key{Name: name}]; !reflect.DeepEqual(got, want) {
 			t.Fatalf("Node(%q) = %v, want %v", name, got, want)
 		}
+	}
+	ranges := p.store.ServiceCIDRs()
+	for _, c := range worldCIDRs {
+		want := false
+		for _, o := range p.twin.cidrs {
+			want = want || slices.Contains(o.CIDRs, c)
+		}
+		if slices.Contains(ranges, c) != want {
+			t.Fatalf("ServiceCIDRs() = %v, want %v in it: %v", ranges, c, want)
+		}
+	}
+	if len(ranges) > len(worldCIDRs) || !slices.IsSortedFunc(ranges, netip.Prefix.Compare) {
+		t.Fatalf("ServiceCIDRs() = %v, want them sorted, each once", ranges)
 	}
 }
 

@@ -18,6 +18,8 @@ type Store struct {
 	byAddr     addresses[Entry] // ClusterIPs and ready endpoints of Services that exist
 	podAddrs   addresses[Pod]
 
+	serviceCIDRs atomic.Pointer[[]netip.Prefix] // of all objects
+
 	synced   atomic.Bool
 	restored atomic.Bool
 	version  atomic.Uint64
@@ -28,6 +30,7 @@ type Store struct {
 	slices        map[Key]*Slice // by their own key, as received
 	serviceCount  int            // the table also holds slices that wait for their Service
 	declared      int            // Namespaces; that table also holds those only Services live in
+	cidrs         map[string]*ServiceCIDR
 	subscriptions []*Subscription
 }
 
@@ -41,7 +44,7 @@ type namespace struct {
 
 // NewStore returns an empty Store that is not synced.
 func NewStore() *Store {
-	s := &Store{slices: map[Key]*Slice{}}
+	s := &Store{slices: map[Key]*Slice{}, cidrs: map[string]*ServiceCIDR{}}
 	s.services.init()
 	s.namespaces.init()
 	s.pods.init()

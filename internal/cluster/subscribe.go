@@ -13,7 +13,7 @@ type Subscription struct {
 }
 
 // Subscribe begins to gather. What is in the Store already counts as changed.
-// Only Services (also for changes of their slices) and Nodes are told of.
+// Only Services (also for changes of their slices), Nodes and ServiceCIDRs are told of.
 func (s *Store) Subscribe() *Subscription {
 	sub := &Subscription{wake: make(chan struct{}, 1), dirty: map[Ref]struct{}{}}
 	s.mu.Lock()
@@ -23,6 +23,9 @@ func (s *Store) Subscribe() *Subscription {
 	}
 	for n := range s.nodes.all() {
 		sub.mark(n.Ref())
+	}
+	for _, c := range s.cidrs {
+		sub.mark(c.Ref())
 	}
 	s.subscriptions = append(s.subscriptions, sub)
 	return sub

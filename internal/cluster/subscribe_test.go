@@ -26,6 +26,8 @@ func TestSubscription(t *testing.T) {
 		}, []Ref{{KindService, web}, {KindService, other}}},
 		{"a deleted Service", func() { store.Delete(5, Ref{KindService, web}) }, []Ref{{KindService, web}}},
 		{"a node", func() { store.Put(6, &Node{Name: "n"}) }, []Ref{{KindNode, Key{Name: "n"}}}},
+		{"a range of ClusterIPs", func() { store.Put(6, &ServiceCIDR{Name: "c"}) }, []Ref{{KindServiceCIDR, Key{Name: "c"}}}},
+		{"one that goes", func() { store.Delete(6, Ref{KindServiceCIDR, Key{Name: "c"}}, Ref{KindServiceCIDR, Key{Name: "d"}}) }, []Ref{{KindServiceCIDR, Key{Name: "c"}}}},
 		{"a namespace is not told of", func() { store.Put(7, &Namespace{Name: "x"}) }, nil},
 	}
 	for _, step := range steps {

@@ -14,6 +14,7 @@ type twin struct {
 	namespaces map[Key]bool
 	pods       map[Key]*Pod
 	nodes      map[Key]*Node
+	cidrs      map[Key]*ServiceCIDR
 	version    uint64
 }
 
@@ -32,6 +33,7 @@ func newTwin() *twin {
 		namespaces: map[Key]bool{},
 		pods:       map[Key]*Pod{},
 		nodes:      map[Key]*Node{},
+		cidrs:      map[Key]*ServiceCIDR{},
 	}
 }
 
@@ -52,6 +54,8 @@ func (w *twin) put(o any) {
 		w.pods[o.Key] = o
 	case *Node:
 		w.nodes[Key{Name: o.Name}] = o
+	case *ServiceCIDR:
+		w.cidrs[Key{Name: o.Name}] = o
 	}
 }
 
@@ -67,6 +71,8 @@ func (w *twin) delete(r Ref) {
 		delete(w.pods, r.Key)
 	case KindNode:
 		delete(w.nodes, r.Key)
+	case KindServiceCIDR:
+		delete(w.cidrs, r.Key)
 	}
 }
 
@@ -82,11 +88,13 @@ func (w *twin) empty(kind Kind) {
 		clear(w.pods)
 	case KindNode:
 		clear(w.nodes)
+	case KindServiceCIDR:
+		clear(w.cidrs)
 	}
 }
 
 func (w *twin) count(kind Kind) int {
-	return [kindCount]int{len(w.services), len(w.slices), len(w.namespaces), len(w.pods), len(w.nodes)}[kind]
+	return [kindCount]int{len(w.services), len(w.slices), len(w.namespaces), len(w.pods), len(w.nodes), len(w.cidrs)}[kind]
 }
 
 // exists says whether a namespace does: declared, or a Service lives in it.
@@ -120,6 +128,11 @@ func (w *twin) listings(service Key) []listing {
 			}
 		}
 	}
+	all = slices.DeleteFunc(slices.Clone(all), func(l listing) bool { // another pod has the address
+		return l.ep.Has(Terminating) && anyOf(all, func(o listing) bool {
+			return o.ep.Addr == l.ep.Addr && !o.ep.Has(Terminating) && slices.Equal(o.slice.ports, l.slice.ports)
+		})
+	})
 	sort.Slice(all, func(i, j int) bool { // the best first
 		a, b := all[i].slice, all[j].slice
 		if a.version != b.version {

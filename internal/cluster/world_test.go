@@ -86,17 +86,25 @@ var genPod = rapid.Custom(func(t *rapid.T) any {
 })
 
 var genNode = rapid.Custom(func(t *rapid.T) any {
-	return &Node{Name: genNodeKey.Draw(t, "key").Name, Zone: MakeAtom(genName.Draw(t, "zone"))}
+	return &Node{Name: genNodeKey.Draw(t, "key").Name, PodCIDRs: worldCIDRs[:1], Zone: MakeAtom(genName.Draw(t, "zone"))}
 })
 
 var genNamespace = rapid.Custom(func(t *rapid.T) any {
 	return &Namespace{genNamespaceKey.Draw(t, "key").Name}
 })
 
+var worldCIDRs = []netip.Prefix{
+	netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("172.30.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112"),
+}
+
+var genCIDR = rapid.Custom(func(t *rapid.T) any {
+	return &ServiceCIDR{genNamespaceKey.Draw(t, "key").Name, rapid.SliceOfN(rapid.SampledFrom(worldCIDRs), 1, 2).Draw(t, "cidrs")}
+})
+
 // genObject and genRef are indexed by Kind.
 var (
-	genObject   = [kindCount]*rapid.Generator[any]{genService, genSlice, genNamespace, genPod, genNode}
-	genKeyOf    = [kindCount]*rapid.Generator[Key]{genKey, genSliceKey, genNamespaceKey, genKey, genNodeKey}
-	genKind     = rapid.SampledFrom([]Kind{KindService, KindSlice, KindNamespace, KindPod, KindNode})
-	genAnything = rapid.OneOf(genService, genSlice, genSlice, genSlice, genNamespace, genPod, genNode)
+	genObject   = [kindCount]*rapid.Generator[any]{genService, genSlice, genNamespace, genPod, genNode, genCIDR}
+	genKeyOf    = [kindCount]*rapid.Generator[Key]{genKey, genSliceKey, genNamespaceKey, genKey, genNodeKey, genNamespaceKey}
+	genKind     = rapid.SampledFrom([]Kind{KindService, KindSlice, KindNamespace, KindPod, KindNode, KindServiceCIDR})
+	genAnything = rapid.OneOf(genService, genSlice, genSlice, genSlice, genNamespace, genPod, genNode, genCIDR)
 )

@@ -76,6 +76,7 @@ func (s *Store) wrote(version uint64) {
 	s.objects[KindNamespace].Store(int64(s.declared))
 	s.objects[KindPod].Store(int64(s.pods.live))
 	s.objects[KindNode].Store(int64(s.nodes.live))
+	s.objects[KindServiceCIDR].Store(int64(len(s.cidrs)))
 }
 
 // keys lists what the Store holds of a kind.
@@ -102,6 +103,8 @@ func (s *Store) keys(kind Kind) []Key {
 		for n := range s.nodes.all() {
 			keys = append(keys, Key{Name: n.Name})
 		}
+	case KindServiceCIDR:
+		keys = s.cidrKeys()
 	}
 	return keys
 }
@@ -119,6 +122,8 @@ func (w *write) delete(r Ref) {
 	case KindNode:
 		w.store.nodes.delete(r.Key)
 		w.store.told(r)
+	case KindServiceCIDR:
+		w.store.changeCIDR(r.Key.Name, nil)
 	}
 }
 

@@ -38,11 +38,12 @@ type Header struct {
 
 // record holds one object: one field for each kind of the model.
 type record struct {
-	Service   *cluster.Service
-	Slice     *cluster.Slice
-	Namespace *cluster.Namespace
-	Pod       *cluster.Pod
-	Node      *cluster.Node
+	Service     *cluster.Service
+	Slice       *cluster.Slice
+	Namespace   *cluster.Namespace
+	Pod         *cluster.Pod
+	Node        *cluster.Node
+	ServiceCIDR *cluster.ServiceCIDR
 }
 
 // recordOf wraps an object; TestEveryKindIsWritten knows when one is missing.
@@ -58,6 +59,8 @@ func recordOf(o cluster.Object) (record, error) {
 		return record{Pod: o}, nil
 	case *cluster.Node:
 		return record{Node: o}, nil
+	case *cluster.ServiceCIDR:
+		return record{ServiceCIDR: o}, nil
 	}
 	return record{}, fmt.Errorf("writing a %T: this format has no place for it", o)
 }
@@ -75,6 +78,8 @@ func (r *record) object() cluster.Object {
 		return r.Pod
 	case r.Node != nil:
 		return r.Node
+	case r.ServiceCIDR != nil:
+		return r.ServiceCIDR
 	}
 	return nil
 }

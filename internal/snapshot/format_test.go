@@ -36,6 +36,7 @@ func decoded(b []byte) (*Header, []cluster.Object, error) {
 // equal compares objects in full, unexported fields too.
 var equal = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b cluster.Atom) bool { return a == b }),
 	cmp.AllowUnexported(cluster.Slice{}), cmpopts.EquateEmpty(),
 }

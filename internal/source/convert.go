@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -17,8 +18,8 @@ type Options struct {
 }
 
 // Convert turns an object of the API into ours. It takes *corev1.Service,
-// *discoveryv1.EndpointSlice, *corev1.Namespace, *corev1.Pod and *corev1.Node;
-// any other type, and an object that has nothing for us (an EndpointSlice of no
+// *discoveryv1.EndpointSlice, *corev1.Namespace, *corev1.Pod, *corev1.Node and
+// *networkingv1.ServiceCIDR; any other type, and an object that has nothing for us (an EndpointSlice of no
 // Service, a pod that has ended), gives a nil Object.
 //
 // The result shares no memory with obj, which stays as it is. Convert may be
@@ -35,6 +36,8 @@ func Convert(obj any, o Options) (cluster.Object, []Problem) {
 		return convertPod(obj)
 	case *corev1.Node:
 		return convertNode(obj)
+	case *networkingv1.ServiceCIDR:
+		return convertServiceCIDR(obj)
 	}
 	return nil, nil
 }

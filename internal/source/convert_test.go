@@ -33,6 +33,7 @@ type conversion struct {
 
 var apiVersions = map[string]string{
 	"Service": "v1", "Namespace": "v1", "Pod": "v1", "Node": "v1", "EndpointSlice": "discovery.k8s.io/v1",
+	"ServiceCIDR": "networking.k8s.io/v1",
 }
 
 func (c conversion) decode(t *testing.T) any {
@@ -60,6 +61,15 @@ func show(o cluster.Object) string {
 		}
 		if o.External != nil {
 			s += fmt.Sprintf(" name=%q external=%v lb=%v", o.External.Name, o.External.IPs, o.External.LB)
+			if o.External.Proxied != nil {
+				s += fmt.Sprintf(" proxied=%v", o.External.Proxied)
+			}
+			if p := o.External.Policy; !reflect.ValueOf(p).IsZero() {
+				s += fmt.Sprintf(" policy=%v", p)
+			}
+		}
+		if o.InternalLocal || o.ExternalLocal {
+			s += fmt.Sprintf(" local=%v/%v", o.InternalLocal, o.ExternalLocal)
 		}
 		return s
 	case *cluster.Slice:
@@ -74,12 +84,21 @@ func show(o cluster.Object) string {
 					s += "+" + "RSTX"[i:i+1]
 				}
 			}
+			if hints := e.ForZones.String() + ";" + e.ForNodes.String(); hints != ";" {
+				s += " for " + hints
+			}
 		}
 		return s
 	case *cluster.Pod:
 		return fmt.Sprintf("%v %v", o.Key, o.Addrs)
 	case *cluster.Node:
-		return fmt.Sprintf("%v %v zone=%v", o.Name, o.Addrs, o.Zone)
+		s := fmt.Sprintf("%v %v zone=%v", o.Name, o.Addrs, o.Zone)
+		if o.PodCIDRs != nil {
+			s += fmt.Sprintf(" pods=%v", o.PodCIDRs)
+		}
+		return s
+	case *cluster.ServiceCIDR:
+		return fmt.Sprintf("%v %v", o.Name, o.CIDRs)
 	case *cluster.Namespace:
 		return o.Name
 	}
@@ -87,7 +106,7 @@ func show(o cluster.Object) string {
 }
 
 func allConversions() []conversion {
-	return slices.Concat(serviceConversions, portConversions, sliceConversions, endpointConversions, otherConversions)
+	return slices.Concat(serviceConversions, portConversions, sliceConversions, endpointConversions, otherConversions, policyConversions)
 }
 
 func TestConvert(t *testing.T) {

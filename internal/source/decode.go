@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
@@ -25,6 +26,7 @@ func strictDecoder() *json.Serializer {
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Service{}, &corev1.Namespace{}, &corev1.Pod{}, &corev1.Node{})
 	s.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{})
+	s.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.ServiceCIDR{})
 	return json.NewSerializerWithOptions(json.DefaultMetaFactory, s, s, json.SerializerOptions{Strict: true})
 }
 
@@ -66,6 +68,8 @@ func place(o runtime.Object) cluster.Ref {
 		return cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: o.Name}}
 	case *corev1.Node:
 		return cluster.Ref{Kind: cluster.KindNode, Key: cluster.Key{Name: o.Name}}
+	case *networkingv1.ServiceCIDR:
+		return cluster.Ref{Kind: cluster.KindServiceCIDR, Key: cluster.Key{Name: o.Name}}
 	}
 	return cluster.Ref{}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -74,5 +75,36 @@ func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
 		}
 	}
 	out.Addrs = append(out.Addrs, external...)
+	out.PodCIDRs = f.cidrs(podCIDRs(&n.Spec), "spec.podCIDRs")
 	return out, f.list
+}
+
+// podCIDRs are the networks of a node's pods: files may give podCIDR alone.
+func podCIDRs(spec *corev1.NodeSpec) []string {
+	if len(spec.PodCIDRs) == 0 && spec.PodCIDR != "" {
+		return []string{spec.PodCIDR}
+	}
+	return spec.PodCIDRs
+}
+
+func convertServiceCIDR(c *networkingv1.ServiceCIDR) (cluster.Object, []Problem) {
+	f, ok := identified(cluster.KindServiceCIDR, &c.ObjectMeta)
+	if !ok {
+		return nil, f.list
+	}
+	return &cluster.ServiceCIDR{Name: strings.Clone(c.Name), CIDRs: f.cidrs(c.Spec.CIDRs, "spec.cidrs")}, f.list
+}
+
+// cidrs reads networks.
+func (f *findings) cidrs(list []string, field string) []netip.Prefix {
+	var out []netip.Prefix
+	for i, text := range list {
+		p, ok := parsePrefix(text)
+		if !ok {
+			f.add(text, wantCIDR, at(field, i))
+			continue
+		}
+		out = append(out, p)
+	}
+	return slices.Clip(out)
 }

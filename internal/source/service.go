@@ -2,6 +2,7 @@ package source
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,8 @@ func convertService(s *corev1.Service) (cluster.Object, []Problem) {
 		return out, f.list
 	}
 	out.ClusterIPs, out.Headless = f.clusterIPs(&s.Spec)
+	out.InternalLocal = f.isLocalPolicy(string(value(s.Spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy")
+	out.ExternalLocal = f.isLocalPolicy(string(s.Spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy")
 	out.External = f.external(s)
 	return out, f.list
 }
@@ -104,8 +107,12 @@ func (f *findings) external(s *corev1.Service) *cluster.External {
 			continue
 		}
 		e.LB = append(e.LB, a)
+		if value(s.Status.LoadBalancer.Ingress[i].IPMode, corev1.LoadBalancerIPModeVIP) == corev1.LoadBalancerIPModeProxy {
+			e.Proxied = append(e.Proxied, a)
+		}
 	}
-	if e.IPs == nil && e.LB == nil {
+	e.Policy = f.policy(s)
+	if reflect.ValueOf(e).IsZero() {
 		return nil
 	}
 	return &e

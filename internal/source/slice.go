@@ -85,6 +85,9 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 			Zone:       cluster.MakeAtom(value(e.Zone, "")),
 			Conditions: conditions(&e.Conditions),
 		}
+		if h := e.Hints; h != nil {
+			ep.ForZones, ep.ForNodes = zones(h.ForZones), nodes(h.ForNodes)
+		}
 		hostname := f.hostname(e, i, o)
 		for j, s := range e.Addresses {
 			a, ok := parseAddr(s)
@@ -100,6 +103,23 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 		}
 	}
 	return slices.Clip(out)
+}
+
+// zones is the list of names in hints.
+func zones(list []discoveryv1.ForZone) cluster.Atom {
+	names := make([]string, 0, 8) // as many as the API takes
+	for _, z := range list {
+		names = append(names, z.Name)
+	}
+	return cluster.MakeAtom(strings.Join(names, ","))
+}
+
+func nodes(list []discoveryv1.ForNode) cluster.Atom {
+	names := make([]string, 0, 8)
+	for _, n := range list {
+		names = append(names, n.Name)
+	}
+	return cluster.MakeAtom(strings.Join(names, ","))
 }
 
 // hostname is the label of an endpoint below the name of its Service; empty when

@@ -37,6 +37,7 @@ type Server struct {
 	fail     chan struct{} // closed and replaced by FailWatches, with failure set
 	failure  metav1.Status
 	refuse   int
+	refused  map[string]int // statuses for requests of one kind, by its plural
 	noStream bool
 	requests []Request
 	watches  int
@@ -55,8 +56,8 @@ type event struct {
 func New(t testing.TB) *Server {
 	s := &Server{
 		t: t, version: 1,
-		objects: map[resource]map[string]runtime.Object{},
-		stop:    make(chan struct{}), changed: make(chan struct{}), drop: make(chan struct{}), fail: make(chan struct{}),
+		objects: map[resource]map[string]runtime.Object{}, refused: map[string]int{},
+		stop: make(chan struct{}), changed: make(chan struct{}), drop: make(chan struct{}), fail: make(chan struct{}),
 		addr: "127.0.0.1:0",
 	}
 	s.Start()

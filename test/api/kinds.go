@@ -3,6 +3,7 @@ package api
 import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -19,6 +20,7 @@ const (
 	pods       resource = "/api/v1/pods"
 	nodes      resource = "/api/v1/nodes"
 	slicesPath resource = "/apis/discovery.k8s.io/v1/endpointslices"
+	cidrs      resource = "/apis/networking.k8s.io/v1/servicecidrs"
 )
 
 // kinds are the objects that the API has.
@@ -28,6 +30,7 @@ var kinds = map[resource]schema.GroupVersionKind{
 	pods:       corev1.SchemeGroupVersion.WithKind("Pod"),
 	nodes:      corev1.SchemeGroupVersion.WithKind("Node"),
 	slicesPath: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+	cidrs:      networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"),
 }
 
 // identify tells where an object belongs; a kind that the API does not have fails
@@ -50,6 +53,8 @@ func (s *Server) identify(o runtime.Object) (resource, string) {
 		return nodes, key
 	case *discoveryv1.EndpointSlice:
 		return slicesPath, key
+	case *networkingv1.ServiceCIDR:
+		return cidrs, key
 	}
 	s.t.Fatalf("the test API has no kind %T", o)
 	return "", ""
@@ -66,6 +71,8 @@ func newObject(r resource) runtime.Object {
 		return &corev1.Pod{}
 	case nodes:
 		return &corev1.Node{}
+	case cidrs:
+		return &networkingv1.ServiceCIDR{}
 	}
 	return &discoveryv1.EndpointSlice{}
 }
@@ -81,6 +88,8 @@ func newList(r resource) runtime.Object {
 		return &corev1.PodList{}
 	case nodes:
 		return &corev1.NodeList{}
+	case cidrs:
+		return &networkingv1.ServiceCIDRList{}
 	}
 	return &discoveryv1.EndpointSliceList{}
 }

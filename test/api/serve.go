@@ -1,10 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"mime"
 	"net/http"
+	"path"
 	"slices"
 	"sort"
 	"strconv"
@@ -35,7 +37,7 @@ type request struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, newRequest(r))
-	refuse, noStream := s.refuse, s.noStream
+	refuse, noStream := cmp.Or(s.refuse, s.refused[path.Base(r.URL.Path)]), s.noStream
 	s.mu.Unlock()
 	if refuse != 0 {
 		fail(w, refuse, reasons[refuse], "the test refuses")

@@ -115,6 +115,14 @@ func (s *Server) Refuse(status int) {
 	s.refuse = status
 }
 
+// RefuseKind does so for the requests of one kind, by its plural: 404 makes the server
+// one from before there was that kind.
+func (s *Server) RefuseKind(plural string, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused[plural] = status
+}
+
 // reasons are what the API calls its HTTP statuses.
 var reasons = map[int]metav1.StatusReason{
 	http.StatusUnauthorized:        metav1.StatusReasonUnauthorized,

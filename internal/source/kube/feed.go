@@ -74,7 +74,7 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	reports := newReports(o.Report)
 	for i, kind := range o.Kinds {
 		if slices.Contains(o.Kinds[:i], kind) || int(kind) >= len(resources) {
-			return nil, fmt.Errorf("watching %v: want each kind once, of services, endpointslices, namespaces, pods, nodes", kind)
+			return nil, fmt.Errorf("watching %v: want each kind once, of services, endpointslices, namespaces, pods, nodes, servicecidrs", kind)
 		}
 		s := newSink(kind, store, o.Source, reports, &health{kind: kind, logf: o.Logf}, barrier.listed)
 		f.watches = append(f.watches, &link{

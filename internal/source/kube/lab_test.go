@@ -70,7 +70,7 @@ type lab struct {
 	stop     func()
 }
 
-var allKinds = []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNamespace, cluster.KindPod, cluster.KindNode}
+var allKinds = []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNamespace, cluster.KindPod, cluster.KindNode, cluster.KindServiceCIDR}
 
 // newLab runs a feed of all kinds until the test ends.
 func newLab(t *testing.T, server *api.Server, change func(*Options)) *lab {

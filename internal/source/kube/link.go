@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -30,6 +31,8 @@ type resource struct {
 	name   string
 	object runtime.Object
 	fields string // field selector
+	// optional: a server that does not have it, or does not give it, holds nothing up.
+	optional bool
 }
 
 // resources are all kinds, by cluster.Kind. Pods that have ended are left out by
@@ -43,20 +46,18 @@ var resources = [...]resource{
 		fields: "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown",
 	},
 	cluster.KindNode: {group: corev1.SchemeGroupVersion, name: "nodes", object: &corev1.Node{}},
+	cluster.KindServiceCIDR: { // since Kubernetes 1.33
+		group: networkingv1.SchemeGroupVersion, name: "servicecidrs", object: &networkingv1.ServiceCIDR{}, optional: true,
+	},
 }
 
 // clients are the ways to the API groups; they share their connections.
 type clients struct {
-	http            *http.Client
-	core, discovery *rest.RESTClient
+	http    *http.Client
+	byGroup map[schema.GroupVersion]*rest.RESTClient
 }
 
-func (c *clients) of(kind cluster.Kind) *rest.RESTClient {
-	if resources[kind].group == discoveryv1.SchemeGroupVersion {
-		return c.discovery
-	}
-	return c.core
-}
+func (c *clients) of(kind cluster.Kind) *rest.RESTClient { return c.byGroup[resources[kind].group] }
 
 // newClients makes clients that know the kinds above and no more: the clientset
 // of client-go would bring the whole API along.
@@ -66,24 +67,23 @@ func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (
 		&corev1.Service{}, &corev1.ServiceList{}, &corev1.Namespace{}, &corev1.NamespaceList{},
 		&corev1.Pod{}, &corev1.PodList{}, &corev1.Node{}, &corev1.NodeList{})
 	scheme.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
-	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
-	metav1.AddToGroupVersion(scheme, discoveryv1.SchemeGroupVersion)
+	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.ServiceCIDR{}, &networkingv1.ServiceCIDRList{})
 
 	rc = rest.CopyConfig(rc)
 	rc.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	rc.WarningHandlerWithContext = warnings(logf)
-	out := &clients{}
+	out := &clients{byGroup: map[schema.GroupVersion]*rest.RESTClient{}}
 	var err error
 	if out.http, err = rest.HTTPClientFor(rc); err != nil {
 		return nil, fmt.Errorf("preparing connections to %s: %w", rc.Host, err)
 	}
-	for _, g := range []struct {
-		path   string
-		group  schema.GroupVersion
-		client **rest.RESTClient
-	}{{"/api", corev1.SchemeGroupVersion, &out.core}, {"/apis", discoveryv1.SchemeGroupVersion, &out.discovery}} {
-		rc.APIPath, rc.GroupVersion = g.path, &g.group
-		if *g.client, err = rest.RESTClientForConfigAndClient(rc, out.http); err != nil {
+	for _, r := range resources {
+		metav1.AddToGroupVersion(scheme, r.group)
+		rc.APIPath, rc.GroupVersion = "/apis", &r.group
+		if r.group.Group == "" {
+			rc.APIPath = "/api"
+		}
+		if out.byGroup[r.group], err = rest.RESTClientForConfigAndClient(rc, out.http); err != nil {
 			return nil, fmt.Errorf("preparing requests to %s: %w", rc.Host, err)
 		}
 	}
@@ -157,8 +157,16 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 	return l.observe(ctx, w), nil
 }
 
-// failed notes an error, unless it is our own end or an ordinary relist.
+// failed notes an error, unless it is our own end or an ordinary relist. Nobody waits
+// for what is optional and not to be had.
 func (l *link) failed(ctx context.Context, err error) {
+	absent := apierrors.IsNotFound(err)
+	if l.resource.optional && (absent || apierrors.IsForbidden(err)) {
+		l.sink.without()
+	}
+	if l.resource.optional && absent {
+		return // an older server, as it may be
+	}
 	if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 		l.sink.health.failed(err)
 	}

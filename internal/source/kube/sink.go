@@ -195,6 +195,13 @@ func (s *sink) Replace(list []any, resourceVersion string) error {
 	return nil
 }
 
+// without goes on as if the list were empty, until there is one.
+func (s *sink) without() {
+	if s.health.listed() {
+		s.listed()
+	}
+}
+
 // Resync implements cache.ReflectorStore; the Store needs no reminders.
 func (s *sink) Resync() error { return nil }
 

@@ -26,7 +26,7 @@ func TestDroppedConnections(t *testing.T) {
 	l := newLab(t, server, nil)
 	l.synced()
 	for i := range 2 { // a Reflector waits longer after each watch of less than a second
-		l.until("five watches", func() bool { return server.Watches() == 5 })
+		l.until("all watches", func() bool { return server.Watches() == len(allKinds) })
 		server.DropConnections()
 		ip := fmt.Sprintf("10.0.0.%d", i+10)
 		server.Put(service("web", ip))
@@ -54,7 +54,7 @@ func TestExpired(t *testing.T) {
 	} {
 		server.Put(service("short", "10.0.0.9"))
 		l.equal(append(oneOfEach(), service("short", "10.0.0.9"))...)
-		l.until("five watches", func() bool { return server.Watches() == 5 })
+		l.until("all watches", func() bool { return server.Watches() == len(allKinds) })
 		server.Stop() // nothing of what follows is seen
 		server.Delete(service("short", ""))
 		server.Expire()
@@ -71,7 +71,7 @@ func TestRunningWatchExpires(t *testing.T) {
 	server.Put(oneOfEach()...)
 	l := newLab(t, server, nil)
 	l.synced()
-	l.until("five watches", func() bool { return server.Watches() == 5 })
+	l.until("all watches", func() bool { return server.Watches() == len(allKinds) })
 	server.FailWatches(410)
 	server.Put(service("new", "10.0.0.9"))
 	l.equal(append(oneOfEach(), service("new", "10.0.0.9"))...)
@@ -94,7 +94,7 @@ func TestAway(t *testing.T) {
 	server.Put(oneOfEach()...)
 	l := newLab(t, server, nil)
 	l.synced()
-	l.until("five watches", func() bool { return server.Watches() == 5 })
+	l.until("all watches", func() bool { return server.Watches() == len(allKinds) })
 	server.Stop()
 	failing := func(n int) func() bool {
 		return func() bool {

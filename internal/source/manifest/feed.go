@@ -109,7 +109,7 @@ func (f *Feed) Status() []source.Status {
 	defer f.mu.Unlock()
 	var out []source.Status
 	for _, k := range []cluster.Kind{
-		cluster.KindService, cluster.KindSlice, cluster.KindNamespace, cluster.KindPod, cluster.KindNode,
+		cluster.KindService, cluster.KindSlice, cluster.KindNamespace, cluster.KindPod, cluster.KindNode, cluster.KindServiceCIDR,
 	} {
 		st := f.status
 		st.Kind = k

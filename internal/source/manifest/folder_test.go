@@ -53,7 +53,7 @@ func dump(s *cluster.Store) []string {
 			}
 		}
 	}
-	for k := cluster.KindService; k <= cluster.KindNode; k++ {
+	for k := cluster.KindService; k <= cluster.KindServiceCIDR; k++ {
 		out = append(out, fmt.Sprintf("%v %d", k, s.Count(k)))
 	}
 	slices.Sort(out)

@@ -114,6 +114,7 @@ var lists = map[typeMeta]typeMeta{
 	{"v1", "NamespaceList"}:                      {"v1", "Namespace"},
 	{"v1", "PodList"}:                            {"v1", "Pod"},
 	{"v1", "NodeList"}:                           {"v1", "Node"},
+	{"networking.k8s.io/v1", "ServiceCIDRList"}:  {"networking.k8s.io/v1", "ServiceCIDR"},
 	{"discovery.k8s.io/v1", "EndpointSliceList"}: {"discovery.k8s.io/v1", "EndpointSlice"},
 }
 

@@ -1,0 +1,103 @@
+package source
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// schedulerAnnotation asks for a way to choose backends, by its name in IPVS.
+const schedulerAnnotation = "signpost.dev/scheduler"
+
+// The API's default timeout of sessionAffinity, and its greatest, in seconds.
+const (
+	defaultAffinity = 10800
+	longestAffinity = 86400
+)
+
+// nobody4 and nobody6 are networks that no packet comes from.
+var nobody4, nobody6 = netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("::/128")
+
+// isLocalPolicy reads a traffic policy; empty is the API's default.
+func (f *findings) isLocalPolicy(policy, field string) bool {
+	if policy != "" && policy != "Cluster" && policy != "Local" {
+		f.add(policy, wantTrafficPolicy, field)
+	}
+	return policy == "Local"
+}
+
+// policy reads who may use a Service, and how.
+func (f *findings) policy(s *corev1.Service) cluster.Policy {
+	p := cluster.Policy{
+		Sources: f.sourceRanges(s.Spec.LoadBalancerSourceRanges), Affinity: f.affinity(&s.Spec),
+		Scheduler: strings.Clone(s.Annotations[schedulerAnnotation]),
+	}
+	if n := s.Spec.HealthCheckNodePort; n < 0 || n > 65535 {
+		f.add(strconv.Itoa(int(n)), wantNodePort, "spec.healthCheckNodePort")
+	} else {
+		p.HealthCheckPort = uint16(n)
+	}
+	return p
+}
+
+// sourceRanges reads spec.loadBalancerSourceRanges. A range that cannot be read lets
+// nobody in: the list must not open what it was to close.
+func (f *findings) sourceRanges(list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for i, text := range list {
+		p, ok := parsePrefix(text)
+		if !ok {
+			f.add(text, wantSourceRange, at("spec.loadBalancerSourceRanges", i))
+			p = nobody4
+			if !slices.Contains(out, nobody6) {
+				out = append(out, nobody6)
+			}
+		}
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return slices.Clip(out)
+}
+
+// affinity reads spec.sessionAffinity as seconds; 0 is None.
+func (f *findings) affinity(spec *corev1.ServiceSpec) uint32 {
+	switch spec.SessionAffinity {
+	case corev1.ServiceAffinityNone, "":
+		return 0
+	case corev1.ServiceAffinityClientIP:
+	default:
+		f.add(string(spec.SessionAffinity), wantAffinity, "spec.sessionAffinity")
+		return 0
+	}
+	if c := spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+		if n := *c.ClientIP.TimeoutSeconds; n > 0 && n <= longestAffinity {
+			return uint32(n)
+		}
+		f.add(strconv.Itoa(int(*c.ClientIP.TimeoutSeconds)), wantTimeout, "spec.sessionAffinityConfig.clientIP.timeoutSeconds")
+	}
+	return defaultAffinity
+}
+
+// parsePrefix reads a network as the API means it: see parseAddr.
+func parsePrefix(s string) (netip.Prefix, bool) {
+	text, bits, slash := strings.Cut(strings.TrimSpace(s), "/")
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		a, err = netip.ParseAddr(withoutLeadingZeros(text))
+	}
+	n, err2 := strconv.ParseUint(bits, 10, 8)
+	if err != nil || err2 != nil || !slash || a.Zone() != "" {
+		return netip.Prefix{}, false
+	}
+	if a.Is4In6() && n >= 96 {
+		a, n = a.Unmap(), n-96
+	}
+	p, err := a.Prefix(int(n))
+	return p, err == nil
+}
