@@ -86,7 +86,7 @@ func readings(s *Store) []struct {
 func storeToRead() *Store {
 	s := NewStore()
 	s.Put(7,
-		&Namespace{"default"}, &Node{Name: "node-1"}, &Pod{key("default/web-0"), addrs("10.0.0.1")},
+		&Namespace{"default"}, &Node{Name: "node-1"}, &Pod{Key: key("default/web-0"), Addrs: addrs("10.0.0.1")},
 		service("default/web", "10.96.0.1", "fd00:10:96::1"), service("default/web-headless"), service("default/gone"),
 		slice("web-a", "default/web", 1, []uint16{80}, "10.0.0.1", "10.0.0.2", "10.0.0.3-"),
 		slice("web-b", "default/web", 1, []uint16{80}, "fd00::1"),

@@ -141,9 +141,9 @@ func scenarios() []scenario {
 		},
 	}, {
 		name:  "a pod gets another second address",
-		start: func(s *Store) { s.Put(0, &Pod{Key{"default", "web-0"}, []netip.Addr{stays}}) },
+		start: func(s *Store) { s.Put(0, &Pod{Key: Key{"default", "web-0"}, Addrs: []netip.Addr{stays}}) },
 		write: func(s *Store, step int) {
-			p := &Pod{Key{"default", "web-0"}, []netip.Addr{second[step%len(second)], stays}}
+			p := &Pod{Key: Key{"default", "web-0"}, Addrs: []netip.Addr{second[step%len(second)], stays}}
 			if step%2 == 0 {
 				s.Put(0, p)
 			} else {

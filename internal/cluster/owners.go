@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"iter"
 	"net/netip"
 	"sync/atomic"
 
@@ -40,6 +41,17 @@ func (x *addresses[V]) at(a netip.Addr) *owner[V] {
 
 // within reports whether any address inside p has an owner.
 func (x *addresses[V]) within(p netip.Prefix) bool { return x.trie.Load().OverlapsPrefix(p) }
+
+// inside yields the addresses inside p that have an owner, in no order.
+func (x *addresses[V]) inside(p netip.Prefix) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for host := range x.trie.Load().Subnets(p) {
+			if !yield(host.Addr()) {
+				return
+			}
+		}
+	}
+}
 
 // add counts one more place where c owns a. Only for the writer, who calls publish
 // when it is done.

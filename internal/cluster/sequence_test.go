@@ -275,12 +275,23 @@ func (p *pair) checkAddresses(t *rapid.T) {
 		// Every length, so octets of in-addr.arpa and nibbles of ip6.arpa among them.
 		for bits := range a.BitLen() + 1 {
 			prefix, _ := a.Prefix(bits)
-			want := false
+			want := map[netip.Addr]bool{}
 			for o := range owned {
-				want = want || prefix.Contains(o)
+				if prefix.Contains(o) {
+					want[o] = true
+				}
 			}
-			if got := p.store.HasAddressIn(prefix); got != want {
-				t.Fatalf("HasAddressIn(%v) = %v, want %v", prefix, got, want)
+			if got := p.store.HasAddressIn(prefix); got != (len(want) > 0) {
+				t.Fatalf("HasAddressIn(%v) = %v, want %v", prefix, got, len(want) > 0)
+			}
+			for inside := range p.store.AddressesIn(prefix) {
+				if !want[inside] {
+					t.Fatalf("AddressesIn(%v) yields %v, twice or wrongly", prefix, inside)
+				}
+				delete(want, inside)
+			}
+			if len(want) > 0 {
+				t.Fatalf("AddressesIn(%v) misses %v", prefix, want)
 			}
 		}
 	}
@@ -294,6 +305,24 @@ func (p *pair) checkPodsAndNodes(t *rapid.T) {
 				t.Fatalf("PodAt(%q, %v) = %v, want one of %v", namespace, a, got, want)
 			}
 		}
+	}
+	for _, a := range worldAddrs() {
+		want := 0
+		for _, namespace := range worldNames {
+			want += len(p.twin.podsAt(namespace, a))
+		}
+		got := slices.Collect(p.store.PodsAt(a))
+		for _, pod := range got {
+			if !reflect.DeepEqual(p.twin.pods[pod.Key], pod) || !slices.Contains(pod.Addrs, a) {
+				t.Fatalf("PodsAt(%v) has %v", a, pod)
+			}
+		}
+		if len(got) != want {
+			t.Fatalf("PodsAt(%v) has %d, want %d", a, len(got), want)
+		}
+	}
+	if got := slices.Collect(p.store.Pods()); len(got) != len(p.twin.pods) {
+		t.Fatalf("Pods() yields %v, want %v", got, p.twin.pods)
 	}
 	for _, name := range worldNodes {
 		if got, want := p.store.Node(name), p.twin.nodes[Key{Name: name}]; !reflect.DeepEqual(got, want) {

@@ -81,6 +81,21 @@ func (s *Store) PodAt(namespace string, a netip.Addr) *Pod {
 	return nil
 }
 
+// PodsAt yields the pods of all namespaces that have the address.
+func (s *Store) PodsAt(a netip.Addr) iter.Seq[*Pod] {
+	return func(yield func(*Pod) bool) {
+		for o := s.podAddrs.at(a); o != nil; o = o.next {
+			p := o.cell.value.Load()
+			if p != nil && slices.Contains(p.Addrs, a) && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// Pods yields every pod, in no order.
+func (s *Store) Pods() iter.Seq[*Pod] { return s.pods.all() }
+
 // Owner is a cursor over the Services to which an address belongs.
 type Owner struct{ link *owner[Entry] }
 
@@ -107,6 +122,10 @@ func (o Owner) Entry() *Entry {
 
 // HasAddressIn reports whether any ClusterIP or ready endpoint lies inside p.
 func (s *Store) HasAddressIn(p netip.Prefix) bool { return s.byAddr.within(p) }
+
+// AddressesIn yields the ClusterIPs and ready endpoints inside p, each once, as
+// they were when it began, in no order.
+func (s *Store) AddressesIn(p netip.Prefix) iter.Seq[netip.Addr] { return s.byAddr.inside(p) }
 
 // Services yields every Service, in no order.
 func (s *Store) Services() iter.Seq[*Entry] {

@@ -204,7 +204,9 @@ func TestExternalAddresses(t *testing.T) {
 
 func TestPods(t *testing.T) {
 	s := NewStore()
-	pod := func(k string, list ...string) *Pod { return &Pod{key(k), addrs(list...)} }
+	pod := func(k string, list ...string) *Pod {
+		return &Pod{Key: key(k), Addrs: addrs(list...), Labels: []Label{{Key: "app", Value: "web"}}}
+	}
 	steps := []struct {
 		name string
 		do   func()

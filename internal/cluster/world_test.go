@@ -82,7 +82,7 @@ var genSlice = rapid.Custom(func(t *rapid.T) any {
 })
 
 var genPod = rapid.Custom(func(t *rapid.T) any {
-	return &Pod{genKey.Draw(t, "key"), rapid.SliceOfN(rapid.SampledFrom(worldAddrs()), 0, 3).Draw(t, "addrs")}
+	return &Pod{Key: genKey.Draw(t, "key"), Addrs: rapid.SliceOfN(rapid.SampledFrom(worldAddrs()), 0, 3).Draw(t, "addrs")}
 })
 
 var genNode = rapid.Custom(func(t *rapid.T) any {

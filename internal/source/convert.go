@@ -15,6 +15,8 @@ type Options struct {
 	// PodNames gives an endpoint without hostname the name of its pod as label
 	// (`endpoint_pod_names`), where that name is usable as one label.
 	PodNames bool
+	// PodLabels keeps the labels of pods, for expressions about the client.
+	PodLabels bool
 }
 
 // Convert turns an object of the API into ours. It takes *corev1.Service,
@@ -33,7 +35,7 @@ func Convert(obj any, o Options) (cluster.Object, []Problem) {
 	case *corev1.Namespace:
 		return convertNamespace(obj)
 	case *corev1.Pod:
-		return convertPod(obj)
+		return convertPod(obj, o)
 	case *corev1.Node:
 		return convertNode(obj)
 	case *networkingv1.ServiceCIDR:

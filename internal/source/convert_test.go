@@ -90,7 +90,11 @@ func show(o cluster.Object) string {
 		}
 		return s
 	case *cluster.Pod:
-		return fmt.Sprintf("%v %v", o.Key, o.Addrs)
+		s := fmt.Sprintf("%v %v", o.Key, o.Addrs)
+		for _, l := range o.Labels {
+			s += " " + l.Key + "=" + l.Value
+		}
+		return s
 	case *cluster.Node:
 		s := fmt.Sprintf("%v %v zone=%v", o.Name, o.Addrs, o.Zone)
 		if o.PodCIDRs != nil {

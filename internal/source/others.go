@@ -1,6 +1,7 @@
 package source
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func convertNamespace(n *corev1.Namespace) (cluster.Object, []Problem) {
 
 // convertPod keeps pods that run and have an address: one that has ended keeps
 // its address in the API although another pod may have it by now.
-func convertPod(p *corev1.Pod) (cluster.Object, []Problem) {
+func convertPod(p *corev1.Pod, o Options) (cluster.Object, []Problem) {
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return nil, nil
 	}
@@ -47,7 +48,24 @@ func convertPod(p *corev1.Pod) (cluster.Object, []Problem) {
 	if len(addrs) == 0 {
 		return nil, f.list
 	}
-	return &cluster.Pod{Key: f.ref.Key, Addrs: slices.Clip(addrs)}, f.list
+	out := &cluster.Pod{Key: f.ref.Key, Addrs: slices.Clip(addrs)}
+	if o.PodLabels {
+		out.Labels = podLabels(p.Labels)
+	}
+	return out, f.list
+}
+
+// podLabels keeps labels by key. Pods of one workload have the same ones, so both
+// texts are shared; a list takes less than half of what a map does.
+func podLabels(labels map[string]string) []cluster.Label {
+	if len(labels) == 0 {
+		return nil
+	}
+	out := make([]cluster.Label, 0, len(labels))
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, cluster.Label{Key: names.intern(key), Value: names.intern(labels[key])})
+	}
+	return out
 }
 
 // convertNode keeps the addresses that are IP addresses, InternalIP first: that

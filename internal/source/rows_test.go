@@ -251,6 +251,14 @@ status: {phase: Running, podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: "FD00::1
 metadata: {name: web-0}
 status: {podIP: 10.1.0.1}`,
 		want: "default/web-0 [10.1.0.1]"},
+	{name: "pod with labels that nobody asked for", kind: "Pod", yaml: `
+metadata: {name: web-0, labels: {app: web}}
+status: {podIP: 10.1.0.1}`,
+		want: "default/web-0 [10.1.0.1]"},
+	{name: "pod with labels", kind: "Pod", options: Options{PodLabels: true}, yaml: `
+metadata: {name: web-0, labels: {app.kubernetes.io/name: web, app: "", Tier: x}}
+status: {podIP: 10.1.0.1}`,
+		want: "default/web-0 [10.1.0.1] Tier=x app= app.kubernetes.io/name=web"},
 	{name: "pod without address", kind: "Pod", yaml: `
 metadata: {name: web-0}
 status: {phase: Pending}`},
