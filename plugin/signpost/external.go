@@ -25,8 +25,9 @@ type resolver interface {
 // of the chain's end (RFC 6604). Where nobody here can tell, the CNAME stands
 // alone and the client's resolver goes on from there.
 func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) answer {
-	target := dns.Fqdn(n.entry.Service.External.Name)
-	a := answer{records: []dns.RR{cnameRecord(q.owner, s.ttl, target)}}
+	alias := s.alias(n, q.owner)
+	target := alias.Target
+	a := answer{records: []dns.RR{alias}}
 	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY {
 		return a
 	}
@@ -48,4 +49,9 @@ func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *
 		a.partial = m.Truncated
 	}
 	return a
+}
+
+// alias is the CNAME record of an ExternalName Service.
+func (s *Signpost) alias(n *node, owner string) *dns.CNAME {
+	return &dns.CNAME{Hdr: header(owner, dns.TypeCNAME, s.ttl), Target: dns.Fqdn(n.entry.Service.External.Name)}
 }

@@ -23,6 +23,7 @@ type feedConfig struct {
 	manifests   string // a folder in place of the API
 	podNames    bool   // label endpoints by pod name
 	pods        bool   // watch pods too
+	podLabels   bool   // and keep their labels, for the plugin metadata
 	noEndpoints bool   // do not watch EndpointSlices
 	labels      string // selector of Services, EndpointSlices and pods
 	files       [sha256.Size]byte
@@ -54,26 +55,28 @@ type running interface {
 var feeds = struct {
 	sync.Mutex
 	byConfig map[feedConfig]*feed
+	fresh    []*lease // begun since the last reload began
 }{byConfig: map[feedConfig]*feed{}}
 
 // lease is one stanza's share in a feed.
 type lease struct {
 	config feedConfig
-	rest   *rest.Config // nil with manifests
-	feed   *feed        // nil unless started
+	rest   *rest.Config  // nil with manifests
+	feed   *feed         // nil unless started
+	over   chan struct{} // closed by release
 }
 
 // open checks the configuration without starting anything.
 func (f feedConfig) open() (*lease, error) {
 	if f.manifests != "" {
-		return &lease{config: f}, nil
+		return &lease{config: f, over: make(chan struct{})}, nil
 	}
 	rc, err := f.kube.REST()
 	if err != nil {
 		return nil, err
 	}
 	f.files = digest(f.kube.Kubeconfig, f.kube.CertFile, f.kube.KeyFile, f.kube.CAFile)
-	return &lease{config: f, rest: rc}, nil
+	return &lease{config: f, rest: rc, over: make(chan struct{})}, nil
 }
 
 // digest tells whether credentials changed under the same file names.
@@ -105,12 +108,13 @@ func (l *lease) start() (*cluster.Store, error) {
 	}
 	f.users++
 	l.feed = f
+	feeds.fresh = append(feeds.fresh, l)
 	return f.store, nil
 }
 
 func (l *lease) begin() (*feed, error) {
 	f := &feed{config: l.config, store: cluster.NewStore(), begun: time.Now(), done: make(chan struct{})}
-	convert := source.Options{PodNames: l.config.podNames}
+	convert := source.Options{PodNames: l.config.podNames, PodLabels: l.config.podLabels}
 	var err error
 	if dir := l.config.manifests; dir != "" {
 		f.source, err = manifest.New(dir, f.store, manifest.Options{
@@ -140,6 +144,7 @@ func (l *lease) release() {
 	l.feed = nil
 	last := false
 	if f != nil {
+		close(l.over)
 		f.users--
 		if last = f.users == 0; last {
 			delete(feeds.byConfig, f.config)
@@ -150,6 +155,27 @@ func (l *lease) release() {
 		f.stop()
 		<-f.done
 	}
+}
+
+// reloading notes that leases from now on are those of a new configuration.
+func reloading() error {
+	feeds.Lock()
+	defer feeds.Unlock()
+	feeds.fresh = nil
+	return nil
+}
+
+// reloadFailed gives back what a new configuration had begun when it failed: a port
+// that is taken, or another plugin that does not start. Nobody shuts it down.
+func reloadFailed() error {
+	feeds.Lock()
+	failed := feeds.fresh
+	feeds.fresh = nil
+	feeds.Unlock()
+	for _, l := range failed {
+		l.release()
+	}
+	return nil
 }
 
 // Waiting for the first sync: how often to look, and when to tell that we wait.

@@ -93,10 +93,6 @@ func srvRecords(owner string, ttl uint32, list []srv) []dns.RR {
 	return rrs
 }
 
-func cnameRecord(owner string, ttl uint32, target string) dns.RR {
-	return &dns.CNAME{Hdr: header(owner, dns.TypeCNAME, ttl), Target: target}
-}
-
 func ptrRecords(owner string, ttl uint32, names []string) []dns.RR {
 	rrs := make([]dns.RR, len(names))
 	for i, name := range names {

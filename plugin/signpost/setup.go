@@ -9,6 +9,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
+	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -36,23 +37,29 @@ func setup(c *caddy.Controller) error {
 	s := &Signpost{
 		settings: stanza.settings,
 		zones:    zones, primary: primary,
-		upstream: upstream.New(),
+		upstream: upstream.New(), search: searchList("/etc/resolv.conf"),
 	}
-	hosts := dnsserver.GetConfig(c)
-	c.OnStartup(func() error {
+	block := dnsserver.GetConfig(c)
+	c.OnStartup(func() error { // every plugin of the block stands now
+		lease.config.podLabels = lease.config.pods && block.Handler("metadata") != nil
 		if s.store, err = lease.start(); err != nil {
 			return plugin.Error(pluginName, err)
 		}
-		s.local = localAddresses(hosts.ListenHosts)
+		s.local = localAddresses(block.ListenHosts)
 		s.started.Store(true)
+		if t, ok := block.Handler("transfer").(*transfer.Transfer); ok {
+			go s.notify(t.Notify, lease.over)
+		}
 		lease.wait(stanza.startupTimeout)
 		return nil
 	})
 	c.OnShutdown(func() error {
 		lease.release()
-		return nil
+		return reloading() // it went well: what is new stays
 	})
-	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+	c.OnRestart(reloading)
+	c.OnRestartFailed(reloadFailed)
+	block.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.next = next
 		return s
 	})

@@ -31,6 +31,8 @@ type Signpost struct {
 	zones   []zone
 	primary *zone // where PTR, SRV and NS records point
 
+	search []string // domains behind those of the cluster in the search lists of pods
+
 	store    *cluster.Store // set before the server starts to serve
 	local    []netip.Addr   // addresses of this server, without loopback; set likewise
 	started  atomic.Bool    // both are set: the plugin ready asks before the server serves
@@ -55,24 +57,31 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
 	switch {
-	case !s.store.Synced():
+	case !s.synced(q.zone):
 		// Not NXDOMAIN, which clients would cache, and no fallthrough: a name may
 		// exist that we have not heard of yet.
 		return dns.RcodeServerFailure, nil
 	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR:
 		return dns.RcodeRefused, nil // only the transfer plugin hands out zones
 	}
-	var n node
-	if isReverse(name) { // also in the root zone
-		n = s.reverseNode(name, q.zone)
-	} else {
-		n = s.forward(rest)
-	}
+	n := s.find(q.zone, name, rest)
 	if n.kind == missing && s.next != nil && s.fall.Through(name) {
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
 	q.limit = sizeLimit(w, r)
 	return s.reply(ctx, w, r, &n, q)
+}
+
+// synced reports whether every name of the zone is known.
+func (s *Signpost) synced(*zone) bool { return s.store.Synced() }
+
+// find returns what stands at a lower-case name of a zone; rest is its part to the
+// left of the zone.
+func (s *Signpost) find(z *zone, name, rest string) node {
+	if isReverse(name) { // also in the root zone
+		return s.reverseNode(name, z)
+	}
+	return s.forward(rest)
 }
 
 // reply writes the answer of a node. Every answer leaves by WriteMsg: cache,

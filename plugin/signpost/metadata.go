@@ -1,0 +1,85 @@
+package signpost
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/request"
+)
+
+// Metadata implements metadata.Provider. The labels have the names and the values
+// of the plugin kubernetes, so that expressions and log formats go on to work after
+// the word in the Corefile has changed.
+func (s *Signpost) Metadata(ctx context.Context, state request.Request) context.Context {
+	if pod := s.clientPod(state); pod != nil {
+		set(ctx, "client-namespace", pod.Namespace)
+		set(ctx, "client-pod-name", pod.Name)
+		for i := range pod.Labels {
+			set(ctx, "client-label/"+pod.Labels[i].Key, pod.Labels[i].Value)
+		}
+	}
+	z, rest := match(s.zones, state.Name())
+	if z == nil {
+		return ctx
+	}
+	p, err := parseParts(rest, s.zonal)
+	if err != nil {
+		set(ctx, "parse-error", err.Error())
+		return ctx
+	}
+	set(ctx, "port-name", p.port)
+	set(ctx, "protocol", p.protocol)
+	set(ctx, "endpoint", p.endpoint)
+	if s.zonal {
+		set(ctx, "zone", p.zone)
+	}
+	set(ctx, "service", p.service)
+	set(ctx, "namespace", p.namespace)
+	set(ctx, "kind", p.kind)
+	return ctx
+}
+
+func set(ctx context.Context, label, value string) {
+	metadata.SetValueFunc(ctx, "kubernetes/"+label, func() string { return value })
+}
+
+// parts are what the labels of a name say, whether it exists or not.
+type parts struct {
+	kind                               string // svc or pod
+	namespace, service, port, protocol string
+	endpoint                           string
+	zone                               string // of a _zone name
+}
+
+var errName = errors.New("invalid query name")
+
+// parseParts reads a name relative to its zone, in lower case, by the grammar of
+// the plugin kubernetes: unlike the tree of node.go it takes any label anywhere.
+func parseParts(name string, zonal bool) (p parts, err error) {
+	if name == "" || name == "svc" || name == "pod" {
+		return parts{}, nil
+	}
+	name, p.kind = cutLast(name)
+	if p.kind != "svc" && p.kind != "pod" {
+		return parts{}, errName
+	}
+	name, p.namespace = cutLast(name)
+	name, p.service = cutLast(name)
+	switch strings.Count(name, ".") {
+	case 0:
+		p.endpoint = name
+	case 1:
+		p.port, p.protocol, _ = strings.Cut(name, ".")
+		p.port, p.protocol = strings.TrimPrefix(p.port, "_"), strings.TrimPrefix(p.protocol, "_")
+	default:
+		rest, anchor := cutLast(name)
+		zone, how := cutLast(rest)
+		if !zonal || p.kind != "svc" || anchor != zoneLabel || how != "pin" && how != "prefer" {
+			return parts{}, errName
+		}
+		p.zone = zone
+	}
+	return p, nil
+}

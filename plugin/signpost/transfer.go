@@ -1,0 +1,182 @@
+package signpost
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"net/netip"
+
+	"github.com/coredns/coredns/plugin/transfer"
+	"github.com/miekg/dns"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// Transfer implements transfer.Transferer: the records of a zone between two SOA
+// records, or the SOA record alone if the client's serial is not older (RFC 5936,
+// RFC 1995 §4; we keep no history, so a changed zone goes as a whole).
+//
+// It is made of what queries are answered with, for every name that exists, so a
+// secondary says what we say. The walk is not a snapshot: what changes meanwhile may
+// be in it already, and is fetched again under its own serial. Names without end
+// (pods insecure) and views of others (the _zone names) are not in it.
+func (s *Signpost) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
+	z := s.zoneNamed(name)
+	if z == nil {
+		return nil, transfer.ErrNotAuthoritative
+	}
+	if !s.synced(z) {
+		return nil, fmt.Errorf("transfer of %s: the first complete picture of the cluster has not arrived yet", name)
+	}
+	soa := s.soa(z.name, z)
+	ch := make(chan []dns.RR)
+	go func() { // ends: the plugin transfer reads to the end, whatever becomes of its client
+		defer close(ch)
+		ch <- []dns.RR{&soa}
+		if serial != 0 && int32(serial-soa.Serial) >= 0 { // RFC 1982
+			return
+		}
+		for rrs := range s.zoneRecords(z) {
+			ch <- rrs
+		}
+		ch <- []dns.RR{&soa}
+	}()
+	return ch, nil
+}
+
+// zoneNamed returns the zone with exactly this lower-case name, or nil.
+func (s *Signpost) zoneNamed(name string) *zone {
+	for i := range s.zones {
+		if s.zones[i].name == name {
+			return &s.zones[i]
+		}
+	}
+	return nil
+}
+
+// transferable are the types that names here have, besides SOA.
+var transferable = []uint16{dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT}
+
+// zoneRecords yields the records of each name of a zone, without its SOA record.
+func (s *Signpost) zoneRecords(z *zone) iter.Seq[[]dns.RR] {
+	return func(yield func([]dns.RR) bool) {
+		for name := range s.names(z) {
+			best, rest := match(s.zones, name)
+			if best != z {
+				continue // in a zone of its own below this one
+			}
+			var rrs []dns.RR
+			n := s.find(z, name, rest)
+			for _, t := range transferable {
+				rrs = append(rrs, s.records(&n, question{owner: name, qtype: t, zone: z, limit: math.MaxInt}).records...)
+			}
+			if n.kind == external {
+				rrs = append(rrs, s.alias(&n, name))
+			}
+			if len(rrs) > 0 && !yield(rrs) {
+				return
+			}
+		}
+	}
+}
+
+// names yields every name of a zone that may have records, in full. Some have
+// none: what is published is decided where queries are answered.
+func (s *Signpost) names(z *zone) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if z.reverse {
+			if yield(z.name) {
+				s.reverseNames(z, yield)
+			}
+			return
+		}
+		in := func(relative string) bool { return yield(join(relative, z.name)) }
+		ok := yield(z.name) && in("ns.dns") && in("dns-version")
+		for e := range s.store.Services() {
+			ok = ok && serviceNames(e, in)
+		}
+		if s.pods == podsVerified {
+			ok = ok && s.podNames(in)
+		}
+		if ok && z.name == "." {
+			s.reverseNames(z, yield)
+		}
+	}
+}
+
+// podNames tells the names of all pods.
+func (s *Signpost) podNames(in func(string) bool) bool {
+	for p := range s.store.Pods() {
+		for _, a := range p.Addrs {
+			if !in(string(appendDashed(nil, a)) + "." + p.Namespace + ".pod") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// serviceNames tells the names of a Service, its ports and its endpoints.
+func serviceNames(e *cluster.Entry, in func(string) bool) bool {
+	base := e.Service.Name + "." + e.Service.Namespace + ".svc"
+	if !in(base) {
+		return false
+	}
+	seen := map[string]bool{"": true}
+	once := func(label string) bool {
+		if seen[label] {
+			return true
+		}
+		seen[label] = true
+		return in(label + "." + base)
+	}
+	port := func(name string, p cluster.Protocol) bool {
+		return name == "" || once("_"+name+"._"+p.String())
+	}
+	for i := range e.Service.Ports {
+		if p := &e.Service.Ports[i]; !port(p.Name, p.Protocol) {
+			return false
+		}
+	}
+	for _, slice := range e.Slices {
+		for i := range slice.Ports {
+			if p := &slice.Ports[i]; !port(p.Name, p.Protocol) {
+				return false
+			}
+		}
+	}
+	for ep := range e.Endpoints() {
+		if ep.Has(cluster.Ready) && !once(endpointLabel(ep)) {
+			return false
+		}
+	}
+	return true
+}
+
+// reverseNames tells the names of all addresses in a reverse zone, or in the root.
+func (s *Signpost) reverseNames(z *zone, yield func(string) bool) {
+	for _, p := range z.prefixes() {
+		for a := range s.store.AddressesIn(p) {
+			if name, err := dns.ReverseAddr(a.String()); err == nil && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// prefixes are the addresses whose names lie in the zone.
+func (z *zone) prefixes() []netip.Prefix {
+	v4, v6 := netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	switch {
+	case z.name == ".":
+		return []netip.Prefix{v4, v6}
+	case z.name == "in-addr.arpa.":
+		return []netip.Prefix{v4}
+	case z.name == "ip6.arpa.":
+		return []netip.Prefix{v6}
+	}
+	if p, ok := parseReverse(z.name); ok {
+		return []netip.Prefix{p}
+	}
+	return nil // such as 0/25.0.0.10.in-addr.arpa (RFC 2317)
+}
