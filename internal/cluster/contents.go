@@ -33,10 +33,11 @@ func (s *Store) Contents() (version uint64, objects []Object) {
 // Changes counts the writes so far: it tells whether there was any since.
 func (s *Store) Changes() uint64 { return s.changes.Load() }
 
-// MarkRestored says that what is in the Store is an earlier state of the cluster,
-// to be used until the feed is synced.
+// MarkRestored says that the Store holds an earlier state of the cluster, to be
+// used until the feed is synced.
 func (s *Store) MarkRestored() { s.restored.Store(true) }
 
-// Restored reports whether the Store holds an earlier state of the cluster, and
-// the feed is not synced yet.
-func (s *Store) Restored() bool { return s.restored.Load() && !s.synced.Load() }
+// Restored reports whether the Store was filled with an earlier state of the
+// cluster before its feed began: that is what readers see as long as Synced is
+// false. It stays true, so that a reader who asked Synced first never finds neither.
+func (s *Store) Restored() bool { return s.restored.Load() }

@@ -14,7 +14,8 @@ type question struct {
 	owner string // the name as it was asked: answers echo its case
 	qtype uint16
 	zone  *zone
-	limit int // bytes that an answer to this client may have
+	limit int  // bytes that an answer to this client may have
+	stale bool // the index is an earlier state: see markStale
 }
 
 // answer is what a node says to a question. No records and no rcode is NODATA.

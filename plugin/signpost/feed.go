@@ -43,6 +43,8 @@ type feed struct {
 	users  int
 	stop   context.CancelFunc
 	done   chan struct{}
+	keeps  map[string]*keeping // by folder
+	asOf   time.Time           // of the index before the first sync, if it was restored
 }
 
 // running is a source that feeds a store.
@@ -60,10 +62,11 @@ var feeds = struct {
 
 // lease is one stanza's share in a feed.
 type lease struct {
-	config feedConfig
-	rest   *rest.Config  // nil with manifests
-	feed   *feed         // nil unless started
-	over   chan struct{} // closed by release
+	config   feedConfig
+	rest     *rest.Config // nil with manifests
+	snapshot snapshotConfig
+	feed     *feed         // nil unless started
+	over     chan struct{} // closed by release
 }
 
 // open checks the configuration without starting anything.
@@ -109,11 +112,12 @@ func (l *lease) start() (*cluster.Store, error) {
 	f.users++
 	l.feed = f
 	feeds.fresh = append(feeds.fresh, l)
+	f.keep(l)
 	return f.store, nil
 }
 
 func (l *lease) begin() (*feed, error) {
-	f := &feed{config: l.config, store: cluster.NewStore(), begun: time.Now(), done: make(chan struct{})}
+	f := &feed{config: l.config, store: cluster.NewStore(), begun: time.Now(), done: make(chan struct{}), keeps: map[string]*keeping{}}
 	convert := source.Options{PodNames: l.config.podNames, PodLabels: l.config.podLabels}
 	var err error
 	if dir := l.config.manifests; dir != "" {
@@ -128,6 +132,7 @@ func (l *lease) begin() (*feed, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.restore(l)
 	ctx, cancel := context.WithCancel(context.Background())
 	f.stop = cancel
 	go func() {
@@ -143,8 +148,10 @@ func (l *lease) release() {
 	f := l.feed
 	l.feed = nil
 	last := false
+	var kept *keeping
 	if f != nil {
 		close(l.over)
+		kept = f.leave(l)
 		f.users--
 		if last = f.users == 0; last {
 			delete(feeds.byConfig, f.config)
@@ -155,6 +162,7 @@ func (l *lease) release() {
 		f.stop()
 		<-f.done
 	}
+	kept.end()
 }
 
 // reloading notes that leases from now on are those of a new configuration.
@@ -184,11 +192,12 @@ const (
 	syncPatient = 500 * time.Millisecond
 )
 
-// wait returns once the index is synced, or after the timeout: then names are
-// answered with SERVFAIL until it is.
+// wait returns once there is something to answer from: the index is synced, or an
+// earlier state of it was restored. After the timeout names are answered with
+// SERVFAIL until it is synced.
 func (l *lease) wait(timeout time.Duration) {
 	begin, told := time.Now(), false
-	for !l.feed.store.Synced() {
+	for !l.feed.store.Synced() && !l.feed.store.Restored() {
 		waited := time.Since(begin)
 		if waited >= timeout {
 			log.Warningf("starting the server before the first sync with %s; names get SERVFAIL until then", l.config.name())

@@ -20,16 +20,18 @@ type collector struct {
 	objects, synced, lastEvent, failures *prometheus.Desc
 }
 
+// describe describes a metric about one feed: its first label is the source.
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, pluginName, name), help,
+		append([]string{"source"}, labels...), nil)
+}
+
 func newCollector() collector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, pluginName, name), help,
-			append([]string{"source"}, labels...), nil)
-	}
 	return collector{
-		objects:   desc("objects", "Objects in the index, by kind.", "kind"),
-		synced:    desc("synced", "Whether the first complete picture has arrived: 0 or 1."),
-		lastEvent: desc("last_event_timestamp_seconds", "When a watch last heard of the API: an event or a bookmark.", "kind"),
-		failures:  desc("watch_failures_total", "Lists and watches that ended with an error.", "kind"),
+		objects:   describe("objects", "Objects in the index, by kind.", "kind"),
+		synced:    describe("synced", "Whether the first complete picture has arrived: 0 or 1."),
+		lastEvent: describe("last_event_timestamp_seconds", "When a watch last heard of the API: an event or a bookmark.", "kind"),
+		failures:  describe("watch_failures_total", "Lists and watches that ended with an error.", "kind"),
 	}
 }
 

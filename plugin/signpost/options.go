@@ -18,6 +18,7 @@ type stanza struct {
 	zones          []string
 	startupTimeout time.Duration
 	feed           feedConfig
+	snapshot       snapshotConfig
 }
 
 // settings are the options that say what is answered. Handlers read them, and
@@ -28,6 +29,9 @@ type settings struct {
 	fall        fall.F
 	ignoreEmpty bool // a ClusterIP Service without ready endpoints has no names
 	zonal       bool // headless Services have names for the zones of their endpoints
+
+	staleUnready bool          // not ready with an index that was restored
+	staleAfter   time.Duration // not ready with data older than that; 0: never
 }
 
 // option is one word of the stanza. Errors say what was expected; name and
@@ -46,7 +50,7 @@ const many = 1 << 10
 
 // options are all words of the stanza, by name: those of the plugin kubernetes
 // with the same meaning, and our own. Each topic has a file with its table.
-var options = tableOf(sourceOptions, selectOptions, answerOptions)
+var options = tableOf(sourceOptions, selectOptions, answerOptions, staleOptions)
 
 func tableOf(tables ...[]option) map[string]option {
 	all := map[string]option{}

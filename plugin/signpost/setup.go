@@ -19,7 +19,7 @@ var log = clog.NewWithPlugin(pluginName)
 
 func init() {
 	plugin.Register(pluginName, setup)
-	prometheus.MustRegister(newCollector())
+	prometheus.MustRegister(newCollector(), newSnapshotCollector())
 }
 
 // setup reads the stanza and ties the plugin to the server's life: the feed starts
@@ -33,6 +33,7 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(pluginName, err)
 	}
+	lease.snapshot = stanza.snapshot
 	zones, primary := makeZones(stanza.zones)
 	s := &Signpost{
 		settings: stanza.settings,
@@ -45,6 +46,7 @@ func setup(c *caddy.Controller) error {
 		if s.store, err = lease.start(); err != nil {
 			return plugin.Error(pluginName, err)
 		}
+		s.heard = lease.feed.heard
 		s.local = localAddresses(block.ListenHosts)
 		s.started.Store(true)
 		if t, ok := block.Handler("transfer").(*transfer.Transfer); ok {

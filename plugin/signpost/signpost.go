@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
@@ -33,17 +34,27 @@ type Signpost struct {
 
 	search []string // domains behind those of the cluster in the search lists of pods
 
-	store    *cluster.Store // set before the server starts to serve
-	local    []netip.Addr   // addresses of this server, without loopback; set likewise
-	started  atomic.Bool    // both are set: the plugin ready asks before the server serves
+	store    *cluster.Store   // set before the server starts to serve
+	heard    func() time.Time // when the source last confirmed what is in the store; set likewise
+	local    []netip.Addr     // addresses of this server, without loopback; set likewise
+	started  atomic.Bool      // all are set: the plugin ready asks before the server serves
 	upstream resolver
 }
 
 // Name implements plugin.Handler.
 func (s *Signpost) Name() string { return pluginName }
 
-// Ready implements ready.Readiness: the whole cluster was seen once.
-func (s *Signpost) Ready() bool { return s.started.Load() && s.store.Synced() }
+// Ready implements ready.Readiness: the whole cluster was seen once, by this
+// process or by one before it that left a snapshot, and not too long ago.
+func (s *Signpost) Ready() bool {
+	switch {
+	case !s.started.Load():
+		return false
+	case !s.store.Synced() && (s.staleUnready || !s.store.Restored()):
+		return false
+	}
+	return s.staleAfter == 0 || time.Since(s.heard()) <= s.staleAfter
+}
 
 // ServeDNS implements plugin.Handler.
 func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -56,8 +67,9 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if q.zone, rest = match(s.zones, name); q.zone == nil {
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
+	q.stale = !s.synced(q.zone)
 	switch {
-	case !s.synced(q.zone):
+	case q.stale && !s.store.Restored():
 		// Not NXDOMAIN, which clients would cache, and no fallthrough: a name may
 		// exist that we have not heard of yet.
 		return dns.RcodeServerFailure, nil
@@ -107,6 +119,9 @@ func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 		m.soa = s.soa(q.zone.spelledIn(q.owner), q.zone)
 		m.rrs[0] = &m.soa
 		m.Ns = m.rrs[:]
+	}
+	if q.stale {
+		markStale(&m.Msg, r, s.heard())
 	}
 	if err := w.WriteMsg(&m.Msg); err != nil {
 		return dns.RcodeServerFailure, err
