@@ -97,6 +97,20 @@ func digest(files ...string) (sum [sha256.Size]byte) {
 	return sum
 }
 
+// identity says what is in the index, in words: the server, by its authority too,
+// because many clusters have the same address inside; and how it is read. The
+// zones are not in it, since the index does not know them, nor is who we are.
+func (l *lease) identity() string {
+	c := l.config
+	c.kube, c.files = kube.Config{}, [sha256.Size]byte{}
+	ca := l.rest.CAData
+	if len(ca) == 0 && l.rest.CAFile != "" {
+		ca, _ = os.ReadFile(l.rest.CAFile) // was read at the start: see kube.Config.REST
+	}
+	sum := sha256.Sum256(ca)
+	return fmt.Sprintf("API server %s with authority %x, read as %+v", l.rest.Host, sum[:8], c)
+}
+
 // start joins the feed of this configuration, or begins one.
 func (l *lease) start() (*cluster.Store, error) {
 	feeds.Lock()
