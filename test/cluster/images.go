@@ -42,7 +42,7 @@ func images(ctx context.Context, e *env) ([]string, error) {
 	if err := sweep(dir); err != nil {
 		return nil, err
 	}
-	binaries, err := compileOwn(ctx, e, filepath.Join(dir, "bin"))
+	binaries, err := compileOwn(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -77,21 +77,23 @@ var ownPrograms = map[string]string{
 	"pause":     "./pause",
 }
 
+// ownBinary is where a program of ours is when it is compiled.
+func ownBinary(e *env, program string) string {
+	return filepath.Join(e.cache, "signpost", "images", "bin", program)
+}
+
 // compileOwn compiles our programs, as the image build files do, and returns their paths by name.
-func compileOwn(ctx context.Context, e *env, dir string) (map[string]string, error) {
+func compileOwn(ctx context.Context, e *env) (map[string]string, error) {
 	binaries := map[string]string{}
 	for _, program := range slices.Sorted(maps.Keys(ownPrograms)) {
-		file, err := filepath.Abs(filepath.Join(dir, program))
-		if err != nil {
-			return nil, err
-		}
+		file := ownBinary(e, program)
 		// The build cache makes this quick if nothing has changed.
 		cmd := exec.CommandContext(ctx, "go", "-C", ownPrograms[program], "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, ".")
 		cmd.Env = append(os.Environ(), buildEnv()...)
 		own(cmd)
 		show := newProgress(e.stderr, fmt.Sprintf("%-23s", program))
 		cmd.Stderr = show
-		err = cmd.Run()
+		err := cmd.Run()
 		show.finish(err == nil)
 		if err != nil {
 			return nil, fmt.Errorf("compile %s for its image: %w\n%s", program, err, show.tail())

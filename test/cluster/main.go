@@ -1,16 +1,19 @@
-// Command cluster is the harness that makes a real Kubernetes for the tests: it compiles the pinned
-// programs from their Go modules into the user's cache, once per version of the recipe, and says where
-// they are.
+// Command cluster is the harness that makes a real Kubernetes for the tests and for people: it compiles the
+// pinned programs from their Go modules into the user's cache, once per version of the recipe, and starts a
+// cluster of two nodes with them, in namespaces of this machine.
 //
 //	go -C test/cluster run . build           compile etcd, kube-apiserver and kubectl, print the directory
 //	go -C test/cluster run . build cluster   and what else a cluster is made of
 //	go -C test/cluster run . build e2e       and Kubernetes's own end-to-end tests
 //	go -C test/cluster run . where [GROUP]   print the directory, fail if something is missing
+//	go -C test/cluster run . up              start a cluster and leave it running; down ends it
+//
+// Without arguments it lists all of its verbs.
 //
 // It is a module of its own, so that Kubernetes, with its replace lines, stays out of the module that
 // ships. The command imports nothing of Kubernetes (tools.go only names it): it compiles in a second, and
-// the minutes are spent in `go build` children whose progress it shows. It must not start servers in its
-// own process and must not write outside the cache directory.
+// the minutes are spent in `go build` children whose progress it shows. It must not write outside the cache
+// directory, and what it starts must leave nothing on the machine: see supervisor.go.
 package main
 
 import (
@@ -44,13 +47,39 @@ func commands() []command {
 	return []command{
 		{"build", "compile the missing programs of a GROUP into the cache and print their directory", build},
 		{"where", "print the directory of the programs; fails if one of the GROUP is missing", where},
+		{"up", "start a cluster of two nodes with this repository's DNS and VIPs", up},
+		{"down", "end it and remove everything of it but its logs, also after a crash", down},
+		{"status", "say what runs", status},
+		{"kubeconfig", "print the file with which kubectl reaches it from here", kubeconfig},
+		{"kubectl", "run its kubectl with ARGUMENTs", kubectlVerb},
+		{"exec", "run a command in a MEMBER: n1, n2, control, outside", execute},
+		{"stop", "kill a node or a service of the control plane by its NAME, as a power cut would", stop},
+		{"start", "start it again", start},
+		{"load-image", "give it the images of an ARCHIVE that docker save wrote", loadImage},
 	}
 }
 
 // errUsage says that the command line made no sense; run answers it with the usage text.
 var errUsage = errors.New("usage")
 
+// hidden are verbs that this program gives to itself.
+var hidden = map[string]func(argument string) error{
+	superviseVerb: supervise,
+	enterNodeVerb: enterNode,
+	runNodeVerb:   runNode,
+}
+
+// runHidden executes such a verb, and does not return then.
+func runHidden(args []string) {
+	if len(args) != 3 || hidden[args[1]] == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, args[1]+":", hidden[args[1]](args[2]))
+	os.Exit(1)
+}
+
 func main() {
+	runHidden(os.Args)
 	// Children are told to die with the thread that started them; the main thread lives as long as we do.
 	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -98,10 +127,10 @@ func run(ctx context.Context, e *env, args []string) error {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: go -C test/cluster run . COMMAND [ARGUMENT…]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.short)
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.short)
 	}
 	fmt.Fprint(w, "\ngroups, each with those before it:\n\n")
 	for _, g := range groups() {
-		fmt.Fprintf(w, "  %-8s %s\n", g.name, g.short)
+		fmt.Fprintf(w, "  %-10s %s\n", g.name, g.short)
 	}
 }
