@@ -13,6 +13,7 @@ func (s *Signpost) apexRecords(q question) answer {
 	switch q.qtype {
 	case dns.TypeSOA:
 		soa := s.soa(q.owner, q.zone)
+		soa.Hdr.Ttl = min(s.ttl, soaMaxTTL)
 		return answer{records: []dns.RR{&soa}}
 	case dns.TypeNS:
 		return s.nameservers(q)

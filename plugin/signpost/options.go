@@ -30,6 +30,10 @@ type settings struct {
 	ignoreEmpty bool // a ClusterIP Service without ready endpoints has no names
 	zonal       bool // headless Services have names for the zones of their endpoints
 
+	negative  *uint32 // seconds that a negative answer may be kept; nil: as ttl
+	ptr       ptrPolicy
+	ptrSingle bool // only the first name of an address
+
 	staleUnready bool          // not ready with an index that was restored
 	staleAfter   time.Duration // not ready with data older than that; 0: never
 }

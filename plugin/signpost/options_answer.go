@@ -10,7 +10,8 @@ import (
 
 // answerOptions say what is answered.
 var answerOptions = []option{
-	{"ttl", "SECONDS", 1, 1, setTTL, nil},
+	{"ttl", "SECONDS [negative SECONDS]", 1, 3, setTTL, nil},
+	{"ptr", "all|headless|hostname|services [single]", 1, 2, setPTR, nil},
 	{"pods", "disabled|insecure|verified", 1, 1, setPods, nil},
 	{"fallthrough", "[ZONES...]", 0, many, setFallthrough, nil},
 	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
@@ -25,11 +26,41 @@ const (
 )
 
 func setTTL(s *stanza, args []string) error {
-	t, err := strconv.ParseUint(args[0], 10, 32)
-	if err != nil || t > maxTTL {
-		return fmt.Errorf("want a whole number of seconds from 0 to %d", maxTTL)
+	t, err := seconds(args[0])
+	if err != nil {
+		return err
 	}
-	s.ttl = uint32(t)
+	s.ttl, s.negative = t, nil
+	if len(args) == 1 {
+		return nil
+	}
+	if len(args) != 3 || args[1] != "negative" {
+		return errors.New("want SECONDS, or SECONDS negative SECONDS")
+	}
+	n, err := seconds(args[2])
+	s.negative = &n
+	return err
+}
+
+func seconds(text string) (uint32, error) {
+	t, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || t > maxTTL {
+		return 0, fmt.Errorf("want a whole number of seconds from 0 to %d", maxTTL)
+	}
+	return uint32(t), nil
+}
+
+func setPTR(s *stanza, args []string) error {
+	policies := map[string]ptrPolicy{"all": ptrAll, "headless": ptrHeadless, "hostname": ptrHostname, "services": ptrServices}
+	policy, ok := policies[args[0]]
+	if !ok {
+		return errors.New("want all, headless, hostname or services")
+	}
+	single := len(args) == 2
+	if single && args[1] != "single" {
+		return fmt.Errorf("want single or nothing, not %q", args[1])
+	}
+	s.ptr, s.ptrSingle = policy, single
 	return nil
 }
 

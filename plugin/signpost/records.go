@@ -110,11 +110,22 @@ const (
 	soaMaxTTL  = 300
 )
 
+// negativeTTL is how long a negative answer may be kept.
+func (s *settings) negativeTTL() uint32 {
+	if s.negative != nil {
+		return *s.negative
+	}
+	return s.ttl
+}
+
+// soa makes the record of a negative answer: RFC 2308 §5 takes the lesser of its
+// minimum and of its own time to live.
 func (s *Signpost) soa(owner string, z *zone) dns.SOA {
+	ttl := s.negativeTTL()
 	return dns.SOA{
-		Hdr: header(owner, dns.TypeSOA, min(s.ttl, soaMaxTTL)),
+		Hdr: header(owner, dns.TypeSOA, min(ttl, soaMaxTTL)),
 		Ns:  z.nameserver, Mbox: z.mailbox, Serial: uint32(s.store.Version()),
-		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: s.ttl,
+		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl,
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 )
 
 // reverseNode finds a name of a reverse zone, given whole and in lower case. An
-// inner node exists if any address below it does.
+// inner node exists if any address below it does,
+// though the option ptr may give that none of its own.
 func (s *Signpost) reverseNode(name string, z *zone) node {
 	if name == z.name {
 		return node{kind: apex}
@@ -85,37 +86,4 @@ func parseReverse6(name string) (netip.Prefix, bool) {
 		ip[n/2] |= byte(nibble) << (4 * (1 - n%2))
 	}
 	return netip.PrefixFrom(netip.AddrFrom16(ip), 4*n), true
-}
-
-// hasPointer reports whether any name points back from the address.
-func (s *Signpost) hasPointer(a netip.Addr) bool {
-	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
-		e := o.Entry()
-		if k := serviceKind(e); k == clusterIP || k == headless {
-			return true
-		}
-	}
-	return false
-}
-
-// pointers returns the names that an address has. A ClusterIP belongs to one
-// Service and has one; an endpoint has one below each Service that it serves.
-func (s *Signpost) pointers(a netip.Addr) []string {
-	var names []string
-	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
-		e := o.Entry()
-		if k := serviceKind(e); k != clusterIP && k != headless {
-			continue
-		}
-		name := s.serviceName(e.Service.Key)
-		for _, ip := range e.Service.ClusterIPs {
-			if ip == a {
-				return []string{name}
-			}
-		}
-		if ep := e.ReadyEndpoint(a); ep != nil {
-			names = append(names, endpointLabel(ep)+"."+name)
-		}
-	}
-	return names
 }

@@ -1,0 +1,109 @@
+package signpost
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// ptrPolicy says which endpoints have a name that their address leads back to. A
+// ClusterIP always has: the one of its Service.
+type ptrPolicy uint8
+
+const (
+	ptrAll      ptrPolicy = iota // below each Service that they serve, as the peer has it
+	ptrHeadless                  // below headless Services only: what the specification asks for
+	ptrHostname                  // of those only the ones with a hostname of their own
+	ptrServices                  // none
+)
+
+// names reports whether a ready endpoint of a Service has such a name below it.
+func (p ptrPolicy) names(kind nodeKind, ep *cluster.Endpoint) bool {
+	switch p {
+	case ptrAll:
+		return true
+	case ptrHeadless:
+		return kind == headless
+	case ptrHostname:
+		return kind == headless && ep.Hostname != ""
+	}
+	return false
+}
+
+// hasPointer reports whether any name points back from the address.
+func (s *Signpost) hasPointer(a netip.Addr) bool {
+	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
+		e := o.Entry()
+		kind := serviceKind(e)
+		if kind != clusterIP && kind != headless {
+			continue
+		}
+		if s.ptr == ptrAll || slices.Contains(e.Service.ClusterIPs, a) {
+			return true
+		}
+		if ep := e.ReadyEndpoint(a); ep != nil && s.ptr.names(kind, ep) {
+			return true
+		}
+	}
+	return false
+}
+
+// back is one Service that an address leads back to, by an endpoint.
+type back struct {
+	entry    *cluster.Entry
+	endpoint *cluster.Endpoint
+}
+
+// pointers returns the names that an address has. A ClusterIP belongs to one
+// Service and has one. An endpoint has one below each Service that it serves, in
+// an order that all replicas agree on, for many clients read the first only: what
+// a pod calls itself comes first.
+func (s *Signpost) pointers(a netip.Addr) []string {
+	var room [2]back
+	list := room[:0]
+	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
+		e := o.Entry()
+		kind := serviceKind(e)
+		if kind != clusterIP && kind != headless {
+			continue
+		}
+		if slices.Contains(e.Service.ClusterIPs, a) {
+			return []string{s.serviceName(e.Service.Key)}
+		}
+		if ep := e.ReadyEndpoint(a); ep != nil && s.ptr.names(kind, ep) {
+			list = append(list, back{e, ep})
+		}
+	}
+	if len(list) > 1 {
+		slices.SortFunc(list, compareBacks)
+	}
+	if s.ptrSingle && len(list) > 1 {
+		list = list[:1]
+	}
+	names := make([]string, len(list))
+	for i, b := range list {
+		names[i] = endpointLabel(b.endpoint) + "." + s.serviceName(b.entry.Service.Key)
+	}
+	return names
+}
+
+// compareBacks puts hostnames below headless Services first, then headless
+// Services, then the oldest one.
+func compareBacks(a, b back) int {
+	rank := func(x back) int {
+		switch {
+		case !x.entry.Service.Headless:
+			return 2
+		case x.endpoint.Hostname == "":
+			return 1
+		}
+		return 0
+	}
+	x, y := a.entry.Service, b.entry.Service
+	return cmp.Or(
+		cmp.Compare(rank(a), rank(b)), cmp.Compare(x.Created, y.Created),
+		cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name),
+	)
+}
