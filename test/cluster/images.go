@@ -64,6 +64,9 @@ func images(ctx context.Context, e *env) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		if upstream[peerImage], err = kubeProxyImage(programs, shell); err != nil {
+			return nil, err
+		}
 		archives = append(archives, archive{"e2e", upstream})
 	}
 	return store(dir, archives)

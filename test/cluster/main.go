@@ -55,6 +55,7 @@ func commands() []command {
 		{"exec", "run a command in a MEMBER: n1, n2, control, outside", execute},
 		{"stop", "kill a node or a service of the control plane by its NAME, as a power cut would", stop},
 		{"start", "start it again", start},
+		{"conformance", "let upstream's own specs judge it, or a cluster that is started for that; -h lists its flags", conformance},
 		{"load-image", "give it the images of an ARCHIVE that docker save wrote", loadImage},
 	}
 }
@@ -127,10 +128,10 @@ func run(ctx context.Context, e *env, args []string) error {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: go -C test/cluster run . COMMAND [ARGUMENT…]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.short)
+		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.short)
 	}
 	fmt.Fprint(w, "\ngroups, each with those before it:\n\n")
 	for _, g := range groups() {
-		fmt.Fprintf(w, "  %-10s %s\n", g.name, g.short)
+		fmt.Fprintf(w, "  %-11s %s\n", g.name, g.short)
 	}
 }

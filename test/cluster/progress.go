@@ -18,11 +18,13 @@ const (
 	tailLines        = 40               // kept of the child's output, to show when it fails
 )
 
-// progress reads the standard error of `go build -v` and shows how far it is: one line that rewrites
-// itself on a terminal, a line now and then elsewhere. It is an io.Writer for exec.Cmd.Stderr.
+// progress reads the output of a child that takes long, such as `go build -v`, and shows how far it is: one
+// line that rewrites itself on a terminal, a line now and then elsewhere. It is an io.Writer for exec.Cmd.
 type progress struct {
 	out   io.Writer
 	label string
+	what  string // is counted
+	read  reader
 	width int // columns of the terminal, 0 if out is none
 	start time.Time
 	stop  chan struct{}
@@ -30,14 +32,26 @@ type progress struct {
 
 	mu    sync.Mutex // guards the rest
 	rest  []byte     // an incomplete last line
-	last  string     // the last complete line
-	count int        // lines that name a compiled package
+	last  string     // what is shown of the last lines
+	count int        // lines that are counted
 	lines []string   // the newest tailLines lines
 }
 
-// newProgress starts a reporter; finish ends it.
+// reader says of a line of the child's output whether it counts, and what of it is shown; if that is empty,
+// what was shown before stays.
+type reader func(line string) (counts bool, show string)
+
+// newProgress starts a reporter of the packages that are compiled; finish ends it.
 func newProgress(out io.Writer, label string) *progress {
-	p := &progress{out: out, label: label, width: columns(out), start: time.Now(), stop: make(chan struct{})}
+	return newCounter(out, label, "packages", func(line string) (bool, string) {
+		// The path of a package has no blanks; everything else is a message of the go command.
+		return line != "" && !strings.ContainsAny(line, " \t"), line
+	})
+}
+
+// newCounter starts a reporter of something else; finish ends it.
+func newCounter(out io.Writer, label, what string, read reader) *progress {
+	p := &progress{out: out, label: label, what: what, read: read, width: columns(out), start: time.Now(), stop: make(chan struct{})}
 	interval := logInterval
 	if p.width > 0 {
 		interval = terminalInterval
@@ -85,12 +99,15 @@ func (p *progress) Write(b []byte) (int, error) {
 	}
 }
 
-// add counts a line. A package path has no blanks; everything else is a message of the go command.
+// add counts a line, and keeps it.
 func (p *progress) add(line string) {
-	if line != "" && !strings.ContainsAny(line, " \t") {
+	counts, show := p.read(line)
+	if counts {
 		p.count++
 	}
-	p.last = line
+	if show != "" {
+		p.last = show
+	}
 	p.lines = append(p.lines, line)
 	if len(p.lines) > tailLines {
 		p.lines = p.lines[1:]
@@ -101,7 +118,7 @@ func (p *progress) add(line string) {
 func (p *progress) line() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprintf("%s %6s  %4d packages  %s", p.label, time.Since(p.start).Round(time.Second), p.count, p.last)
+	return fmt.Sprintf("%s %6s  %4d %s  %s", p.label, time.Since(p.start).Round(time.Second), p.count, p.what, p.last)
 }
 
 func (p *progress) show(line string) {
