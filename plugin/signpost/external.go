@@ -2,6 +2,7 @@ package signpost
 
 import (
 	"context"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -13,6 +14,22 @@ import (
 const maxChain = 10
 
 type chainKey struct{}
+
+// chain is the owner names of the CNAMEs so far, in lower case, the last first.
+type chain struct {
+	name   string
+	length int
+	before *chain
+}
+
+func (c *chain) has(name string) bool {
+	for ; c != nil; c = c.before {
+		if c.name == name {
+			return true
+		}
+	}
+	return false
+}
 
 // resolver asks a name of the whole server again: rewrites, hosts and forward
 // all have their say about the target.
@@ -31,13 +48,16 @@ func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *
 	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY {
 		return a
 	}
-	depth, _ := ctx.Value(chainKey{}).(int)
-	if depth == maxChain {
-		a.rcode = dns.RcodeServerFailure
+	before, _ := ctx.Value(chainKey{}).(*chain)
+	here := &chain{name: strings.ToLower(q.owner), length: 1, before: before}
+	if before != nil {
+		here.length += before.length
+	}
+	if here.length > maxChain || here.has(strings.ToLower(target)) {
+		a.rcode = dns.RcodeServerFailure // it ends nowhere: each CNAME once, and no answer
 		return a
 	}
-	ctx = context.WithValue(ctx, chainKey{}, depth+1)
-	m, err := s.upstream.Lookup(ctx, request.Request{W: w, Req: r}, target, q.qtype)
+	m, err := s.upstream.Lookup(context.WithValue(ctx, chainKey{}, here), request.Request{W: w, Req: r}, target, q.qtype)
 	if err != nil || m == nil {
 		return a
 	}

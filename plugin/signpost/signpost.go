@@ -126,6 +126,9 @@ func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	if err := w.WriteMsg(&m.Msg); err != nil {
 		return dns.RcodeServerFailure, err
 	}
+	if !plugin.ClientWrite(a.rcode) {
+		return dns.RcodeSuccess, nil // by these codes the server would write one more answer
+	}
 	return a.rcode, nil
 }
 
