@@ -3,6 +3,7 @@ package signpost
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -177,7 +178,8 @@ func (s *Signpost) serviceSRV(n *node, q question) answer {
 	list := room[:0]
 	target := n.entry.Service.Name + "." + n.entry.Service.Namespace + ".svc." + q.zone.suffix()
 	for i := range n.entry.Service.Ports {
-		if p := &n.entry.Service.Ports[i]; n.hasPort(p.Name, p.Protocol) {
+		// 53/UDP and 53/TCP are one record, and a set has no record twice (RFC 2181 §5).
+		if p := &n.entry.Service.Ports[i]; n.hasPort(p.Name, p.Protocol) && !slices.Contains(list, srv{target, p.Number}) {
 			list = append(list, srv{target, p.Number})
 		}
 	}
@@ -188,45 +190,6 @@ func (s *Signpost) serviceSRV(n *node, q question) answer {
 		records: srvRecords(q.owner, s.ttl, list),
 		extra:   s.glue(target, n.entry.Service.ClusterIPs),
 	}
-}
-
-// endpointSRV points at the endpoints' names; addresses of the targets go along.
-func (s *Signpost) endpointSRV(n *node, q question) answer {
-	base := "." + n.entry.Service.Name + "." + n.entry.Service.Namespace + ".svc." + q.zone.suffix()
-	most := max(1, q.limit/srvSize)
-	var list []srv
-	var extra []dns.RR
-	seen := map[srv]bool{}
-	partial := false
-	total := n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
-	rotate(n.entry, somewhere(total > most, total), n.standsFor, func(ep *cluster.Endpoint, ports []cluster.Port) bool {
-		target := ""
-		for i := range ports {
-			if !n.hasPort(ports[i].Name, ports[i].Protocol) {
-				continue
-			}
-			if len(list) == most {
-				partial = true
-				return false
-			}
-			if target == "" {
-				target = endpointLabel(ep) + base
-			}
-			record := srv{target, ports[i].Number}
-			if ep.Hostname != "" { // several endpoints may share a hostname
-				if seen[record] {
-					continue
-				}
-				seen[record] = true
-			}
-			list = append(list, record)
-		}
-		if target != "" && !ep.Has(cluster.Repeated) {
-			extra = append(extra, s.glue(target, []netip.Addr{ep.Addr})...)
-		}
-		return true
-	})
-	return answer{records: srvRecords(q.owner, s.ttl, list), extra: extra, partial: partial}
 }
 
 // glue makes the address records of a target.

@@ -73,8 +73,7 @@ var queries = []query{
 	{"_https._tcp.web.ns.svc", "SRV", nxDomain()},
 	{"x._http._tcp.web.ns.svc", "SRV", nxDomain()},
 	{"two.ns.svc", "SRV", records(
-		"two.ns.svc.cluster.local. 5 IN SRV 0 50 53 two.ns.svc.cluster.local.",
-		"two.ns.svc.cluster.local. 5 IN SRV 0 50 53 two.ns.svc.cluster.local.",
+		"two.ns.svc.cluster.local. 5 IN SRV 0 100 53 two.ns.svc.cluster.local.", // 53/UDP and 53/TCP
 	).with("two.ns.svc.cluster.local. 5 IN A 10.0.0.3")},
 	{"_dns._udp.two.ns.svc", "SRV", records("_dns._udp.two.ns.svc.cluster.local. 5 IN SRV 0 100 53 two.ns.svc.cluster.local.").
 		with("two.ns.svc.cluster.local. 5 IN A 10.0.0.3")},
