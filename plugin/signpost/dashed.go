@@ -9,7 +9,8 @@ import (
 const dashedSize = 40
 
 // appendDashed appends the label that stands for an address: its canonical text
-// (RFC 5952) with dashes for dots and colons.
+// (RFC 5952) with dashes for dots and colons. No host name ends in a dash (RFC 952),
+// so fd00:: is fd00--0, as it is in the peer.
 func appendDashed(dst []byte, a netip.Addr) []byte {
 	start := len(dst)
 	dst = a.AppendTo(dst)
@@ -17,6 +18,9 @@ func appendDashed(dst []byte, a netip.Addr) []byte {
 		if dst[i] == '.' || dst[i] == ':' {
 			dst[i] = '-'
 		}
+	}
+	if dst[len(dst)-1] == '-' {
+		dst = append(dst, '0')
 	}
 	return dst
 }
