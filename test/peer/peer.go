@@ -4,9 +4,12 @@
 package peer
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coredns/caddy"
@@ -16,6 +19,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/file"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/miekg/dns"
 
 	_ "github.com/signpost-dns/signpost/plugin/signpost"
 )
@@ -25,22 +29,42 @@ type Side struct {
 	Plugin  string
 	UDP     string // address of each transport, on loopback
 	TCP     string
-	Handler plugin.Handler // the plugin itself, without the server around it
+	Handler plugin.Handler    // the plugin itself, without the server around it
+	Server  *dnsserver.Server // the whole server, to be asked without a network
 }
 
-// capture is a plugin that keeps the handler behind it and takes no part in answers.
+// capture is a plugin that takes no part in answers, but keeps the handler behind
+// it, and the server of the first query.
 const capture = "capture"
+
+type captured struct {
+	next   plugin.Handler
+	server atomic.Pointer[dnsserver.Server]
+}
+
+// Name implements plugin.Handler.
+func (c *captured) Name() string { return capture }
+
+// ServeDNS implements plugin.Handler.
+func (c *captured) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if c.server.Load() == nil {
+		if s, ok := ctx.Value(dnsserver.Key{}).(*dnsserver.Server); ok {
+			c.server.Store(s)
+		}
+	}
+	return c.next.ServeDNS(ctx, w, r)
+}
 
 var (
 	register sync.Once
-	captured plugin.Handler
+	newest   *captured
 )
 
 func registerCapture() {
 	plugin.Register(capture, func(c *caddy.Controller) error {
 		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
-			captured = next
-			return next
+			newest = &captured{next: next}
+			return newest
 		})
 		return nil
 	})
@@ -88,6 +112,15 @@ func Serve(name, apiURL, options, rest string) (Side, func() error, error) {
 		i.ShutdownCallbacks()
 		return i.Stop()
 	}
-	server := i.Servers()[0]
-	return Side{name, server.LocalAddr().String(), server.Addr().String(), captured}, stop, nil
+	listener := i.Servers()[0]
+	side := Side{Plugin: name, UDP: listener.LocalAddr().String(), TCP: listener.Addr().String(), Handler: newest.next}
+	ping := new(dns.Msg)
+	ping.SetQuestion("cluster.local.", dns.TypeSOA)
+	for ; err == nil && side.Server == nil; side.Server = newest.server.Load() {
+		_, err = dns.Exchange(ping, side.UDP)
+	}
+	if err != nil {
+		return Side{}, nil, errors.Join(fmt.Errorf("asking %s: %w", name, err), stop())
+	}
+	return side, stop, nil
 }
