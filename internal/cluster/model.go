@@ -40,6 +40,15 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// Namespaced reports whether objects of the kind are in a namespace.
+func (k Kind) Namespaced() bool {
+	switch k {
+	case KindNamespace, KindNode, KindServiceCIDR:
+		return false
+	}
+	return true
+}
+
 // Ref identifies one object in a Store.
 type Ref struct {
 	Kind Kind

@@ -153,3 +153,12 @@ func TestRef(t *testing.T) {
 		})
 	}
 }
+
+func TestNamespaced(t *testing.T) {
+	for kind := range kindCount {
+		want := kind != KindNamespace && kind != KindNode && kind != KindServiceCIDR
+		if kind.Namespaced() != want {
+			t.Errorf("%v: %v", kind, !want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -90,6 +91,17 @@ func (w *twin) empty(kind Kind) {
 		clear(w.nodes)
 	case KindServiceCIDR:
 		clear(w.cidrs)
+	}
+}
+
+func (w *twin) emptyIn(kind Kind, namespace string) {
+	switch kind {
+	case KindService:
+		maps.DeleteFunc(w.services, func(k Key, _ *Service) bool { return k.Namespace == namespace })
+	case KindSlice:
+		maps.DeleteFunc(w.slices, func(k Key, _ twinSlice) bool { return k.Namespace == namespace })
+	case KindPod:
+		maps.DeleteFunc(w.pods, func(k Key, _ *Pod) bool { return k.Namespace == namespace })
 	}
 }
 

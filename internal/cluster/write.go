@@ -35,6 +35,19 @@ func (s *Store) Delete(version uint64, refs ...Ref) {
 // that kind: a fresh list. What was there and is not listed goes; what stays is
 // never missing in between, be it an endpoint that is now in another slice.
 func (s *Store) Replace(version uint64, kind Kind, objects []Object) {
+	s.replace(version, kind, objects, func(Key) bool { return true })
+}
+
+// ReplaceIn is Replace for the objects of one namespace; those of others stay.
+func (s *Store) ReplaceIn(version uint64, kind Kind, namespace string, objects []Object) {
+	s.replace(version, kind, objects, func(k Key) bool { return k.Namespace == namespace })
+}
+
+// DeleteFunc removes the objects of a kind for which gone returns true.
+func (s *Store) DeleteFunc(kind Kind, gone func(Key) bool) { s.replace(0, kind, nil, gone) }
+
+// replace puts objects, and removes what is not among them although it is meant.
+func (s *Store) replace(version uint64, kind Kind, objects []Object, meant func(Key) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := write{store: s}
@@ -44,7 +57,7 @@ func (s *Store) Replace(version uint64, kind Kind, objects []Object) {
 		o.put(&w)
 	}
 	for _, k := range s.keys(kind) {
-		if _, ok := listed[k]; !ok {
+		if _, ok := listed[k]; !ok && meant(k) {
 			w.delete(Ref{kind, k})
 		}
 	}

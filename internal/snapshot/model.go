@@ -65,7 +65,7 @@ func (c *checker) object(o cluster.Object) error {
 		return errors.New("it is of no kind that we know")
 	}
 	ref := o.Ref()
-	namespaced := ref.Kind != cluster.KindNamespace && ref.Kind != cluster.KindNode && ref.Kind != cluster.KindServiceCIDR
+	namespaced := ref.Kind.Namespaced()
 	if ref.Key.Name == "" || namespaced && ref.Key.Namespace == "" {
 		return fmt.Errorf("%v %q: want a name and a namespace", ref.Kind, ref.Key)
 	}

@@ -79,7 +79,7 @@ func (p *pool) intern(s string) string {
 // DNS names; that of a slice, pod or node only tells it from others.
 func identified(kind cluster.Kind, m *metav1.ObjectMeta) (f findings, ok bool) {
 	f.ref = cluster.Ref{Kind: kind, Key: cluster.Key{Name: strings.Clone(m.Name)}}
-	namespaced := kind != cluster.KindNamespace && kind != cluster.KindNode && kind != cluster.KindServiceCIDR
+	namespaced := kind.Namespaced()
 	if namespaced {
 		f.ref.Key.Namespace = names.intern(m.Namespace)
 	}

@@ -37,7 +37,8 @@ type Server struct {
 	fail     chan struct{} // closed and replaced by FailWatches, with failure set
 	failure  metav1.Status
 	refuse   int
-	refused  map[string]int // statuses for requests of one kind, by its plural
+	refused  map[string]int    // statuses for requests of one kind, by its plural
+	guard    func(Request) int // nil: everybody may do everything
 	noStream bool
 	requests []Request
 	watches  int

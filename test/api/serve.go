@@ -36,9 +36,13 @@ type request struct {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.requests = append(s.requests, newRequest(r))
-	refuse, noStream := cmp.Or(s.refuse, s.refused[path.Base(r.URL.Path)]), s.noStream
+	asked := newRequest(r)
+	s.requests = append(s.requests, asked)
+	refuse, noStream, guard := cmp.Or(s.refuse, s.refused[path.Base(r.URL.Path)]), s.noStream, s.guard
 	s.mu.Unlock()
+	if refuse == 0 && guard != nil {
+		refuse = guard(asked)
+	}
 	if refuse != 0 {
 		fail(w, refuse, reasons[refuse], "the test refuses")
 		return

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -16,10 +17,11 @@ type Request struct {
 	Query        url.Values
 	Accept       string
 	UserAgent    string
+	Token        string // of the header Authorization
 }
 
 func newRequest(r *http.Request) Request {
-	return Request{r.Method, r.URL.Path, r.URL.Query(), r.Header.Get("Accept"), r.UserAgent()}
+	return Request{r.Method, r.URL.Path, r.URL.Query(), r.Header.Get("Accept"), r.UserAgent(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}
 }
 
 // String gives method, path and query.
@@ -121,6 +123,14 @@ func (s *Server) RefuseKind(plural string, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused[plural] = status
+}
+
+// Guard asks for every request from now on which HTTP status refuses it; 0 lets it
+// through. A nil guard does so for all.
+func (s *Server) Guard(guard func(Request) int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.guard = guard
 }
 
 // reasons are what the API calls its HTTP statuses.

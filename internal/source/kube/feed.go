@@ -3,8 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,10 +25,14 @@ type Options struct {
 	Source source.Options
 	Kinds  []cluster.Kind // to be watched; empty: Services, EndpointSlices and Namespaces
 
-	// Label selectors in kubectl's spelling; empty: everything. LabelSelector
-	// is for Services, EndpointSlices and pods, as the plugin's option `labels`.
+	// Label selectors in kubectl's spelling; empty: everything. LabelSelector is for
+	// Services, EndpointSlices and pods, as the plugin's option `labels`. With a
+	// NamespaceSelector only what is in the Namespaces that match is watched.
 	LabelSelector     string
 	NamespaceSelector string
+	// Namespaces are the only ones to watch in; empty: all. They count as existing,
+	// since Namespaces themselves are not watched then: no Role could allow that.
+	Namespaces []string
 	// Node is the only Node to watch; empty: all. A forwarder wants its own.
 	Node string
 
@@ -42,14 +46,18 @@ type Options struct {
 
 // Feed keeps a Store equal to the API. Make one with New.
 type Feed struct {
-	logf    func(level, format string, args ...any)
-	client  *http.Client
-	watches []*link
+	options Options
+	clients *clients
+	store   *cluster.Store
+	reports *reports
+	barrier *barrier
+	wide    []*link      // watches over the whole cluster
+	scope   *scope       // watches in namespaces; nil: there are none
 	calls   sync.RWMutex // held for reading by requests in flight, for which Reflectors do not wait
 }
 
 // New prepares a feed; Run starts it. The store is marked as synced once every
-// kind has been listed.
+// kind has been listed, in every namespace.
 func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if o.Report == nil {
 		o.Report = func(source.Problem) {}
@@ -60,28 +68,75 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if len(o.Kinds) == 0 {
 		o.Kinds = []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNamespace}
 	}
-	for name, text := range map[string]string{"label selector": o.LabelSelector, "namespace selector": o.NamespaceSelector} {
-		if _, err := labels.Parse(text); err != nil {
-			return nil, fmt.Errorf("%s %q: %w: want a selector like app=web,tier!=test", name, text, err)
-		}
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	clients, err := newClients(rc, o.Logf)
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{logf: o.Logf, client: clients.http}
-	barrier := &barrier{store: store, missing: len(o.Kinds)}
-	reports := newReports(o.Report)
-	for i, kind := range o.Kinds {
-		if slices.Contains(o.Kinds[:i], kind) || int(kind) >= len(resources) {
-			return nil, fmt.Errorf("watching %v: want each kind once, of services, endpointslices, namespaces, pods, nodes, servicecidrs", kind)
-		}
-		s := newSink(kind, store, o.Source, reports, &health{kind: kind, logf: o.Logf}, barrier.listed)
-		f.watches = append(f.watches, &link{
-			resource: &resources[kind], client: clients.of(kind), selector: o.selector(kind), fields: o.fields(kind), sink: s, calls: &f.calls,
-		})
+	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}}
+	wide, inside := o.split()
+	if len(inside) > 0 {
+		f.barrier.expect() // which namespaces there are
+		f.scope = newScope(f, inside, o.Namespaces)
+	}
+	for _, kind := range wide {
+		f.wide = append(f.wide, f.newLink(kind, ""))
 	}
 	return f, nil
+}
+
+func (o *Options) check() error {
+	for name, text := range map[string]string{"label selector": o.LabelSelector, "namespace selector": o.NamespaceSelector} {
+		if _, err := labels.Parse(text); err != nil {
+			return fmt.Errorf("%s %q: %w: want a selector like app=web,tier!=test", name, text, err)
+		}
+	}
+	if len(o.Namespaces) > 0 && o.NamespaceSelector != "" {
+		return fmt.Errorf("namespaces %s and the namespace selector %q: want one of them", strings.Join(o.Namespaces, " "), o.NamespaceSelector)
+	}
+	for i, kind := range o.Kinds {
+		if slices.Contains(o.Kinds[:i], kind) || int(kind) >= len(resources) {
+			return fmt.Errorf("watching %v: want each kind once, of services, endpointslices, namespaces, pods, nodes, servicecidrs", kind)
+		}
+	}
+	return nil
+}
+
+// split tells which kinds are watched over the whole cluster and which inside of
+// namespaces.
+func (o *Options) split() (wide, inside []cluster.Kind) {
+	for _, kind := range o.Kinds {
+		switch {
+		case kind == cluster.KindNamespace && len(o.Namespaces) > 0:
+		case !kind.Namespaced() || len(o.Namespaces) == 0 && o.NamespaceSelector == "":
+			wide = append(wide, kind)
+		default:
+			inside = append(inside, kind)
+		}
+	}
+	if o.NamespaceSelector != "" && len(inside) > 0 && !slices.Contains(wide, cluster.KindNamespace) {
+		wide = append(wide, cluster.KindNamespace)
+	}
+	return wide, inside
+}
+
+// newLink prepares the watch of a kind, in one namespace or with "" in all. The
+// store is not synced before its first list.
+func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
+	f.barrier.expect()
+	s := newSink(kind, f.store, f.options.Source, f.reports,
+		&health{kind: kind, namespace: namespace, logf: f.options.Logf}, sync.OnceFunc(f.barrier.listed))
+	s.namespace = namespace
+	l := &link{
+		resource: &resources[kind], namespace: namespace, client: f.clients.of(kind),
+		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, calls: &f.calls,
+	}
+	if kind == cluster.KindNamespace && f.scope != nil {
+		l.into = follower{s, f.scope}
+	}
+	return l
 }
 
 func (o *Options) selector(kind cluster.Kind) string {
@@ -104,31 +159,53 @@ func (o *Options) fields(kind cluster.Kind) string {
 // Run feeds the Store until ctx is done; then no goroutine or connection of it is
 // left. A Feed runs once.
 func (f *Feed) Run(ctx context.Context) {
-	// client-go logs what happens to a watch for its developers; what concerns
-	// operators, link and health say. So its lines are for debugging.
-	logger := klog.New(&logSink{logf: f.logf})
-	ctx = klog.NewContext(ctx, logger)
-	var all sync.WaitGroup
-	for _, w := range f.watches {
-		r := cache.NewReflectorWithOptions(w.listWatch(), w.resource.object, w.sink, cache.ReflectorOptions{
-			Name: w.resource.name, TypeDescription: w.resource.name, Logger: &logger, Clock: impatient{ctx: ctx},
-		})
-		all.Go(func() { r.RunWithContext(ctx) })
-		if w.sink.holder != nil {
-			all.Go(func() { w.sink.release(ctx) })
+	if names := f.options.Namespaces; len(names) > 0 {
+		var there []cluster.Object
+		for _, name := range names {
+			there = append(there, &cluster.Namespace{Name: name})
 		}
+		f.store.Replace(0, cluster.KindNamespace, there)
+	}
+	var all sync.WaitGroup
+	if f.scope != nil {
+		all.Go(func() { f.scope.run(ctx) })
+	}
+	for _, l := range f.wide {
+		f.run(ctx, l, &all)
 	}
 	all.Wait()
 	f.calls.Lock() // the last request is over
 	defer f.calls.Unlock()
-	utilnet.CloseIdleConnectionsFor(f.client.Transport)
+	utilnet.CloseIdleConnectionsFor(f.clients.http.Transport)
 }
 
-// Status tells how fresh each kind is.
+// run starts the watch of a link.
+func (f *Feed) run(ctx context.Context, l *link, all *sync.WaitGroup) {
+	// client-go logs what happens to a watch for its developers; what concerns
+	// operators, link and health say. So its lines are for debugging.
+	logger := klog.New(&logSink{logf: f.options.Logf})
+	ctx = klog.NewContext(ctx, logger)
+	r := cache.NewReflectorWithOptions(l.listWatch(), l.resource.object, l.into, cache.ReflectorOptions{
+		Name: l.resource.name, TypeDescription: l.resource.name, Logger: &logger, Clock: impatient{ctx: ctx},
+	})
+	all.Go(func() { r.RunWithContext(ctx) })
+	if l.sink.holder != nil {
+		all.Go(func() { l.sink.release(ctx) })
+	}
+}
+
+// Status tells how fresh each kind is that is watched.
 func (f *Feed) Status() []source.Status {
 	var out []source.Status
-	for _, w := range f.watches {
-		out = append(out, w.sink.health.get())
+	for _, l := range f.wide {
+		out = append(out, l.sink.health.get())
+	}
+	if f.scope == nil {
+		return out
+	}
+	for _, kind := range f.scope.kinds {
+		links, past := f.scope.links(kind)
+		out = append(out, status(kind, links, past))
 	}
 	return out
 }
@@ -138,6 +215,13 @@ type barrier struct {
 	store   *cluster.Store
 	mu      sync.Mutex
 	missing int
+}
+
+// expect makes the Store wait for one more.
+func (b *barrier) expect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.missing++
 }
 
 func (b *barrier) listed() {

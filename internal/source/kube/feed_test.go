@@ -74,27 +74,22 @@ func (l *lab) checkRequests(streams bool) {
 	}
 }
 
-func TestSelectors(t *testing.T) {
+func TestLabelSelector(t *testing.T) {
 	t.Parallel()
 	server := api.New(t)
-	labelled := namespace("x")
-	labelled.Labels = map[string]string{"team": "a"}
 	slice := apiSlice("web-1", "", "10.1.0.1")
 	slice.Labels["app"] = "web"
-	server.Put(namespace("default"), labelled, service("web", "10.0.0.1"), service("db", "10.0.0.2"), slice, apiSlice("web-2", "", "10.1.0.2"))
-	l := newLab(t, server, func(o *Options) {
-		o.Kinds = nil
-		o.LabelSelector, o.NamespaceSelector = "app=web", "team in (a,b)"
-	})
+	server.Put(namespace("default"), service("web", "10.0.0.1"), service("db", "10.0.0.2"), slice, apiSlice("web-2", "", "10.1.0.2"))
+	l := newLab(t, server, func(o *Options) { o.Kinds, o.LabelSelector = nil, "app=web" })
 	l.synced()
-	l.equal(labelled, service("web", "10.0.0.1"), slice)
+	l.equal(namespace("default"), service("web", "10.0.0.1"), slice)
 	if n := len(l.feed.Status()); n != 3 {
 		t.Errorf("%d kinds by default", n)
 	}
 	changed := service("web", "10.0.0.1")
 	changed.Labels = nil
 	server.Put(changed)
-	l.equal(labelled, slice)
+	l.equal(namespace("default"), slice)
 }
 
 // Of all Nodes a forwarder watches its own.
@@ -117,6 +112,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"selector", rest.Config{}, Options{LabelSelector: "a=b=c"}, `label selector "a=b=c": `},
 		{"namespace selector", rest.Config{}, Options{NamespaceSelector: "a in"}, `namespace selector "a in": `},
+		{"namespaces and selector", rest.Config{}, Options{Namespaces: []string{"a", "b"}, NamespaceSelector: "a"}, `namespaces a b and the namespace selector "a": want one of them`},
 		{"kind twice", rest.Config{}, Options{Kinds: []cluster.Kind{cluster.KindPod, cluster.KindPod}}, "watching pods: want each kind once"},
 		{"unknown kind", rest.Config{}, Options{Kinds: []cluster.Kind{99}}, "watching unknown: want each kind once"},
 		{"transport", rest.Config{Host: "https://a", TLSClientConfig: rest.TLSClientConfig{CAFile: "none"}}, Options{}, "preparing connections to https://a: "},

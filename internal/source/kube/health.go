@@ -13,11 +13,12 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// health knows how the watch of one kind is, and tells people when that changes:
-// one line when it begins to fail, one when it works again.
+// health knows how one watch is, and tells people when that changes: one line when
+// it begins to fail, one when it works again.
 type health struct {
-	kind cluster.Kind
-	logf func(level, format string, args ...any)
+	kind      cluster.Kind
+	namespace string // empty: all
+	logf      func(level, format string, args ...any)
 
 	mu     sync.Mutex
 	status source.Status
@@ -58,14 +59,14 @@ func (h *health) works() {
 	h.status.Failing = false
 	h.mu.Unlock()
 	if tell {
-		h.logf("info", "watching %v: works again after %d failures", h.kind, failures)
+		h.logf("info", "watching %s: works again after %d failures", h.what(), failures)
 	}
 }
 
 // failed notes an error. A different reason is worth another line; the same one
 // in other words (ports, times) is not.
 func (h *health) failed(err error) {
-	text, reason := describe(h.kind, err), apierrors.ReasonForError(err)
+	text, reason := describe(h.kind, h.namespace, err), apierrors.ReasonForError(err)
 	h.mu.Lock()
 	tell := !h.status.Failing || h.reason != reason
 	if !h.status.Failing {
@@ -82,15 +83,26 @@ func (h *health) failed(err error) {
 	if synced {
 		rest = "what is known stays"
 	}
-	h.logf("error", "watching %v: %s; %s, trying again", h.kind, text, rest)
+	h.logf("error", "watching %s: %s; %s, trying again", h.what(), text, rest)
+}
+
+// what is watched.
+func (h *health) what() string {
+	if h.namespace == "" {
+		return h.kind.String()
+	}
+	return h.kind.String() + " in the namespace " + h.namespace
 }
 
 // describe adds what a person can do about an error.
-func describe(kind cluster.Kind, err error) string {
-	r := resources[kind]
+func describe(kind cluster.Kind, namespace string, err error) string {
+	r, role := resources[kind], "a ClusterRole"
+	if namespace != "" {
+		role = "a Role there (or a ClusterRole)"
+	}
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("%v: want a ClusterRole with the verbs list and watch on %s in apiGroups %q", err, r.name, []string{r.group.Group})
+		return fmt.Sprintf("%v: want %s with the verbs list and watch on %s in apiGroups %q", err, role, r.name, []string{r.group.Group})
 	case apierrors.IsUnauthorized(err):
 		return fmt.Sprintf("%v: want credentials that the API server accepts (token, or client certificate and key)", err)
 	case apierrors.IsNotFound(err):

@@ -75,6 +75,13 @@ var allKinds = []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.Ki
 // newLab runs a feed of all kinds until the test ends.
 func newLab(t *testing.T, server *api.Server, change func(*Options)) *lab {
 	t.Helper()
+	l := prepareLab(t, server, change)
+	l.run()
+	return l
+}
+
+func prepareLab(t *testing.T, server *api.Server, change func(*Options)) *lab {
+	t.Helper()
 	l := &lab{T: t, log: &log{}, api: server, store: cluster.NewStore()}
 	rc, err := Config{Endpoint: server.URL, UserAgent: "lab"}.REST()
 	must(t, err)
@@ -84,6 +91,10 @@ func newLab(t *testing.T, server *api.Server, change func(*Options)) *lab {
 	}
 	l.feed, err = New(rc, l.store, o)
 	must(t, err)
+	return l
+}
+
+func (l *lab) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -94,8 +105,7 @@ func newLab(t *testing.T, server *api.Server, change func(*Options)) *lab {
 		cancel()
 		<-done
 	})
-	t.Cleanup(l.stop)
-	return l
+	l.Cleanup(l.stop)
 }
 
 func (l *lab) until(what string, ok func() bool) {

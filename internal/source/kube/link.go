@@ -101,12 +101,14 @@ func (w warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, te
 // link carries the lists and watches of one kind, and notes what becomes of them:
 // a Reflector keeps most errors to itself.
 type link struct {
-	resource *resource
-	client   *rest.RESTClient
-	selector string // of labels
-	fields   string // selector of fields
-	sink     *sink
-	calls    *sync.RWMutex
+	resource  *resource
+	namespace string // empty: all
+	client    *rest.RESTClient
+	selector  string // of labels
+	fields    string // selector of fields
+	sink      *sink
+	into      cache.ReflectorStore // the sink, or what stands before it
+	calls     *sync.RWMutex
 }
 
 func (l *link) listWatch() *cache.ListWatch {
@@ -115,7 +117,7 @@ func (l *link) listWatch() *cache.ListWatch {
 
 func (l *link) request(o metav1.ListOptions) *rest.Request {
 	o.LabelSelector, o.FieldSelector = l.selector, l.fields
-	return l.client.Get().Resource(l.resource.name).VersionedParams(&o, metav1.ParameterCodec)
+	return l.client.Get().NamespaceIfScoped(l.namespace, l.namespace != "").Resource(l.resource.name).VersionedParams(&o, metav1.ParameterCodec)
 }
 
 // listTimeout ends a list that a server began and forgot: without it a watch

@@ -18,12 +18,13 @@ import (
 // sink is what a Reflector writes into: it stands where an informer would have
 // its cache, and passes on to the cluster.Store.
 type sink struct {
-	kind    cluster.Kind
-	store   *cluster.Store
-	options source.Options
-	reports *reports
-	health  *health
-	listed  func() // called once: after the first list
+	kind      cluster.Kind
+	namespace string // the only one that objects come from; empty: all
+	store     *cluster.Store
+	options   source.Options
+	reports   *reports
+	health    *health
+	listed    func() // called once: after the first list
 
 	mu     sync.Mutex // orders the writes of the Reflector and of release
 	holder *holder    // for EndpointSlices, else nil
@@ -188,7 +189,11 @@ func (s *sink) Replace(list []any, resourceVersion string) error {
 	if s.holder != nil {
 		s.holder.forget()
 	}
-	s.store.Replace(source.Version(resourceVersion), s.kind, objects)
+	if version := source.Version(resourceVersion); s.namespace == "" {
+		s.store.Replace(version, s.kind, objects)
+	} else {
+		s.store.ReplaceIn(version, s.kind, s.namespace, objects)
+	}
 	if s.health.listed() {
 		s.listed()
 	}

@@ -111,7 +111,7 @@ func (f *folder) last(ref cluster.Ref) *item {
 
 // selected reports whether the Namespace of an object is there, if that matters.
 func (f *folder) selected(ref cluster.Ref) bool {
-	if !f.selective || ref.Kind == cluster.KindNode {
+	if !f.selective || !ref.Kind.Namespaced() && ref.Kind != cluster.KindNamespace {
 		return true
 	}
 	return f.last(cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: namespaceOf(ref)}}) != nil

@@ -43,11 +43,11 @@ func (s *selection) takes(obj any, o cluster.Object) bool {
 	if len(s.kinds) > 0 && !slices.Contains(s.kinds, ref.Kind) {
 		return false
 	}
-	switch ref.Kind {
-	case cluster.KindNode:
-		return true
-	case cluster.KindNamespace: // those named are there anyway
+	switch {
+	case ref.Kind == cluster.KindNamespace: // those named are there anyway
 		return len(s.namespaces) == 0 && matches(s.namespaceLabels, obj)
+	case !ref.Kind.Namespaced():
+		return true
 	}
 	return (len(s.namespaces) == 0 || slices.Contains(s.namespaces, ref.Key.Namespace)) && matches(s.labels, obj)
 }
