@@ -93,13 +93,13 @@ func TestForwarderConfigMap(t *testing.T) {
 	if runs.Wire.Mode != config.ModeNFTables {
 		t.Errorf("mode %s, want nftables", runs.Wire.Mode)
 	}
-	if diff := cmp.Diff([]string{"10.244.0.0/16"}, prefixes(runs.ClusterCIDRs)); diff != "" {
+	if diff := cmp.Diff([]string{"10.244.0.0/16"}, prefixes(runs.LocalPods.CIDRs)); diff != "" {
 		t.Errorf("clusterCIDR (-want +got):\n%s", diff)
 	}
 	// The comment tells users to change it, so it must be one line that can be changed.
 	dual := m.DeepCopy()
 	dual.Data["config.conf"] = strings.Replace(m.Data["config.conf"], "clusterCIDR: 10.244.0.0/16\n", "clusterCIDR: 10.8.0.0/14,fd00:8::/48\n", 1)
-	if diff := cmp.Diff([]string{"10.8.0.0/14", "fd00:8::/48"}, prefixes(loadInPod(t, pod, main, main.Args, dual).ClusterCIDRs)); diff != "" {
+	if diff := cmp.Diff([]string{"10.8.0.0/14", "fd00:8::/48"}, prefixes(loadInPod(t, pod, main, main.Args, dual).LocalPods.CIDRs)); diff != "" {
 		t.Errorf("clusterCIDR of both families (-want +got):\n%s", diff)
 	}
 }

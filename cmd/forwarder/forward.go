@@ -90,13 +90,21 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {
 		return f, err
 	}
-	f.agent = agent.New(agent.Options{
-		Store: store, Dataplane: f.plane, Machine: f.machine, Flows: f.cleaner, Health: health, Metrics: metrics, Log: log,
-		NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
-		Pods: vip.Pods{CIDRs: c.ClusterCIDRs}, MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark,
-	})
+	o := options(c, name, store)
+	o.Dataplane, o.Machine, o.Flows, o.Health, o.Metrics, o.Log = f.plane, f.machine, f.cleaner, health, metrics, log
+	f.agent = agent.New(o)
 	f.servers = servers(c, f.agent, store, health, metrics, registry, name)
 	return f, nil
+}
+
+// options are what the configuration says to an agent.
+func options(c *config.Config, name string, store *cluster.Store) agent.Options {
+	p := c.LocalPods
+	return agent.Options{
+		Store: store, NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
+		Pods:          agent.Detection{Pods: vip.Pods{CIDRs: p.CIDRs, Interface: p.Interface, Prefix: p.Prefix}, NodeCIDR: p.NodeCIDR},
+		MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark,
+	}
 }
 
 // run runs all parts until ctx is done or one of them cannot go on.

@@ -3,6 +3,8 @@
 //
 //	forwarder [flags]        run until SIGTERM; the rules stay
 //	forwarder plan [flags]   print the table and the rules, and change nothing
+//	forwarder explain SOURCE[@INTERFACE] ADDRESS:PORT[/PROTOCOL] [flags]
+//	                         print what becomes of a packet, and why
 //
 // The command is wiring: what is wanted comes from package config, what is there from
 // package node and a source, what is to be done from package vip, and package agent
@@ -40,13 +42,20 @@ func main() {
 // run does what the arguments say and returns when it is done or ctx is.
 func run(ctx context.Context, args []string, env environment) error {
 	do := forward
-	if len(args) > 0 && args[0] == "plan" {
+	switch {
+	case len(args) > 0 && args[0] == "plan":
 		do, args = plan, args[1:]
+	case len(args) > 0 && args[0] == "explain":
+		var err error
+		if do, args, err = explaining(args[1:]); err != nil {
+			return err
+		}
 	}
 	c, err := config.Load(args)
 	if errors.Is(err, config.ErrHelp) {
 		_, err = fmt.Fprintf(env.stdout, "Usage:\n  forwarder [flags]        route the addresses of Services on this node\n"+
-			"  forwarder plan [flags]   print the table and the rules, and change nothing\n\nFlags:\n%s", config.Usage())
+			"  forwarder plan [flags]   print the table and the rules, and change nothing\n  "+explainUsage+
+			"\n                           print what becomes of a packet, and why\n\nFlags:\n%s", config.Usage())
 		return err
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/signpost-dns/signpost/internal/agent"
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -17,50 +18,64 @@ import (
 // planPatience is how long an API may take for its first complete answer.
 const planPatience = time.Minute
 
-// plan prints the table of a node and the rules for it. It needs no rights and changes
-// nothing; the node may be another one, by --hostname-override.
-func plan(ctx context.Context, c *config.Config, env environment) error {
+// view is what a node has to do, by the objects as they are now.
+type view struct {
+	store *cluster.Store
+	node  vip.Node
+	host  dataplane.Host
+	table *vip.Table
+}
+
+// look reads the objects once. The node may be another one, by --hostname-override.
+func look(ctx context.Context, c *config.Config, env environment) (*view, error) {
 	name, err := node.Name(c.HostnameOverride)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	store := cluster.NewStore()
-	objects, err := newFeed(c, name, store, newLog(c, env.stderr))
+	log := newLog(c, env.stderr)
+	v := &view{store: cluster.NewStore(), table: vip.NewTable()}
+	objects, err := newFeed(c, name, v.store, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(ctx, v.store, objects); err != nil {
+		return nil, err
+	}
+	addrs, err := addresses(v.store.Node(name))
+	if err != nil {
+		return nil, err
+	}
+	v.node, v.host = agent.Surroundings(options(c, name, v.store), addrs)
+	for e := range v.store.Services() {
+		v.table.Set(e.Service.Key, vip.Build(e, v.node))
+	}
+	return v, nil
+}
+
+// plan prints the table of a node and the rules for it. It needs no rights and changes
+// nothing.
+func plan(ctx context.Context, c *config.Config, env environment) error {
+	v, err := look(ctx, c, env)
 	if err != nil {
 		return err
 	}
-	if err := fill(ctx, store, objects); err != nil {
-		return err
-	}
-	pods := vip.Pods{CIDRs: c.ClusterCIDRs}
-	host := dataplane.Host{Host: vip.Host{Pods: pods}, MasqueradeMark: c.MasqueradeMark}
-	if host.NodePortAddrs, err = plannedAddrs(c, store.Node(name)); err != nil {
-		return err
-	}
-	table := vip.NewTable()
-	this := vip.Node{Name: cluster.MakeAtom(name), Pods: pods, MasqueradeAll: c.MasqueradeAll}
-	for e := range store.Services() {
-		table.Set(e.Service.Key, vip.Build(e, this))
-	}
-	rules, refused := nftables.Render(host, table)
-	if _, err := fmt.Fprintf(env.stdout, "%v\n%s", table, rules); err != nil {
+	rules, refused := nftables.Render(v.host, v.table)
+	if _, err := fmt.Fprintf(env.stdout, "%v\n%s", v.table, rules); err != nil {
 		return err
 	}
 	return refused
 }
 
-// plannedAddrs are the addresses that serve NodePorts on a node that has those of its
-// Node object; without one, on this machine.
-func plannedAddrs(c *config.Config, object *cluster.Node) ([]netip.Addr, error) {
-	primary := node.Primary(object, c.BindAddress)
+// addresses are those of a node by its object; without one, of this machine.
+func addresses(object *cluster.Node) ([]netip.Addr, error) {
 	if object != nil {
-		return node.NodePorts(c.NodePorts).Addrs(object.Addrs, primary), nil
+		return object.Addrs, nil
 	}
 	machine, err := node.NewMachine()
 	if err != nil {
 		return nil, err
 	}
-	return node.NodePorts(c.NodePorts).Addrs(machine.Addrs(), primary), nil
+	return machine.Addrs(), nil
 }
 
 // fill runs the feed until the store is complete.

@@ -47,8 +47,8 @@ func warn(c *config.Config, f node.Facts, log *slog.Logger) {
 	if f.IPv6 && !f.Forwarding6 {
 		log.Warn("this node does not forward IPv6: pods will not reach IPv6 Services; set net.ipv6.conf.all.forwarding = 1 if there are any")
 	}
-	if len(c.ClusterCIDRs) == 0 {
-		log.Warn("clusterCIDR is not set: pods cannot be told from others, and connections from outside to cluster IPs keep their source address")
+	if p := c.LocalPods; len(p.CIDRs) == 0 && !p.NodeCIDR && p.Interface == "" && p.Prefix == "" {
+		log.Warn("clusterCIDR is not set (detectLocalMode ClusterCIDR): pods cannot be told from others, and connections from outside to cluster IPs keep their source address")
 	}
 	if err := node.SetOOMScore(*c.Wire.OOMScoreAdj); err != nil {
 		log.Debug("the kernel may kill this process when memory is short", "error", err)

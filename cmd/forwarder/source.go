@@ -29,7 +29,7 @@ const forUs = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/
 func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logger) (feed, error) {
 	if dir := c.Flags.Manifests; dir != "" {
 		log.Info("reading objects", "from", dir)
-		return manifest.New(dir, store, manifest.Options{Report: report(log), Logf: logf(log)})
+		return manifest.New(dir, store, manifest.Options{LabelSelector: forUs, Report: report(log), Logf: logf(log)})
 	}
 	rc, err := connection(c)
 	if err != nil {
@@ -37,7 +37,7 @@ func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logg
 	}
 	log.Info("reading objects", "from", rc.Host)
 	return kube.New(rc, store, kube.Options{
-		Kinds:         []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNode},
+		Kinds:         []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNode, cluster.KindServiceCIDR},
 		LabelSelector: forUs, Node: name, Report: report(log), Logf: logf(log),
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +58,7 @@ type Options struct {
 	NodeName       string
 	NodeAddr       netip.Addr // said by the user; unspecified: the Node object tells
 	NodePorts      node.NodePorts
-	Pods           vip.Pods // how pods are told from others
+	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
 }
@@ -91,7 +90,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	return &Agent{
 		Options: o, build: vip.Build, table: vip.NewTable(),
-		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), Pods: o.Pods, MasqueradeAll: o.MasqueradeAll},
+		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
 		ref:   (&cluster.Node{Name: o.NodeName}).Ref(),
 		flows: newFlows(), conflicts: newConflicts(), failing: failing{},
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
@@ -155,45 +154,6 @@ func (a *Agent) waitForStore(ctx context.Context) bool {
 			a.Log.Warn("waiting for the first complete list of Services; rules stay as they are until then",
 				"waited", time.Since(start).Round(time.Second).String())
 		}
-	}
-	return true
-}
-
-// change brings what changed into the kernel: objects, or the host's addresses.
-func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
-	a.Health.Queued()
-	a.Metrics.queued()
-	moved := (refs == nil || slices.Contains(refs, a.ref)) && a.look()
-	changes := a.take(refs)
-	switch {
-	case a.dirty: // the next attempt has them
-		return
-	case moved:
-		_ = a.sync(ctx, "the node's addresses changed")
-	case len(changes) > 0:
-		a.apply(ctx, changes)
-	default:
-		a.Health.Updated()
-	}
-	if !a.dirty {
-		a.clean() // also where no route changed: a backend may have served old flows alone
-	}
-}
-
-// look finds out about the node's addresses, and reports whether they are others than
-// before.
-func (a *Agent) look() (moved bool) {
-	primary := node.Primary(a.Store.Node(a.NodeName), a.NodeAddr)
-	addrs := a.NodePorts.Addrs(a.Machine.Addrs(), primary)
-	if a.host.MasqueradeMark != 0 && slices.Equal(addrs, a.host.NodePortAddrs) {
-		return false
-	}
-	a.host = dataplane.Host{Host: vip.Host{Pods: a.Pods, NodePortAddrs: addrs}, MasqueradeMark: a.MasqueradeMark}
-	if a.NodePorts.Primary && len(primary) == 0 {
-		a.Log.Warn("there is no Node object with an address of this node: NodePorts are served on all of its addresses",
-			"node", a.NodeName, "addresses", fmt.Sprint(addrs))
-	} else {
-		a.Log.Info("addresses that serve NodePorts", "node", a.NodeName, "addresses", fmt.Sprint(addrs))
 	}
 	return true
 }

@@ -39,7 +39,7 @@ type Config struct {
 	HostnameOverride string     // empty: the machine's name
 	BindAddress      netip.Addr // unspecified unless the user names the node's address
 	NodePorts        NodePorts
-	ClusterCIDRs     []netip.Prefix // at most one of each family
+	LocalPods        LocalPods
 	MasqueradeAll    bool
 	MasqueradeMark   uint32        // one bit
 	SyncPeriod       time.Duration // twice this without success is not healthy
@@ -67,6 +67,15 @@ type NodePorts struct {
 
 // ErrHelp is returned by Load when the user asked for the flags; Usage has them.
 var ErrHelp = pflag.ErrHelp
+
+// LocalPods says how pods are told from others (detectLocalMode). At most one of the
+// ways is set; none: they are not told.
+type LocalPods struct {
+	CIDRs     []netip.Prefix // by source address, at most one of each family
+	NodeCIDR  bool           // by source address: the podCIDRs of the Node object
+	Interface string         // by the interface that they come in by
+	Prefix    string         // by the beginning of the name of that interface
+}
 
 // Load reads the command line, without the program's name, and the file that it
 // names. The error joins all that is wrong.

@@ -40,7 +40,7 @@ showHiddenMetricsForVersion: ""
 winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
 `, "--hostname-override=Worker-1", 0, func(c *Config) bool {
 			return c.HostnameOverride == "worker-1" && c.Wire.ClientConnection.Kubeconfig == "/var/lib/kube-proxy/kubeconfig.conf" &&
-				c.Wire.ClientConnection.QPS == 5 && len(c.ClusterCIDRs) == 1 && c.NodePorts.Primary && c.Wire.HealthzBindAddress == "0.0.0.0:10256"
+				c.Wire.ClientConnection.QPS == 5 && len(c.LocalPods.CIDRs) == 1 && c.NodePorts.Primary && c.Wire.HealthzBindAddress == "0.0.0.0:10256"
 		}},
 		{"a development cluster in containers", head + `
 mode: nftables
@@ -49,7 +49,7 @@ conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 iptables: {minSyncPeriod: 1s}
 metricsBindAddress: 0.0.0.0:10249
 `, "", 0, func(c *Config) bool {
-			return len(c.ClusterCIDRs) == 2 && *c.Wire.Conntrack.MaxPerCore == 0 && c.Wire.Conntrack.TCPEstablishedTimeout.Duration == 0
+			return len(c.LocalPods.CIDRs) == 2 && *c.Wire.Conntrack.MaxPerCore == 0 && c.Wire.Conntrack.TCPEstablishedTimeout.Duration == 0
 		}},
 		{"flags alone", "", "--kubeconfig=/k --cluster-cidr=10.0.0.0/8 --oom-score-adj=-998 --v=2 --masquerade-all --nodeport-addresses=primary", 0,
 			func(c *Config) bool { return c.MasqueradeAll && *c.Wire.OOMScoreAdj == -998 }},

@@ -84,7 +84,7 @@ var effects = map[string]effect{
 	"winkernel.rootHnsEndpointName":   {unused: forWindows},
 	"winkernel.forwardHealthCheckVip": {unused: forWindows},
 
-	"detectLocalMode":                 {refuse: "only ClusterCIDR is built yet"},
+	"detectLocalMode":                 {},
 	"detectLocal.bridgeInterface":     {unused: "detectLocalMode is not BridgeInterface"},
 	"detectLocal.interfaceNamePrefix": {unused: "detectLocalMode is not InterfaceNamePrefix"},
 	"clusterCIDR":                     {},
@@ -109,11 +109,22 @@ func withoutEffect(w *v1alpha1.KubeProxyConfiguration) []string {
 	var notes []string
 	for _, path := range slices.Sorted(maps.Keys(effects)) {
 		why := effects[path].unused
-		if why != "" && !reflect.DeepEqual(given[path], usual[path]) {
+		if why != "" && !inUse(w, path) && !reflect.DeepEqual(given[path], usual[path]) {
 			notes = append(notes, fmt.Sprintf("%s has no effect: %s", path, why))
 		}
 	}
 	return notes
+}
+
+// inUse reports whether a field has an effect by what another says.
+func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
+	switch path {
+	case "detectLocal.bridgeInterface":
+		return w.DetectLocalMode == LocalBridgeInterface
+	case "detectLocal.interfaceNamePrefix":
+		return w.DetectLocalMode == LocalInterfaceNamePrefix
+	}
+	return false
 }
 
 // defaulted is the configuration that an empty file stands for.

@@ -147,10 +147,10 @@ func (p *parser) addRouting() {
 	f, w := p.flags, &p.wire
 	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables (the default)")
 	f.StringSliceVar(&w.NodePortAddresses, "nodeport-addresses", nil, "which addresses of the node serve NodePorts: CIDR blocks, primary (the default) or all")
-	f.StringVar(&p.localMode, "detect-local-mode", "", "how pods are told from others: ClusterCIDR (the default)")
+	f.StringVar(&p.localMode, "detect-local-mode", "", "how pods are told from others: ClusterCIDR (the default), NodeCIDR, BridgeInterface or InterfaceNamePrefix")
 	f.StringVar(&w.ClusterCIDR, "cluster-cidr", "", "CIDR block of the pods, or one of each family with a comma between them")
-	f.StringVar(&w.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "without effect: needs --detect-local-mode=BridgeInterface")
-	f.StringVar(&w.DetectLocal.InterfaceNamePrefix, "pod-interface-name-prefix", "", "without effect: needs --detect-local-mode=InterfaceNamePrefix")
+	f.StringVar(&w.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "interface that pods come in by (without effect but with --detect-local-mode=BridgeInterface)")
+	f.StringVar(&w.DetectLocal.InterfaceNamePrefix, "pod-interface-name-prefix", "", "what the names of interfaces begin with that pods come in by (without effect but with --detect-local-mode=InterfaceNamePrefix)")
 	f.BoolVar(&p.masqueradeAll, "masquerade-all", false, "replace the source address of all traffic to cluster IPs")
 }
 

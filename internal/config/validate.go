@@ -42,7 +42,6 @@ func (c *Config) complete() error {
 	w := &c.Wire
 	k := checker{fromFile: c.Flags.ConfigFile != ""}
 	k.mode(w.Mode)
-	k.localMode(w.DetectLocalMode)
 	k.numbers(w)
 	k.durations(w)
 	k.logging(w)
@@ -50,7 +49,7 @@ func (c *Config) complete() error {
 	k.hostPort("metricsBindAddress", w.MetricsBindAddress)
 	c.BindAddress = k.addr("bindAddress", w.BindAddress)
 	c.NodePorts = k.nodePorts(w.NodePortAddresses)
-	c.ClusterCIDRs = k.clusterCIDRs(w.ClusterCIDR)
+	c.LocalPods = k.localPods(w)
 	if len(k.found) > 0 {
 		return errors.Join(k.found...)
 	}
@@ -103,14 +102,31 @@ func (k *checker) mode(m v1alpha1.ProxyMode) {
 	}
 }
 
-func (k *checker) localMode(m v1alpha1.LocalMode) {
-	switch m {
+// localPods reads the way to tell pods; what belongs to another way is only checked.
+func (k *checker) localPods(w *v1alpha1.KubeProxyConfiguration) LocalPods {
+	cidrs := k.clusterCIDRs(w.ClusterCIDR)
+	switch w.DetectLocalMode {
 	case LocalClusterCIDR:
-	case LocalNodeCIDR, LocalBridgeInterface, LocalInterfaceNamePrefix:
-		k.wrong("detectLocalMode", m, "ClusterCIDR: this way is not built yet")
-	default:
-		k.wrong("detectLocalMode", m, "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
+		return LocalPods{CIDRs: cidrs}
+	case LocalNodeCIDR:
+		return LocalPods{NodeCIDR: true}
+	case LocalBridgeInterface:
+		return LocalPods{Interface: k.interfaceName("detectLocal.bridgeInterface", w.DetectLocal.BridgeInterface)}
+	case LocalInterfaceNamePrefix:
+		return LocalPods{Prefix: k.interfaceName("detectLocal.interfaceNamePrefix", w.DetectLocal.InterfaceNamePrefix)}
 	}
+	k.wrong("detectLocalMode", w.DetectLocalMode, "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
+	return LocalPods{}
+}
+
+// longestInterface is IFNAMSIZ of the kernel, less the zero at the end.
+const longestInterface = 15
+
+func (k *checker) interfaceName(field, name string) string {
+	if name == "" || len(name) > longestInterface || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == '/' || c > '~' }) {
+		k.wrong(field, strconv.Quote(name), fmt.Sprintf("the name of an interface, or the beginning of one: 1 to %d characters", longestInterface))
+	}
+	return name
 }
 
 func (k *checker) numbers(w *v1alpha1.KubeProxyConfiguration) {

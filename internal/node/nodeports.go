@@ -52,21 +52,25 @@ func (p NodePorts) Addrs(machine, primary []netip.Addr) []netip.Addr {
 }
 
 func (p NodePorts) serves(a netip.Addr, primary []netip.Addr) bool {
-	listed := false // the family is
-	for _, c := range p.CIDRs {
-		if c.Bits() > 0 && c.Contains(a) {
-			return true
-		}
-		if c.Bits() == 0 && c.Addr().Is4() == a.Is4() {
-			return !isLinkLocal6(a)
-		}
-		listed = listed || c.Addr().Is4() == a.Is4()
-	}
-	if p.Primary && slices.Contains(primary, a) {
+	if slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Bits() > 0 && c.Contains(a) }) {
 		return true
 	}
-	everything := p.All || p.Primary && len(primary) == 0 || !p.Primary && !listed
-	return everything && !isLinkLocal6(a)
+	return p.Primary && slices.Contains(primary, a) || p.Everything(a.Is4(), primary) && !isLinkLocal6(a)
+}
+
+// Everything reports whether all addresses of a family serve NodePorts, but those of
+// loopback and the link-local ones of IPv6.
+func (p NodePorts) Everything(v4 bool, primary []netip.Addr) bool {
+	listed := false // the family is
+	for _, c := range p.CIDRs {
+		if c.Addr().Is4() == v4 {
+			if c.Bits() == 0 {
+				return true
+			}
+			listed = true
+		}
+	}
+	return p.All || p.Primary && len(primary) == 0 || !p.Primary && !listed
 }
 
 func isLinkLocal6(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }

@@ -10,75 +10,132 @@ import (
 // Node is what Build needs to know of this node and of its configuration.
 type Node struct {
 	Name cluster.Atom
+	Zone cluster.Atom // topology.kubernetes.io/zone; empty: no hints of zones are followed
+	// Addrs are those by which the node is known (its Node object): where a source
+	// range lets one of them in, the node may also come from the VIP itself.
+	Addrs []netip.Addr
 	// Pods is how pods are told from others. In a family in which nobody can be told,
 	// traffic to a ClusterIP keeps its source.
 	Pods          Pods
 	MasqueradeAll bool
 }
 
+// Equal reports whether Build makes the same on n and o.
+func (n *Node) Equal(o *Node) bool {
+	return n.Name == o.Name && n.Zone == o.Zone && slices.Equal(n.Addrs, o.Addrs) &&
+		n.Pods.Equal(o.Pods) && n.MasqueradeAll == o.MasqueradeAll
+}
+
 // Build makes the frontends of one Service on a node. A nil Entry, a headless and
-// an ExternalName Service have none. The routes come in the order of Frontend.Compare.
+// an ExternalName Service have none, and none is in a family in which a Service has no
+// ClusterIP. The routes come in the order of Frontend.Compare, no frontend twice.
 func Build(e *cluster.Entry, n Node) []*Route {
 	if e == nil || e.Service == nil || e.Service.Headless || e.Service.Type == cluster.ExternalName {
 		return nil
 	}
 	var routes []*Route
 	for _, ip := range e.Service.ClusterIPs {
-		routes = append(routes, otherPorts(e.Service, ip))
-	}
-	for i := range e.Service.Ports {
-		for _, ip := range e.Service.ClusterIPs {
-			routes = append(routes, portRoutes(e, &e.Service.Ports[i], ip, n)...)
+		b := builder{entry: e, node: &n, v4: ip.Is4()}
+		b.add(OtherPorts, Frontend{Addr: ip}, refused())
+		for i := range e.Service.Ports {
+			b.port(&e.Service.Ports[i], ip)
 		}
+		b.healthCheck(ip)
+		routes = append(routes, b.routes...)
 	}
-	slices.SortFunc(routes, func(a, b *Route) int { return a.Compare(b.Frontend) })
-	return routes
+	slices.SortFunc(routes, func(a, b *Route) int {
+		if c := a.Compare(b.Frontend); c != 0 {
+			return c
+		}
+		return precedence[a.Kind] - precedence[b.Kind]
+	})
+	return slices.CompactFunc(routes, func(a, b *Route) bool { return a.Frontend == b.Frontend })
 }
 
-// portRoutes makes the frontends of one port in the family of one ClusterIP: a
-// Service has no frontends in a family in which it has no ClusterIP.
-func portRoutes(e *cluster.Entry, p *cluster.ServicePort, clusterIP netip.Addr, n Node) []*Route {
-	backends := backendsOf(e, p, clusterIP.Is4(), n)
-	var routes []*Route
-	add := func(kind Kind, addr netip.Addr, port uint16) {
-		if addr.Is4() != clusterIP.Is4() {
-			return
-		}
-		routes = append(routes, &Route{
-			Frontend:  Frontend{addr, port, p.Protocol},
-			Kind:      kind,
-			Owner:     Owner{e.Service.Key, p.Name},
-			Created:   int64(e.Service.Created),
-			Decisions: decide(kind, clusterIP.Is4(), len(backends) > 0, n),
-			Cluster:   backends,
-		})
-	}
-	add(ClusterIP, clusterIP, p.Number)
-	if x := e.Service.External; x != nil {
-		for _, a := range x.IPs {
-			add(ExternalIP, a, p.Number)
-		}
-		for _, a := range x.LB {
-			add(LoadBalancer, a, p.Number)
-		}
-	}
-	if p.NodePort != 0 {
-		add(NodePort, anyNode(clusterIP), p.NodePort)
-	}
-	return routes
+// precedence orders the kinds where a Service has one frontend twice: an address
+// that is both of a load balancer and external has the source ranges of the former.
+var precedence = [Kinds]int{ClusterIP: 0, LoadBalancer: 1, ExternalIP: 2, NodePort: 3, HealthCheck: 4}
+
+// builder gathers the routes of a Service in one family.
+type builder struct {
+	entry  *cluster.Entry
+	node   *Node
+	v4     bool
+	routes []*Route
 }
 
-// otherPorts refuses what a Service does not have at its ClusterIP.
-func otherPorts(s *cluster.Service, clusterIP netip.Addr) *Route {
-	r := &Route{Frontend: Frontend{Addr: clusterIP}, Kind: OtherPorts, Owner: Owner{Service: s.Key}, Created: int64(s.Created)}
-	for c := range r.Decisions {
-		r.Decisions[c].Action = Reject
-	}
+// add adds a route of no particular port.
+func (b *builder) add(k Kind, f Frontend, d [Classes]Decision) *Route {
+	s := b.entry.Service
+	r := &Route{Frontend: f, Kind: k, Owner: Owner{Service: s.Key}, Created: int64(s.Created), Decisions: d}
+	b.routes = append(b.routes, r)
 	return r
 }
 
-func anyNode(family netip.Addr) netip.Addr {
-	if family.Is4() {
+// port adds the frontends of a port.
+func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
+	c := choose(candidates(b.entry, p, b.v4, b.node), b.node)
+	x := b.entry.Service.External
+	add := func(k Kind, a netip.Addr, number uint16) *Route {
+		r := b.add(k, Frontend{a, number, p.Protocol}, b.decide(k, c))
+		r.Owner.Port = p.Name
+		if forwardsTo(r, Cluster) {
+			r.Cluster = c.cluster
+		}
+		if forwardsTo(r, Local) {
+			r.Local = c.local
+		}
+		if x != nil {
+			r.Affinity, r.Scheduler = x.Affinity, x.Scheduler
+		}
+		return r
+	}
+	add(ClusterIP, clusterIP, p.Number)
+	if x != nil {
+		for _, a := range x.IPs {
+			if a.Is4() == b.v4 {
+				add(ExternalIP, a, p.Number)
+			}
+		}
+		for _, a := range x.LB {
+			if a.Is4() == b.v4 && !slices.Contains(x.Proxied, a) {
+				add(LoadBalancer, a, p.Number).Sources = b.sources()
+			}
+		}
+	}
+	if p.NodePort != 0 {
+		add(NodePort, anyNode(b.v4), p.NodePort)
+	}
+}
+
+// healthCheck adds the port on which a load balancer asks whether this node has
+// endpoints: it matters where only nodes with endpoints serve.
+func (b *builder) healthCheck(clusterIP netip.Addr) {
+	s := b.entry.Service
+	if s.Type != cluster.LoadBalancer || !s.ExternalLocal || s.External == nil || s.External.HealthCheckPort == 0 {
+		return
+	}
+	var d [Classes]Decision
+	for c := range d {
+		d[c].Action = Accept
+	}
+	f := Frontend{anyNode(b.v4), s.External.HealthCheckPort, cluster.TCP}
+	b.add(HealthCheck, f, d).Healthy = healthy(b.entry, b.v4, b.node)
+}
+
+func refused() (d [Classes]Decision) {
+	for c := range d {
+		d[c].Action = Reject
+	}
+	return d
+}
+
+func forwardsTo(r *Route, s Set) bool {
+	return slices.ContainsFunc(r.Decisions[:], func(d Decision) bool { return d.Action == Forward && d.Set == s })
+}
+
+func anyNode(v4 bool) netip.Addr {
+	if v4 {
 		return AnyNode4
 	}
 	return AnyNode6
@@ -86,51 +143,48 @@ func anyNode(family netip.Addr) netip.Addr {
 
 // decide is the policy of a frontend: what each source class gets. This is the
 // one place that knows it.
-func decide(kind Kind, v4, backends bool, n Node) [Classes]Decision {
-	var d [Classes]Decision
-	for c := range Classes {
-		switch {
-		case !backends:
-			d[c].Action = Reject
-		case kind != ClusterIP:
-			// The reply must come back through this node, whichever the backend's is.
-			d[c].Masquerade = true
-		case n.MasqueradeAll:
-			d[c].Masquerade = true
-		case n.Pods.Tell(v4):
-			// Who is not a pod has no route back from another node's pod network.
-			d[c].Masquerade = c != FromPod
-		}
+func (b *builder) decide(kind Kind, c choice) [Classes]Decision {
+	if !c.any() {
+		return refused() // at once: nobody serves it anywhere
+	}
+	if kind == ClusterIP {
+		return b.decideInternal(c)
+	}
+	all := Decision{Set: Cluster, Masquerade: true} // the reply must come back through this node, whichever the backend's is
+	d := [Classes]Decision{all, all, all}
+	if !b.entry.Service.ExternalLocal {
+		return d
+	}
+	// Who is inside the cluster need not be kept to this node (its endpoints may be
+	// elsewhere), and a pod's address is known on all nodes, so that it can be kept.
+	d[FromOutside] = kept(Local, c)
+	d[FromPod] = Decision{Set: Cluster}
+	if !b.node.Pods.Tell(b.v4) {
+		d[FromPod] = d[FromOutside]
 	}
 	return d
 }
 
-// backendsOf are the endpoints of a port, by the port's name and protocol, in one
-// family: the ready ones, or those that still serve while they terminate if there
-// are no others (KEP-1669).
-func backendsOf(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n Node) []Backend {
-	list := withConditions(e, p, v4, n, cluster.Ready)
-	if len(list) == 0 {
-		list = withConditions(e, p, v4, n, cluster.Serving|cluster.Terminating)
+// decideInternal is decide for a ClusterIP.
+func (b *builder) decideInternal(c choice) (d [Classes]Decision) {
+	set := Cluster
+	if b.entry.Service.InternalLocal {
+		set = Local
 	}
-	return sorted(list)
+	for class := range Classes {
+		d[class] = kept(set, c)
+		// Who is not a pod has no route back from another node's pod network.
+		stranger := class != FromPod && b.node.Pods.Tell(b.v4)
+		d[class].Masquerade = d[class].Action == Forward && (stranger || b.node.MasqueradeAll)
+	}
+	return d
 }
 
-func withConditions(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n Node, want cluster.Conditions) []Backend {
-	var list []Backend
-	for _, s := range e.Slices {
-		i := slices.IndexFunc(s.Ports, func(sp cluster.Port) bool { return sp.Name == p.Name && sp.Protocol == p.Protocol })
-		if i < 0 {
-			continue
-		}
-		for j := range s.Endpoints {
-			if ep := &s.Endpoints[j]; ep.Has(want) && ep.Addr.Is4() == v4 {
-				list = append(list, Backend{
-					AddrPort: netip.AddrPortFrom(ep.Addr, s.Ports[i].Number),
-					Local:    ep.Node == n.Name && n.Name != cluster.Atom{},
-				})
-			}
-		}
+// kept forwards to a set and keeps the source. If that is empty although there are
+// endpoints, nothing is said: a load balancer may take a while to notice.
+func kept(s Set, c choice) Decision {
+	if len(c.of(s)) == 0 {
+		return Decision{Action: Drop}
 	}
-	return list
+	return Decision{Set: s}
 }

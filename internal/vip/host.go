@@ -32,6 +32,19 @@ func (p Pods) Has(source netip.Addr, in string) bool {
 	return slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Contains(source) })
 }
 
+// String says it in a few words.
+func (p Pods) String() string {
+	switch {
+	case p.Interface != "":
+		return "by " + p.Interface
+	case p.Prefix != "":
+		return "by " + p.Prefix + "*"
+	case len(p.CIDRs) > 0:
+		return "in " + prefixText(p.CIDRs)
+	}
+	return "not told"
+}
+
 // Equal reports whether p and o tell alike.
 func (p Pods) Equal(o Pods) bool {
 	return p.Interface == o.Interface && p.Prefix == o.Prefix && slices.Equal(p.CIDRs, o.CIDRs)
@@ -41,13 +54,15 @@ func (p Pods) Equal(o Pods) bool {
 // changed once passed.
 type Host struct {
 	Pods Pods
-	// Addrs are all addresses of this node, both families, sorted. A dataplane may ask the
-	// kernel in place of looking here (FromNode: fib saddr type local).
+	// Addrs are all addresses of this node, both families. They are for Explain: a
+	// dataplane asks the kernel (FromNode: fib saddr type local) and is not told when they
+	// change, for with some networks they do with every pod.
 	Addrs []netip.Addr
 	// NodePortAddrs are those that serve NodePorts.
 	NodePortAddrs []netip.Addr
 	// NodePortAll4 and NodePortAll6 say that NodePortAddrs are all addresses of that
-	// family but those of loopback: a dataplane may ask the kernel here too.
+	// family but those of loopback and the link-local ones of IPv6: a dataplane may ask the
+	// kernel here too.
 	NodePortAll4, NodePortAll6 bool
 	// NodePortLoopback says that 127.0.0.0/8 serves NodePorts too, for processes of this
 	// node (iptables.localhostNodePorts). Not every dataplane can.
@@ -78,9 +93,9 @@ func (h *Host) Class(source netip.Addr, in string) Class {
 	return FromOutside
 }
 
-// Equal reports whether h and o are the same.
+// Equal reports whether h and o are the same but for Addrs.
 func (h *Host) Equal(o *Host) bool {
-	return h.Pods.Equal(o.Pods) && slices.Equal(h.Addrs, o.Addrs) && slices.Equal(h.NodePortAddrs, o.NodePortAddrs) &&
+	return h.Pods.Equal(o.Pods) && slices.Equal(h.NodePortAddrs, o.NodePortAddrs) &&
 		h.NodePortAll4 == o.NodePortAll4 && h.NodePortAll6 == o.NodePortAll6 && h.NodePortLoopback == o.NodePortLoopback &&
 		slices.Equal(h.ServiceCIDRs, o.ServiceCIDRs)
 }

@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Detection is how pods are told from others: what the configuration says.
+type Detection struct {
+	vip.Pods
+	NodeCIDR bool // by the networks that the Node object has for its pods
+}
+
+// of gives the way on a node, whose object may be nil.
+func (d Detection) of(n *cluster.Node) vip.Pods {
+	pods := d.Pods
+	if d.NodeCIDR && n != nil {
+		pods.CIDRs = firstOfEach(n.PodCIDRs)
+	}
+	return pods
+}
+
+// firstOfEach are the first networks of each family, as kube-proxy takes them.
+func firstOfEach(list []netip.Prefix) (out []netip.Prefix) {
+	for _, p := range list {
+		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Surroundings are what a node and its host are like, by the objects there are, the
+// machine's addresses, and the configuration of an Agent.
+func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
+	object := o.Store.Node(o.NodeName)
+	primary := node.Primary(object, o.NodeAddr)
+	pods := o.Pods.of(object)
+	n := vip.Node{Name: cluster.MakeAtom(o.NodeName), Addrs: primary, Pods: pods, MasqueradeAll: o.MasqueradeAll}
+	if object != nil {
+		n.Zone = object.Zone
+	}
+	return n, dataplane.Host{
+		Host: vip.Host{
+			Pods: pods, Addrs: machine,
+			NodePortAddrs: o.NodePorts.Addrs(machine, primary),
+			NodePortAll4:  o.NodePorts.Everything(true, primary), NodePortAll6: o.NodePorts.Everything(false, primary),
+			ServiceCIDRs: o.Store.ServiceCIDRs(),
+		},
+		MasqueradeMark: o.MasqueradeMark,
+	}
+}
+
+// change brings what changed into the kernel: objects, or (with nil) the host's
+// addresses. If the node itself is another, all Services are built again.
+func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
+	a.Health.Queued()
+	a.Metrics.queued()
+	moved := false
+	if refs == nil || slices.ContainsFunc(refs, a.concernsNode) {
+		var other bool
+		if moved, other = a.look(); other {
+			refs = a.everyService(refs)
+		}
+	}
+	changes := a.take(refs)
+	switch {
+	case a.dirty: // the next attempt has them
+		return
+	case moved:
+		_ = a.sync(ctx, "the node changed")
+	case len(changes) > 0:
+		a.apply(ctx, changes)
+	default:
+		a.Health.Updated()
+	}
+	if !a.dirty {
+		a.clean() // also where no route changed: a backend may have served old flows alone
+	}
+}
+
+// concernsNode reports whether an object says what the node or its host is like.
+func (a *Agent) concernsNode(r cluster.Ref) bool {
+	return r == a.ref || r.Kind == cluster.KindServiceCIDR
+}
+
+// everyService adds all Services to refs.
+func (a *Agent) everyService(refs []cluster.Ref) []cluster.Ref {
+	all := map[cluster.Ref]bool{}
+	for _, r := range refs {
+		all[r] = true
+	}
+	for e := range a.Store.Services() {
+		if r := e.Service.Ref(); !all[r] {
+			refs = append(refs, r)
+		}
+	}
+	return refs
+}
+
+// look finds out about the node, and reports whether the host is another than before, to
+// be told to the dataplane, and whether the node is, for which Services are built.
+func (a *Agent) look() (moved, other bool) {
+	n, host := Surroundings(a.Options, a.Machine.Addrs())
+	first := a.host.MasqueradeMark == 0
+	moved = first || !host.Equal(&a.host.Host)
+	other = !n.Equal(&a.node)
+	if first || !slices.Equal(host.NodePortAddrs, a.host.NodePortAddrs) {
+		a.sayNodePorts(n, host)
+	}
+	if first || !n.Pods.Equal(a.node.Pods) {
+		a.sayPods(n)
+	}
+	if other && !first {
+		a.Log.Info("this node is another: all Services are built again", "node", a.NodeName,
+			"zone", n.Zone.String(), "addresses", fmt.Sprint(n.Addrs), "pods", n.Pods.String())
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.node, a.host = n, host
+	return moved, other
+}
+
+func (a *Agent) sayNodePorts(n vip.Node, host dataplane.Host) {
+	if a.NodePorts.Primary && len(n.Addrs) == 0 {
+		a.Log.Warn("there is no Node object with an address of this node: NodePorts are served on all of its addresses",
+			"node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
+		return
+	}
+	a.Log.Info("addresses that serve NodePorts", "node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
+}
+
+// sayPods warns where pods were to be told by the Node object and it does not say.
+func (a *Agent) sayPods(n vip.Node) {
+	if a.Pods.NodeCIDR && len(n.Pods.CIDRs) == 0 {
+		a.Log.Warn("the Node object has no podCIDRs yet (detectLocalMode NodeCIDR): pods cannot be told from others, and "+
+			"connections from outside to cluster IPs keep their source address", "node", a.NodeName)
+	}
+}

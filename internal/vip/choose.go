@@ -1,0 +1,160 @@
+package vip
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// candidate is an endpoint of a Service port.
+type candidate struct {
+	Backend
+	cluster.Conditions
+	forZones, forNodes, node cluster.Atom
+}
+
+// candidates are the endpoints of a port, by the port's name and protocol, in one
+// family, sorted by address and port, each once. Where several slices have one and do
+// not agree (their other ports differ, or the Store had settled it), one that is not
+// terminating goes first, then one of a newer slice.
+func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
+	type listed struct {
+		candidate
+		slice *cluster.Slice
+	}
+	var list []listed
+	for _, s := range e.Slices {
+		i := slices.IndexFunc(s.Ports, func(sp cluster.Port) bool { return sp.Name == p.Name && sp.Protocol == p.Protocol })
+		if i < 0 {
+			continue
+		}
+		for j := range s.Endpoints {
+			ep := &s.Endpoints[j]
+			if ep.Addr.Is4() != v4 {
+				continue
+			}
+			b := Backend{AddrPort: netip.AddrPortFrom(ep.Addr, s.Ports[i].Number), Local: n.has(ep)}
+			list = append(list, listed{candidate{b, ep.Conditions, ep.ForZones, ep.ForNodes, ep.Node}, s})
+		}
+	}
+	slices.SortFunc(list, func(a, b listed) int {
+		return cmp.Or(
+			a.Compare(b.AddrPort),
+			cmp.Compare(a.Conditions&cluster.Terminating, b.Conditions&cluster.Terminating),
+			cmp.Compare(b.slice.Version, a.slice.Version),
+			cmp.Compare(b.slice.Name, a.slice.Name),
+		)
+	})
+	out := make([]candidate, 0, len(list))
+	for _, l := range list {
+		if len(out) == 0 || out[len(out)-1].AddrPort != l.AddrPort {
+			out = append(out, l.candidate)
+		}
+	}
+	return out
+}
+
+// has reports whether an endpoint is on this node.
+func (n *Node) has(ep *cluster.Endpoint) bool { return ep.Node == n.Name && n.Name != cluster.Atom{} }
+
+// draining reports whether an endpoint serves although its pod goes (KEP-1669).
+func (c *candidate) draining() bool { return c.Has(cluster.Serving | cluster.Terminating) }
+
+// choice is which endpoints serve. The sets are as Route has them.
+type choice struct{ cluster, local []Backend }
+
+func (c choice) of(s Set) []Backend {
+	if s == Local {
+		return c.local
+	}
+	return c.cluster
+}
+
+// any reports whether there is an endpoint of use, be it not of use for all.
+func (c choice) any() bool { return len(c.cluster) > 0 }
+
+// choose picks the endpoints: of those that are ready the nearest by their hints, and
+// those of this node, whatever their hints; where none is ready, those that drain.
+func choose(list []candidate, n *Node) choice {
+	var c choice
+	near := nearness(list, n)
+	c.cluster = backends(list, func(e *candidate) bool { return e.Has(cluster.Ready) && near.has(e, n) })
+	if c.cluster == nil {
+		c.cluster = backends(list, (*candidate).draining)
+	}
+	c.local = backends(list, func(e *candidate) bool { return e.Local && e.Has(cluster.Ready) })
+	if c.local == nil {
+		c.local = backends(list, func(e *candidate) bool { return e.Local && e.draining() })
+	}
+	return c
+}
+
+func backends(list []candidate, is func(*candidate) bool) []Backend {
+	var out []Backend
+	for i := range list {
+		if is(&list[i]) {
+			out = append(out, list[i].Backend)
+		}
+	}
+	return out
+}
+
+// near is which hints are followed.
+type near uint8
+
+const (
+	anywhere near = iota
+	sameZone
+	sameNode
+)
+
+// nearness tells which hints to follow: those of nodes if every ready endpoint has some
+// and one is for this node, else those of zones likewise, else none (KEP-4444, KEP-3015).
+func nearness(list []candidate, n *Node) near {
+	for _, try := range []near{sameNode, sameZone} {
+		all, one := true, false
+		for i := range list {
+			if e := &list[i]; e.Has(cluster.Ready) {
+				all = all && try.hints(e) != cluster.Atom{}
+				one = one || try.has(e, n)
+			}
+		}
+		if all && one {
+			return try
+		}
+	}
+	return anywhere
+}
+
+func (h near) hints(e *candidate) cluster.Atom {
+	if h == sameNode {
+		return e.forNodes
+	}
+	return e.forZones
+}
+
+// has reports whether an endpoint is meant for this node.
+func (h near) has(e *candidate, n *Node) bool {
+	switch h {
+	case sameNode:
+		return e.forNodes.Lists(n.Name)
+	case sameZone:
+		return e.forZones.Lists(n.Zone)
+	}
+	return true
+}
+
+// healthy counts the addresses of this node that are ready, whatever their port.
+func healthy(e *cluster.Entry, v4 bool, n *Node) int {
+	seen := map[netip.Addr]bool{}
+	for _, s := range e.Slices {
+		for i := range s.Endpoints {
+			if ep := &s.Endpoints[i]; len(s.Ports) > 0 && ep.Has(cluster.Ready) && n.has(ep) && ep.Addr.Is4() == v4 {
+				seen[ep.Addr] = true
+			}
+		}
+	}
+	return len(seen)
+}
