@@ -96,6 +96,9 @@ func (d *draft) publish(s *Store) {
 	for a := range d.after.indexedNotIn(d.before) {
 		s.byAddr.add(a, d.cell)
 	}
+	for a := range d.after.outsideNotIn(d.before) {
+		s.outside.add(a, d.cell)
+	}
 }
 
 // retire takes away what is no more.
@@ -105,6 +108,9 @@ func (d *draft) retire(s *Store) {
 	}
 	for a := range d.before.indexedNotIn(d.after) {
 		s.byAddr.remove(a, d.cell)
+	}
+	for a := range d.before.outsideNotIn(d.after) {
+		s.outside.remove(a, d.cell)
 	}
 	if d.before.Service != nil && d.after.Service == nil {
 		s.serviceCount--

@@ -161,6 +161,9 @@ type External struct {
 	Name string       // spec.externalName, without a final dot; only with type ExternalName
 	IPs  []netip.Addr // spec.externalIPs
 	LB   []netip.Addr // status.loadBalancer.ingress[].ip
+	// Hosts is status.loadBalancer.ingress[].hostname, without a final dot: a load
+	// balancer that has no address for us, only a name.
+	Hosts []string
 	// Proxied are those of LB that lead to the load balancer itself (ipMode Proxy):
 	// nodes must not take their packets.
 	Proxied []netip.Addr

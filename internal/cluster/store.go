@@ -16,6 +16,7 @@ type Store struct {
 	pods       table[Pod]
 	nodes      table[Node]
 	byAddr     addresses[Entry] // ClusterIPs and ready endpoints of Services that exist
+	outside    addresses[Entry] // externalIPs and those of load balancers
 	podAddrs   addresses[Pod]
 
 	serviceCIDRs atomic.Pointer[[]netip.Prefix] // of all objects
@@ -50,6 +51,7 @@ func NewStore() *Store {
 	s.pods.init()
 	s.nodes.init()
 	s.byAddr.init()
+	s.outside.init()
 	s.podAddrs.init()
 	return s
 }

@@ -56,6 +56,10 @@ var genService = rapid.Custom(func(t *rapid.T) any {
 	if families&2 != 0 {
 		svc.ClusterIPs = append(svc.ClusterIPs, rapid.SampledFrom(worldV6).Draw(t, "v6"))
 	}
+	if rapid.IntRange(0, 3).Draw(t, "reached from outside") == 0 {
+		some := rapid.SliceOfN(rapid.SampledFrom(worldAddrs()), 0, 3)
+		svc.External = &External{IPs: some.Draw(t, "externalIPs"), LB: some.Draw(t, "balancer"), Hosts: []string{"lb.example.org"}}
+	}
 	return svc
 })
 

@@ -73,6 +73,7 @@ func (w *write) publish(version uint64) {
 		d.retire(w.store)
 	}
 	w.store.byAddr.publish()
+	w.store.outside.publish()
 	w.store.podAddrs.publish()
 	w.store.wrote(version)
 	for k := range w.drafts { // last: who is woken looks at once

@@ -61,6 +61,9 @@ func show(o cluster.Object) string {
 		}
 		if o.External != nil {
 			s += fmt.Sprintf(" name=%q external=%v lb=%v", o.External.Name, o.External.IPs, o.External.LB)
+			if o.External.Hosts != nil {
+				s += fmt.Sprintf(" hosts=%q", o.External.Hosts)
+			}
 			if o.External.Proxied != nil {
 				s += fmt.Sprintf(" proxied=%v", o.External.Proxied)
 			}

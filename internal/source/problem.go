@@ -49,6 +49,7 @@ const (
 	wantClusterIP     = "an address, or None; without one the name has no address"
 	wantOnePerFamily  = "one IPv4 and one IPv6 address at most; this one is left out"
 	wantExternalName  = "a DNS name of at most 253 characters; without one the name leads nowhere"
+	wantBalancerName  = "a DNS name of at most 253 characters; this one is left out"
 	wantPublicIP      = "an IP address that is not unspecified, loopback or link-local; this one is left out"
 	wantIP            = "an IP address; this one is left out"
 	wantIPv4          = "an IPv4 address; this one is left out"

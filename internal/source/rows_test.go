@@ -61,8 +61,14 @@ spec: {type: NodePort, clusterIP: 10.0.0.1, ports: [{name: a, port: 80, nodePort
 	{name: "load balancer", kind: "Service", yaml: `
 metadata: {name: web}
 spec: {type: LoadBalancer, clusterIP: 10.0.0.1, externalIPs: [192.0.2.7, "2001:db8::7"]}
-status: {loadBalancer: {ingress: [{ip: 198.51.100.1}, {hostname: lb.example.org}, {ip: "::ffff:198.51.100.2"}]}}`,
-		want: `default/web type=2 headless=false ips=[10.0.0.1] ports=[] name="" external=[192.0.2.7 2001:db8::7] lb=[198.51.100.1 198.51.100.2]`},
+status: {loadBalancer: {ingress: [{ip: 198.51.100.1}, {hostname: lb.example.org}, {ip: "::ffff:198.51.100.2"}, {}]}}`,
+		want: `default/web type=2 headless=false ips=[10.0.0.1] ports=[] name="" external=[192.0.2.7 2001:db8::7] lb=[198.51.100.1 198.51.100.2] hosts=["lb.example.org"]`},
+	{name: "load balancers with names only", kind: "Service", yaml: `
+metadata: {name: web}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.1}
+status: {loadBalancer: {ingress: [{hostname: LB-1.elb.example.org.}, {hostname: a..b}]}}`,
+		want:     `default/web type=2 headless=false ips=[10.0.0.1] ports=[] name="" external=[] lb=[] hosts=["LB-1.elb.example.org"]`,
+		problems: []string{`status.loadBalancer.ingress[1].hostname "a..b": ` + wantBalancerName}},
 	{name: "broken external addresses", kind: "Service", yaml: `
 metadata: {name: web}
 spec: {type: LoadBalancer, clusterIP: 10.0.0.1, externalIPs: [x, 127.0.0.1, "::1", 169.254.1.1, "fe80::1", 224.0.0.1, "::"]}

@@ -85,7 +85,6 @@ func (f *findings) clusterIPs(spec *corev1.ServiceSpec) (ips []netip.Addr, headl
 }
 
 // external reads the addresses outside the cluster; nil when there are none.
-// A load balancer that is known by a host name only has no address for us.
 func (f *findings) external(s *corev1.Service) *cluster.External {
 	var e cluster.External
 	for i, ip := range s.Spec.ExternalIPs {
@@ -99,6 +98,7 @@ func (f *findings) external(s *corev1.Service) *cluster.External {
 	for i := range s.Status.LoadBalancer.Ingress {
 		ip := s.Status.LoadBalancer.Ingress[i].IP
 		if ip == "" {
+			f.balancerName(s.Status.LoadBalancer.Ingress[i].Hostname, i, &e)
 			continue
 		}
 		a, ok := parseAddr(ip)
@@ -116,6 +116,19 @@ func (f *findings) external(s *corev1.Service) *cluster.External {
 		return nil
 	}
 	return &e
+}
+
+// balancerName reads the name of a load balancer that has no address for us.
+func (f *findings) balancerName(s string, i int, e *cluster.External) {
+	if s == "" {
+		return
+	}
+	name := strings.TrimSuffix(s, ".")
+	if !isDNSName(name) {
+		f.add(s, wantBalancerName, at("status.loadBalancer.ingress", i)+".hostname")
+		return
+	}
+	e.Hosts = append(e.Hosts, strings.Clone(name))
 }
 
 func (f *findings) servicePorts(list []corev1.ServicePort) []cluster.ServicePort {
