@@ -53,18 +53,18 @@ func (s *Signpost) records(n *node, q question) answer {
 	case apex:
 		return s.apexRecords(q)
 	case nameserver:
-		return answer{records: addressRecords(q.owner, q.qtype, s.ttl, s.serverAddresses(q.qtype))}
+		return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), s.serverAddresses(q))}
 	case version:
 		if q.qtype == dns.TypeTXT {
 			return answer{records: []dns.RR{versionRecord(q.owner)}}
 		}
 	case pointer:
 		if q.qtype == dns.TypePTR {
-			return answer{records: ptrRecords(q.owner, s.ttl, s.pointers(n.addr))}
+			return answer{records: ptrRecords(q.owner, s.ttlIn(q.zone), s.pointersIn(q.zone, n.addr))}
 		}
 	case pod:
 		if q.qtype == familyType(n.addr) {
-			return answer{records: addressRecords(q.owner, q.qtype, s.ttl, []netip.Addr{n.addr})}
+			return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), []netip.Addr{n.addr})}
 		}
 	case clusterIP, headless, inZone, endpoint, portName:
 		switch q.qtype {
@@ -91,7 +91,7 @@ func (s *Signpost) addressAnswer(n *node, q question) answer {
 	addrs := room[:0]
 	switch n.kind {
 	case clusterIP:
-		addrs = appendFamily(addrs, n.entry.Service.ClusterIPs, q.qtype)
+		addrs = appendFamily(addrs, n.addrs(), q.qtype)
 	case headless, inZone:
 		return s.headlessAnswer(n, q)
 	case endpoint:
@@ -101,7 +101,7 @@ func (s *Signpost) addressAnswer(n *node, q question) answer {
 			}
 		}
 	}
-	return answer{records: addressRecords(q.owner, q.qtype, s.ttl, addrs)}
+	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), addrs)}
 }
 
 func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
@@ -127,7 +127,7 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 		addrs = append(addrs, ep.Addr)
 		return len(addrs) < want
 	})
-	return answer{records: addressRecords(q.owner, q.qtype, s.ttl, addrs), partial: want < ready}
+	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), addrs), partial: want < ready}
 }
 
 // somewhere is where to begin with a number of endpoints: at a random one, or at the first.
@@ -162,7 +162,7 @@ func rotate(e *cluster.Entry, start int, fits func(*cluster.Endpoint) bool, visi
 // srvAnswer answers SRV: at a port's name for this port, at a Service's or an
 // endpoint's own name for every port (peer finders ask so).
 func (s *Signpost) srvAnswer(n *node, q question) answer {
-	if n.kind == clusterIP || n.kind == portName && !n.entry.Service.Headless {
+	if n.kind == clusterIP || n.kind == portName && (n.outside || !n.entry.Service.Headless) {
 		return s.serviceSRV(n, q)
 	}
 	return s.endpointSRV(n, q)
@@ -176,7 +176,11 @@ func (n *node) hasPort(name string, protocol cluster.Protocol) bool {
 func (s *Signpost) serviceSRV(n *node, q question) answer {
 	var room [4]srv
 	list := room[:0]
-	target := n.entry.Service.Name + "." + n.entry.Service.Namespace + ".svc." + q.zone.suffix()
+	addrs := n.addrs()
+	if n.outside && len(addrs) == 0 {
+		return s.balancerSRV(n, q)
+	}
+	target := q.zone.service(n.entry.Service.Key)
 	for i := range n.entry.Service.Ports {
 		// 53/UDP and 53/TCP are one record, and a set has no record twice (RFC 2181 §5).
 		if p := &n.entry.Service.Ports[i]; n.hasPort(p.Name, p.Protocol) && !slices.Contains(list, srv{target, p.Number}) {
@@ -187,14 +191,14 @@ func (s *Signpost) serviceSRV(n *node, q question) answer {
 		return answer{}
 	}
 	return answer{
-		records: srvRecords(q.owner, s.ttl, list),
-		extra:   s.glue(target, n.entry.Service.ClusterIPs),
+		records: srvRecords(q.owner, s.ttlIn(q.zone), list),
+		extra:   s.glue(q.zone, target, addrs),
 	}
 }
 
 // glue makes the address records of a target.
-func (s *Signpost) glue(target string, addrs []netip.Addr) []dns.RR {
+func (s *Signpost) glue(z *zone, target string, addrs []netip.Addr) []dns.RR {
 	var room [2]netip.Addr
-	rrs := addressRecords(target, dns.TypeA, s.ttl, appendFamily(room[:0], addrs, dns.TypeA))
-	return append(rrs, addressRecords(target, dns.TypeAAAA, s.ttl, appendFamily(room[:0], addrs, dns.TypeAAAA))...)
+	rrs := addressRecords(target, dns.TypeA, s.ttlIn(z), appendFamily(room[:0], addrs, dns.TypeA))
+	return append(rrs, addressRecords(target, dns.TypeAAAA, s.ttlIn(z), appendFamily(room[:0], addrs, dns.TypeAAAA))...)
 }

@@ -13,7 +13,7 @@ func (s *Signpost) apexRecords(q question) answer {
 	switch q.qtype {
 	case dns.TypeSOA:
 		soa := s.soa(q.owner, q.zone)
-		soa.Hdr.Ttl = min(s.ttl, soaMaxTTL)
+		soa.Hdr.Ttl = min(s.ttlIn(q.zone), soaMaxTTL)
 		return answer{records: []dns.RR{&soa}}
 	case dns.TypeNS:
 		return s.nameservers(q)
@@ -26,8 +26,12 @@ func (s *Signpost) apexRecords(q question) answer {
 func (s *Signpost) nameservers(q question) answer {
 	var a answer
 	add := func(name string, addrs []netip.Addr) {
-		a.records = append(a.records, &dns.NS{Hdr: header(q.owner, dns.TypeNS, s.ttl), Ns: name})
-		a.extra = append(a.extra, s.glue(name, addrs)...)
+		a.records = append(a.records, &dns.NS{Hdr: header(q.owner, dns.TypeNS, s.ttlIn(q.zone)), Ns: name})
+		a.extra = append(a.extra, s.glue(q.zone, name, addrs)...)
+	}
+	if q.zone.tree == outsideTree {
+		add(q.zone.nameserver, append(s.ownOutside(dns.TypeA), s.ownOutside(dns.TypeAAAA)...))
+		return a
 	}
 	s.ownServices(func(e *cluster.Entry, ep *cluster.Endpoint) {
 		name := s.serviceName(e.Service.Key)
@@ -45,7 +49,11 @@ func (s *Signpost) nameservers(q question) answer {
 
 // serverAddresses are those of ns.dns, of one family: where clients reach this
 // server, by its Services if it has any.
-func (s *Signpost) serverAddresses(rrtype uint16) []netip.Addr {
+func (s *Signpost) serverAddresses(q question) []netip.Addr {
+	if q.zone.tree == outsideTree {
+		return s.ownOutside(q.qtype)
+	}
+	rrtype := q.qtype
 	var addrs []netip.Addr
 	found := false
 	s.ownServices(func(e *cluster.Entry, ep *cluster.Endpoint) {

@@ -13,7 +13,7 @@ import (
 // Only as many records are made as can be sent: see headlessAnswer.
 func (s *Signpost) endpointSRV(n *node, q question) answer {
 	g := gathering{
-		node: *n, base: "." + n.entry.Service.Name + "." + n.entry.Service.Namespace + ".svc." + q.zone.suffix(),
+		node: *n, base: "." + q.zone.service(n.entry.Service.Key),
 		most: max(1, q.limit/srvSize),
 	}
 	total := n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
@@ -21,9 +21,9 @@ func (s *Signpost) endpointSRV(n *node, q question) answer {
 	if g.repeated {
 		g.unique()
 	}
-	a := answer{records: srvRecords(q.owner, s.ttl, g.list), partial: g.partial}
+	a := answer{records: srvRecords(q.owner, s.ttlIn(q.zone), g.list), partial: g.partial}
 	for _, t := range g.targets {
-		a.extra = append(a.extra, s.glue(t.name, []netip.Addr{t.addr})...)
+		a.extra = append(a.extra, s.glue(q.zone, t.name, []netip.Addr{t.addr})...)
 	}
 	return a
 }

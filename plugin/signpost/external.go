@@ -42,7 +42,7 @@ type resolver interface {
 // of the chain's end (RFC 6604). Where nobody here can tell, the CNAME stands
 // alone and the client's resolver goes on from there.
 func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) answer {
-	alias := s.alias(n, q.owner)
+	alias := s.alias(n, q)
 	target := alias.Target
 	a := answer{records: []dns.RR{alias}}
 	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY {
@@ -71,7 +71,8 @@ func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *
 	return a
 }
 
-// alias is the CNAME record of an ExternalName Service.
-func (s *Signpost) alias(n *node, owner string) *dns.CNAME {
-	return &dns.CNAME{Hdr: header(owner, dns.TypeCNAME, s.ttl), Target: dns.Fqdn(n.entry.Service.External.Name)}
+// alias is the CNAME record of an ExternalName Service, or of one whose load
+// balancer has only a name.
+func (s *Signpost) alias(n *node, q question) *dns.CNAME {
+	return &dns.CNAME{Hdr: header(q.owner, dns.TypeCNAME, s.ttlIn(q.zone)), Target: dns.Fqdn(n.target())}
 }

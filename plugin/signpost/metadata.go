@@ -21,7 +21,7 @@ func (s *Signpost) Metadata(ctx context.Context, state request.Request) context.
 		}
 	}
 	z, rest := match(s.zones, state.Name())
-	if z == nil {
+	if z == nil || z.tree == outsideTree {
 		return ctx
 	}
 	p, err := parseParts(rest, s.zonal)

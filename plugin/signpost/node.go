@@ -35,6 +35,8 @@ type node struct {
 	label string           // endpoint: its label; portName: the port's name; inZone: the zone
 	proto cluster.Protocol // portName
 	addr  netip.Addr       // pod, pointer; endpoint if the label is an address
+
+	outside bool // clusterIP, external, portName: as clients outside the cluster see it
 }
 
 var (

@@ -28,6 +28,7 @@ type settings struct {
 	pods        podMode
 	fall        fall.F
 	ignoreEmpty bool // a ClusterIP Service without ready endpoints has no names
+	outside     outsideSettings
 	zonal       bool // headless Services have names for the zones of their endpoints
 
 	negative  *uint32 // seconds that a negative answer may be kept; nil: as ttl
@@ -54,7 +55,7 @@ const many = 1 << 10
 
 // options are all words of the stanza, by name: those of the plugin kubernetes
 // with the same meaning, and our own. Each topic has a file with its table.
-var options = tableOf(sourceOptions, selectOptions, answerOptions, staleOptions)
+var options = tableOf(sourceOptions, selectOptions, answerOptions, outsideOptions, staleOptions)
 
 func tableOf(tables ...[]option) map[string]option {
 	all := map[string]option{}

@@ -26,7 +26,7 @@ type optionTest struct {
 	err   string        // a part of the error; empty: none
 }
 
-var optionTests = slices.Concat(sourceOptionTests, selectOptionTests, answerOptionTests, staleOptionTests)
+var optionTests = slices.Concat(sourceOptionTests, selectOptionTests, answerOptionTests, staleOptionTests, outsideOptionTests)
 
 func defaults(change func(*stanza)) *stanza {
 	s := &stanza{zones: []string{"cluster.local."}, settings: settings{ttl: 5}, startupTimeout: 5 * time.Second}
@@ -56,7 +56,7 @@ func wantStanza(t *testing.T, corefile string, want *stanza, wantErr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(stanza{}, settings{}, feedConfig{}, snapshotConfig{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(stanza{}, settings{}, outsideSettings{}, feedConfig{}, snapshotConfig{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("stanza (-want +got):\n%s", diff)
 	}
 }

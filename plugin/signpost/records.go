@@ -110,18 +110,18 @@ const (
 	soaMaxTTL  = 300
 )
 
-// negativeTTL is how long a negative answer may be kept.
-func (s *settings) negativeTTL() uint32 {
+// negativeIn is how long a negative answer of a zone may be kept, in seconds.
+func (s *Signpost) negativeIn(z *zone) uint32 {
 	if s.negative != nil {
 		return *s.negative
 	}
-	return s.ttl
+	return s.ttlIn(z)
 }
 
 // soa makes the record of a negative answer: RFC 2308 §5 takes the lesser of its
 // minimum and of its own time to live.
 func (s *Signpost) soa(owner string, z *zone) dns.SOA {
-	ttl := s.negativeTTL()
+	ttl := s.negativeIn(z)
 	return dns.SOA{
 		Hdr: header(owner, dns.TypeSOA, min(ttl, soaMaxTTL)),
 		Ns:  z.nameserver, Mbox: z.mailbox, Serial: uint32(s.store.Version()),
@@ -151,5 +151,5 @@ func endpointLabel(ep *cluster.Endpoint) string {
 
 // serviceName is the full name of a Service in the primary zone.
 func (s *Signpost) serviceName(k cluster.Key) string {
-	return k.Name + "." + k.Namespace + ".svc." + s.primary.suffix()
+	return s.primary.service(k)
 }

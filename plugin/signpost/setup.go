@@ -37,7 +37,7 @@ func setup(c *caddy.Controller) error {
 	zones, primary := makeZones(stanza.zones)
 	s := &Signpost{
 		settings: stanza.settings,
-		zones:    zones, primary: primary,
+		zones:    addOutside(zones, &stanza.outside), primary: primary,
 		upstream: upstream.New(), search: searchList("/etc/resolv.conf"),
 	}
 	block := dnsserver.GetConfig(c)

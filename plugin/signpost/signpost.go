@@ -93,6 +93,9 @@ func (s *Signpost) find(z *zone, name, rest string) node {
 	if isReverse(name) { // also in the root zone
 		return s.reverseNode(name, z)
 	}
+	if z.tree == outsideTree {
+		return s.outsideNode(rest)
+	}
 	return s.forward(rest)
 }
 

@@ -67,11 +67,12 @@ func (s *Signpost) zoneRecords(z *zone) iter.Seq[[]dns.RR] {
 			}
 			var rrs []dns.RR
 			n := s.find(z, name, rest)
-			for _, t := range transferable {
-				rrs = append(rrs, s.records(&n, question{owner: name, qtype: t, zone: z, limit: math.MaxInt}).records...)
+			q := question{owner: name, zone: z, limit: math.MaxInt}
+			for _, q.qtype = range transferable {
+				rrs = append(rrs, s.records(&n, q).records...)
 			}
 			if n.kind == external {
-				rrs = append(rrs, s.alias(&n, name))
+				rrs = append(rrs, s.alias(&n, q))
 			}
 			if len(rrs) > 0 && !yield(rrs) {
 				return
@@ -91,9 +92,13 @@ func (s *Signpost) names(z *zone) iter.Seq[string] {
 			return
 		}
 		in := func(relative string) bool { return yield(join(relative, z.name)) }
-		ok := yield(z.name) && in("ns.dns") && in("dns-version")
+		own, tree := "ns.dns", ".svc"
+		if z.tree == outsideTree {
+			own, tree = "ns1."+s.outside.label(), ""
+		}
+		ok := yield(z.name) && in(own) && in("dns-version")
 		for e := range s.store.Services() {
-			ok = ok && serviceNames(e, in)
+			ok = ok && serviceNames(e, tree, in)
 		}
 		if s.pods == podsVerified {
 			ok = ok && s.podNames(in)
@@ -117,8 +122,8 @@ func (s *Signpost) podNames(in func(string) bool) bool {
 }
 
 // serviceNames tells the names of a Service, its ports and its endpoints.
-func serviceNames(e *cluster.Entry, in func(string) bool) bool {
-	base := e.Service.Name + "." + e.Service.Namespace + ".svc"
+func serviceNames(e *cluster.Entry, tree string, in func(string) bool) bool {
+	base := e.Service.Name + "." + e.Service.Namespace + tree
 	if !in(base) {
 		return false
 	}
@@ -155,9 +160,18 @@ func serviceNames(e *cluster.Entry, in func(string) bool) bool {
 
 // reverseNames tells the names of all addresses in a reverse zone, or in the root.
 func (s *Signpost) reverseNames(z *zone, yield func(string) bool) {
+	in := func(a netip.Addr) bool {
+		name, err := dns.ReverseAddr(a.String())
+		return err != nil || yield(name)
+	}
 	for _, p := range z.prefixes() {
 		for a := range s.store.AddressesIn(p) {
-			if name, err := dns.ReverseAddr(a.String()); err == nil && !yield(name) {
+			if z.inside && !in(a) {
+				return
+			}
+		}
+		for a := range s.store.OutsideIn(p) {
+			if z.outside && !(z.inside && s.store.Owners(a).Valid()) && !in(a) { // once
 				return
 			}
 		}

@@ -1,23 +1,38 @@
 package signpost
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
 
 // zone is one origin that the stanza serves.
 type zone struct {
 	name    string // lower case, with the final dot
 	reverse bool   // names are addresses
+	tree    tree
+	// Reverse names lead to the names of the cluster, to those outside, or both.
+	inside, outside bool
 
 	// What its SOA and NS records say. Reverse zones use the names of the primary
 	// zone, because those resolve.
 	nameserver, mailbox string
 }
 
+// tree is the kind of names in a zone.
+type tree uint8
+
+const (
+	clusterTree tree = iota // SERVICE.NAMESPACE.svc, of this cluster
+	outsideTree             // SERVICE.NAMESPACE, for clients outside: see outside.go
+)
+
 // makeZones turns origins into zones. The first that is not a reverse zone is the
 // primary one, below which PTR records point; nil if there is none.
 func makeZones(origins []string) (zones []zone, primary *zone) {
 	zones = make([]zone, len(origins))
 	for i, name := range origins {
-		zones[i] = zone{name: name, reverse: isReverse(name)}
+		zones[i] = zone{name: name, reverse: isReverse(name), inside: true}
 		if primary == nil && !zones[i].reverse {
 			primary = &zones[i]
 		}
@@ -49,6 +64,14 @@ func join(relative, zone string) string {
 		return relative + zone
 	}
 	return relative + "." + zone
+}
+
+// service is the full name of a Service in the zone.
+func (z *zone) service(k cluster.Key) string {
+	if z.tree == outsideTree {
+		return join(k.Name+"."+k.Namespace, z.name)
+	}
+	return k.Name + "." + k.Namespace + ".svc." + z.suffix()
 }
 
 // suffix is what follows ".svc." in a full name of the zone.
