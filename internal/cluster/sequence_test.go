@@ -307,24 +307,7 @@ func (p *pair) checkPodsAndNodes(t *rapid.T) {
 			}
 		}
 	}
-	for _, a := range worldAddrs() {
-		want := 0
-		for _, namespace := range worldNames {
-			want += len(p.twin.podsAt(namespace, a))
-		}
-		got := slices.Collect(p.store.PodsAt(a))
-		for _, pod := range got {
-			if !reflect.DeepEqual(p.twin.pods[pod.Key], pod) || !slices.Contains(pod.Addrs, a) {
-				t.Fatalf("PodsAt(%v) has %v", a, pod)
-			}
-		}
-		if len(got) != want {
-			t.Fatalf("PodsAt(%v) has %d, want %d", a, len(got), want)
-		}
-	}
-	if got := slices.Collect(p.store.Pods()); len(got) != len(p.twin.pods) {
-		t.Fatalf("Pods() yields %v, want %v", got, p.twin.pods)
-	}
+	p.checkPodsAt(t)
 	for _, name := range worldNodes {
 		if got, want := p.store.Node(name), p.twin.nodes[Key{Name: name}]; !reflect.DeepEqual(got, want) {
 			t.Fatalf("Node(%q) = %v, want %v", name, got, want)
