@@ -92,7 +92,13 @@ func (d *draft) publish(s *Store) {
 		s.serviceCount++
 		s.changeNamespace(d.key.Namespace, func(n *namespace) { n.services++ })
 	}
-	d.cell = s.services.put(d.key, d.after)
+	key := new(Key)
+	if d.service != nil {
+		key = &d.service.Key
+	} else {
+		*key = d.key
+	}
+	d.cell = s.services.put(key, d.after)
 	for a := range d.after.indexedNotIn(d.before) {
 		s.byAddr.add(a, d.cell)
 	}

@@ -248,11 +248,8 @@ func (n *Namespace) Ref() Ref { return Ref{KindNamespace, Key{Name: n.Name}} }
 type Pod struct {
 	Key
 	Addrs  []netip.Addr
-	Labels []Label // empty unless the feed was told that somebody asks for them
+	Labels Labels // empty unless the feed was told that somebody asks for them
 }
-
-// Label is one of metadata.labels.
-type Label struct{ Key, Value string }
 
 // Ref implements Object.
 func (p *Pod) Ref() Ref { return Ref{KindPod, p.Key} }

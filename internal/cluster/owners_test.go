@@ -20,7 +20,9 @@ func newOwnersMachine() *ownersMachine {
 	m := &ownersMachine{twin: map[netip.Addr]map[*cell[int]]int32{}}
 	m.index.init()
 	for i := range 4 {
-		m.cells = append(m.cells, &cell[int]{key: Key{Name: fmt.Sprint(i)}})
+		c := new(cell[int])
+		c.key.Store(&Key{Name: fmt.Sprint(i)})
+		m.cells = append(m.cells, c)
 	}
 	return m
 }
@@ -100,7 +102,7 @@ func dump(trie *bart.Table[*owner[int]]) (out string) {
 // walk lists owners and counts.
 func walk[V any](o *owner[V]) (out []string) {
 	for ; o != nil; o = o.next {
-		out = append(out, fmt.Sprint(o.cell.key, "=", o.count))
+		out = append(out, fmt.Sprint(*o.cell.key.Load(), "=", o.count))
 	}
 	return out
 }
@@ -110,7 +112,7 @@ func (m *ownersMachine) Check(t *rapid.T) {
 		n := 0
 		for o := m.index.at(a); o != nil; o = o.next {
 			if n++; o.count != m.twin[a][o.cell] {
-				t.Fatalf("%v: %v counts %d, want %d", a, o.cell.key, o.count, m.twin[a][o.cell])
+				t.Fatalf("%v: %v counts %d, want %d", a, *o.cell.key.Load(), o.count, m.twin[a][o.cell])
 			}
 		}
 		if n != len(m.twin[a]) {

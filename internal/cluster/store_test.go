@@ -205,7 +205,7 @@ func TestExternalAddresses(t *testing.T) {
 func TestPods(t *testing.T) {
 	s := NewStore()
 	pod := func(k string, list ...string) *Pod {
-		return &Pod{Key: key(k), Addrs: addrs(list...), Labels: []Label{{Key: "app", Value: "web"}}}
+		return &Pod{Key: key(k), Addrs: addrs(list...), Labels: MakeLabels(map[string]string{"app": "web"})}
 	}
 	steps := []struct {
 		name string

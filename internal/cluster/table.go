@@ -25,9 +25,10 @@ type table[V any] struct {
 type cells[V any] []atomic.Pointer[cell[V]]
 
 // cell is the stable place of one Key: other indexes may hold it for as long as
-// its value is not nil.
+// its value is not nil. The key is nearly always a field of the value, so that it
+// is in memory once.
 type cell[V any] struct {
-	key   Key
+	key   atomic.Pointer[Key]
 	value atomic.Pointer[V]
 }
 
@@ -52,7 +53,7 @@ func (a cells[V]) find(h uint64, k Key) (*cell[V], uint64) {
 		if c == nil {
 			return nil, i
 		}
-		if c.key == k {
+		if *c.key.Load() == k {
 			return c, i
 		}
 	}
@@ -67,13 +68,15 @@ func (t *table[V]) get(k Key) *V {
 	return c.value.Load()
 }
 
-// put sets the value of k and returns its cell. Only for the writer.
-func (t *table[V]) put(k Key, v *V) *cell[V] {
-	h := t.hash(k)
+// put sets the value of k and returns its cell. K must live no longer than v, and
+// not change. Only for the writer.
+func (t *table[V]) put(k *Key, v *V) *cell[V] {
+	h := t.hash(*k)
 	array := *t.array.Load()
-	c, free := array.find(h, k)
+	c, free := array.find(h, *k)
 	if c == nil {
-		c = &cell[V]{key: k}
+		c = new(cell[V])
+		c.key.Store(k)
 		c.value.Store(v)
 		t.live++
 		if t.used++; t.used > len(array)/4*3 {
@@ -83,6 +86,7 @@ func (t *table[V]) put(k Key, v *V) *cell[V] {
 		}
 		return c
 	}
+	c.key.Store(k) // the same, but not inside of the old value
 	if c.value.Swap(v) == nil {
 		t.live++
 	}
@@ -92,6 +96,7 @@ func (t *table[V]) put(k Key, v *V) *cell[V] {
 // delete removes k if it is there. Only for the writer.
 func (t *table[V]) delete(k Key) {
 	if c, _ := (*t.array.Load()).find(t.hash(k), k); c != nil && c.value.Swap(nil) != nil {
+		c.key.Store(&k)
 		t.live--
 	}
 }
@@ -104,7 +109,7 @@ func (t *table[V]) rebuild(added *cell[V]) {
 	}
 	array := make(cells[V], size)
 	insert := func(c *cell[V]) {
-		_, free := array.find(t.hash(c.key), c.key)
+		_, free := array.find(t.hash(*c.key.Load()), *c.key.Load())
 		array[free].Store(c)
 	}
 	old := *t.array.Load()

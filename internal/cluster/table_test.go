@@ -30,11 +30,14 @@ var genTableKey = rapid.Custom(func(t *rapid.T) Key {
 	return Key{part.Draw(t, "namespace"), part.Draw(t, "name")}
 })
 
+// keyed gives a key a place of its own.
+func keyed(k Key) *Key { return &k }
+
 func (m *tableMachine) put(t *rapid.T, k Key) {
 	v := new(int)
-	c := m.table.put(k, v)
-	if c.key != k || c.value.Load() != v {
-		t.Fatalf("put(%v) returns the cell of %v", k, c.key)
+	c := m.table.put(&k, v)
+	if *c.key.Load() != k || c.value.Load() != v {
+		t.Fatalf("put(%v) returns the cell of %v", k, *c.key.Load())
 	}
 	if m.twin[k] != nil && m.cells[k] != c {
 		t.Fatalf("put(%v) makes another cell of a key that is there", k)
@@ -89,10 +92,11 @@ func (m *tableMachine) Check(t *rapid.T) {
 	for i := range array {
 		if c := array[i].Load(); c != nil {
 			used++
-			if keys[c.key] {
-				t.Fatalf("two cells of %v", c.key)
+			k := *c.key.Load()
+			if keys[k] {
+				t.Fatalf("two cells of %v", k)
 			}
-			keys[c.key] = true
+			keys[k] = true
 		}
 	}
 	if used != m.table.used || used > len(array)*3/4 {
@@ -159,12 +163,12 @@ func TestTableSize(t *testing.T) {
 			pass := func(n int) {
 				for i := range n {
 					k := Key{"passing", fmt.Sprint(i)}
-					table.put(k, v)
+					table.put(&k, v)
 					table.delete(k)
 				}
 			}
 			for i := range test.live {
-				table.put(name(i), v)
+				table.put(keyed(name(i)), v)
 			}
 			pass(test.passing)
 			for i := range test.drain {
@@ -190,7 +194,7 @@ func TestTableConcurrentReaders(t *testing.T) {
 	table.init()
 	name := func(kind string, i int) Key { return Key{kind, fmt.Sprint(i)} }
 	for i := range stay {
-		table.put(name("stay", i), &value{name("stay", i)})
+		table.put(keyed(name("stay", i)), &value{name("stay", i)})
 	}
 	var stop atomic.Bool
 	var readers sync.WaitGroup
@@ -223,7 +227,7 @@ func TestTableConcurrentReaders(t *testing.T) {
 	}
 	for round := range 20 {
 		for i := range passing {
-			table.put(name("passing", i+round%3*passing), &value{name("passing", i+round%3*passing)})
+			table.put(keyed(name("passing", i+round%3*passing)), &value{name("passing", i+round%3*passing)})
 			if i >= 20 {
 				table.delete(name("passing", i-20+round%3*passing))
 			}
@@ -252,7 +256,7 @@ func BenchmarkLookup(b *testing.B) {
 				var m table[Entry]
 				m.init()
 				for _, k := range keys {
-					m.put(k, entry)
+					m.put(&k, entry)
 				}
 				return func(k Key) bool { return m.get(k) != nil }
 			}},

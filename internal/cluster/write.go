@@ -186,7 +186,7 @@ func (s *Store) changeNamespace(name string, change func(*namespace)) {
 		s.declared++
 	}
 	if n.declared || n.services > 0 {
-		s.namespaces.put(Key{Name: name}, &n)
+		s.namespaces.put(&Key{Name: name}, &n)
 	} else {
 		s.namespaces.delete(Key{Name: name})
 	}
@@ -196,7 +196,7 @@ func (n *Node) put(w *write) {
 	if w.store.nodes.get(Key{Name: n.Name}) == n {
 		return
 	}
-	w.store.nodes.put(Key{Name: n.Name}, n)
+	w.store.nodes.put(&Key{Name: n.Name}, n)
 	w.store.told(n.Ref())
 }
 
@@ -208,7 +208,7 @@ func (p *Pod) put(w *write) {
 	if old == p {
 		return
 	}
-	c := s.pods.put(p.Key, p)
+	c := s.pods.put(&p.Key, p)
 	for _, a := range p.Addrs {
 		s.podAddrs.add(a, c)
 	}
@@ -219,7 +219,7 @@ func (p *Pod) put(w *write) {
 
 func (s *Store) deletePod(k Key) {
 	if old := s.pods.get(k); old != nil {
-		s.removePodAddrs(old, s.pods.put(k, old))
+		s.removePodAddrs(old, s.pods.put(&old.Key, old))
 		s.pods.delete(k)
 	}
 }

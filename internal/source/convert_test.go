@@ -94,8 +94,8 @@ func show(o cluster.Object) string {
 		return s
 	case *cluster.Pod:
 		s := fmt.Sprintf("%v %v", o.Key, o.Addrs)
-		for _, l := range o.Labels {
-			s += " " + l.Key + "=" + l.Value
+		for k, v := range o.Labels.All() {
+			s += " " + k + "=" + v
 		}
 		return s
 	case *cluster.Node:

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -50,22 +49,9 @@ func convertPod(p *corev1.Pod, o Options) (cluster.Object, []Problem) {
 	}
 	out := &cluster.Pod{Key: f.ref.Key, Addrs: slices.Clip(addrs)}
 	if o.PodLabels {
-		out.Labels = podLabels(p.Labels)
+		out.Labels = cluster.MakeLabels(p.Labels)
 	}
 	return out, f.list
-}
-
-// podLabels keeps labels by key. Pods of one workload have the same ones, so both
-// texts are shared; a list takes less than half of what a map does.
-func podLabels(labels map[string]string) []cluster.Label {
-	if len(labels) == 0 {
-		return nil
-	}
-	out := make([]cluster.Label, 0, len(labels))
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		out = append(out, cluster.Label{Key: names.intern(key), Value: names.intern(labels[key])})
-	}
-	return out
 }
 
 // convertNode keeps the addresses that are IP addresses, InternalIP first: that

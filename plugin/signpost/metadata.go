@@ -16,8 +16,8 @@ func (s *Signpost) Metadata(ctx context.Context, state request.Request) context.
 	if pod := s.clientPod(state); pod != nil {
 		set(ctx, "client-namespace", pod.Namespace)
 		set(ctx, "client-pod-name", pod.Name)
-		for i := range pod.Labels {
-			set(ctx, "client-label/"+pod.Labels[i].Key, pod.Labels[i].Value)
+		for key, value := range pod.Labels.All() {
+			set(ctx, "client-label/"+key, value)
 		}
 	}
 	z, rest := match(s.zones, state.Name())
