@@ -100,6 +100,7 @@ func clusterToJudge(ctx context.Context, e *env) (c *cluster, end func() error, 
 		return nil, nil, err
 	}
 	if _, err := p.running(); err == nil {
+		fmt.Fprintf(e.stderr, "the cluster in %s is judged as it runs\n", p)
 		c := &cluster{e: e, place: p, bin: bin, begun: time.Now()}
 		return c, func() error { return nil }, c.giveImages(ctx)
 	}

@@ -91,7 +91,7 @@ func consumptionTable(all []measured) string {
 				fmt.Fprintf(&b, "%-12s %-12s %-4s started during the run\n", m.name, after.container, after.node)
 				continue
 			}
-			fmt.Fprintf(&b, "%-12s %-12s %-4s %26s %26s %7.2f%% %11.1fs\n", m.name, after.container, after.node,
+			fmt.Fprintf(&b, "%-12s %-12s %-4s %26s %26s %7.2f%% %11.2fs\n", m.name, after.container, after.node,
 				mebibytes(before), mebibytes(after), 100*share(early, before), (after.cpu - before.cpu).Seconds())
 		}
 	}

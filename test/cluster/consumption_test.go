@@ -45,7 +45,7 @@ func TestConsumptionTable(t *testing.T) {
 		after:  []consumption{of("a", 12, 6300*time.Millisecond, 100*time.Second), of("b", 1, 0, 0)},
 	}})
 	want := `             container    node     MiB idle (working set)    MiB after (working set)     idle   in the run
-signpost     coredns      n1                  10.0 (20.0)                12.0 (24.0)    1.00%         5.0s
+signpost     coredns      n1                  10.0 (20.0)                12.0 (24.0)    1.00%        5.00s
 signpost     coredns      n1   started during the run
 `
 	if got != want {

@@ -59,9 +59,9 @@ func (c *cluster) toPeer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed := strings.ReplaceAll(corefile, "    signpost cluster.local", "    kubernetes cluster.local")
-	if changed == corefile {
-		return fmt.Errorf("no stanza `signpost cluster.local …` in the cluster's Corefile:\n%s", corefile)
+	changed, err := peerCorefile(corefile)
+	if err != nil {
+		return err
 	}
 	file = c.place.file("corefile.json")
 	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
@@ -71,6 +71,16 @@ func (c *cluster) toPeer(ctx context.Context) error {
 		return err
 	}
 	return c.restart(ctx, "daemonset/kube-proxy", "deployment/coredns")
+}
+
+// peerCorefile changes the word in a ConfigMap with a Corefile in it.
+func peerCorefile(configMap string) (string, error) {
+	const zones = " cluster.local in-addr.arpa"
+	changed := strings.Replace(configMap, " signpost"+zones, " kubernetes"+zones, 1)
+	if changed == configMap {
+		return "", fmt.Errorf("no stanza `signpost%s …` in the cluster's Corefile:\n%s", zones, configMap)
+	}
+	return changed, nil
 }
 
 // fromPeer is the way to Signpost again.

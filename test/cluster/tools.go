@@ -6,8 +6,6 @@ package main
 // this module ever sets the tag.
 import (
 	_ "github.com/onsi/ginkgo/v2/ginkgo"
-	_ "github.com/vishvananda/netlink" // for the network of the cluster
-	_ "github.com/vishvananda/netns"
 	_ "go.etcd.io/etcd/server/v3"
 	_ "k8s.io/kubernetes/cmd/kube-apiserver"
 	_ "k8s.io/kubernetes/cmd/kube-controller-manager"
