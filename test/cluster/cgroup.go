@@ -112,6 +112,15 @@ func makeCgroup(h hierarchy, folder string) error {
 	return nil
 }
 
+// enterCgroup moves this process into a folder.
+func enterCgroup(folder string) error {
+	// 0 is whoever writes it.
+	if err := os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0); err != nil {
+		return fmt.Errorf("enter a cgroup: %w", err)
+	}
+	return nil
+}
+
 // emptyCgroup kills what is left in a folder and below, and removes it.
 func emptyCgroup(folder string) error {
 	if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {

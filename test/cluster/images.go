@@ -72,12 +72,13 @@ func images(ctx context.Context, e *env) ([]string, error) {
 	return store(dir, archives)
 }
 
-// ownPrograms are the programs of the images, by their folders: two of the module that ships, one of this one.
+// ownPrograms are the programs of the images, by their folders: two of the module that ships, two of this one.
 // The image build files add CoreDNS's plugins for the zones of cloud vendors, which nobody here asks.
 var ownPrograms = map[string]string{
 	"coredns":   shipped + "/cmd/coredns",
 	"forwarder": shipped + "/cmd/forwarder",
 	"pause":     "./pause",
+	"probe":     "./probe",
 }
 
 // ownBinary is where a program of ours is when it is compiled.
@@ -124,6 +125,7 @@ func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image,
 			dirInode("usr"), dirInode("usr/local"), dirInode("usr/local/bin"), linkInode("usr/local/bin/kube-proxy", "/forwarder"),
 		}},
 		{"signpost/pause:dev", v1.Config{Entrypoint: []string{"/pause"}}, []inode{fileInode("pause", binaries["pause"])}},
+		{"signpost/probe:dev", v1.Config{Entrypoint: []string{"/probe"}, Cmd: []string{"serve"}}, []inode{fileInode("probe", binaries["probe"])}},
 	} {
 		files, err := layer(i.files)
 		if err != nil {

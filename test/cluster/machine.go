@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -55,7 +56,7 @@ func checkMachine() (cniPlugins string, err error) {
 	return cniPlugins, nil
 }
 
-// plan of the cgroups: one folder for the cluster below this process's own in each hierarchy, so that limits of
+// clusterFolders is the plan of the cgroups: one folder for the cluster below this process's own in each hierarchy, so that limits of
 // whoever started it hold for it as well.
 func clusterFolders() ([]folder, error) {
 	all, err := hierarchies()
@@ -65,9 +66,10 @@ func clusterFolders() ([]folder, error) {
 	if err := checkCgroups(all); err != nil {
 		return nil, err
 	}
+	name := "signpost-" + strings.ToLower(rand.Text()[:8])
 	var folders []folder
 	for _, h := range all {
-		folders = append(folders, folder{Options: h.options, Path: filepath.Join(h.own, fmt.Sprintf("signpost-%d", os.Getpid()))})
+		folders = append(folders, folder{Options: h.options, Path: filepath.Join(h.own, name)})
 	}
 	return folders, nil
 }

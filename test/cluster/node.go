@@ -49,9 +49,8 @@ func enterNode(text string) error {
 		return err
 	}
 	for _, folder := range order.Cgroups {
-		// 0 is whoever writes it.
-		if err := os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0); err != nil {
-			return fmt.Errorf("enter a cgroup: %w", err)
+		if err := enterCgroup(folder); err != nil {
+			return err
 		}
 	}
 	// The namespace is the thread's; the program that it executes is this thread alone.

@@ -30,13 +30,12 @@ const (
 
 // order is what the supervisor must know, handed over as JSON.
 type order struct {
-	Place      string      `json:"place"`
-	Bin        string      `json:"bin"`        // the folder of the programs of Kubernetes
-	CoreDNS    string      `json:"coredns"`    // the program that plays the world's DNS
-	CNIPlugins string      `json:"cniPlugins"` // their folder
-	Images     []string    `json:"images"`     // archives
-	Cgroups    []hierarchy `json:"-"`
-	Folders    []folder    `json:"folders"` // the cluster's own cgroups
+	Place      string   `json:"place"`
+	Bin        string   `json:"bin"`        // the folder of the programs of Kubernetes
+	CoreDNS    string   `json:"coredns"`    // the program that plays the world's DNS
+	CNIPlugins string   `json:"cniPlugins"` // their folder
+	Images     []string `json:"images"`     // archives
+	Folders    []folder `json:"folders"`    // the cluster's own cgroups
 }
 
 // folder is a cgroup of the cluster, below which each node has one.
@@ -83,6 +82,12 @@ func supervise(text string) error {
 // start brings everything up that needs no kubectl.
 func (s *supervisor) start() error {
 	s.place = place(s.order.Place)
+	// Into the cluster's cgroups first, and with us all that we start: who empties them has ended everything.
+	for _, f := range s.order.Folders {
+		if err := enterCgroup(f.Path); err != nil {
+			return err
+		}
+	}
 	// Mounts of ours must not be seen outside, and /proc must show our own pid namespace.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)

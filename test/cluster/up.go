@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -157,14 +158,16 @@ func (c *cluster) supervise(ctx context.Context, o order, lock *os.File) error {
 	return nil
 }
 
-// kubectl runs the real one as admin and returns what it printed; its error holds that as well.
+// kubectl runs the real one as admin and returns what it printed; its error holds all that it said.
 func (c *cluster) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "kubectl"), args...)
 	// It keeps a cache and looks for preferences below HOME: keep it out of the user's.
 	cmd.Env = append(os.Environ(), "HOME="+c.place.file("home"), "KUBECONFIG="+c.place.file("kubeconfig"))
-	out, err := cmd.CombinedOutput()
+	var complaints bytes.Buffer // and warnings, of which nobody wants to read in a value
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
 	if err != nil {
-		return string(out), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
+		return string(out), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out, complaints.Bytes())
 	}
 	return string(out), nil
 }

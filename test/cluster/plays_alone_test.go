@@ -1,0 +1,239 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	system    = "--namespace=kube-system" // the last one that is given counts
+	forwarder = "daemonset/signpost-forwarder"
+)
+
+// loadRequests is how many requests a rollout must survive.
+const loadRequests = 20_000
+
+// playRollout scales, updates and rolls back under load: clients notice nothing.
+func playRollout(s *scene) {
+	s.serve("web", 3, "")
+	s.service("web")
+	l := s.load("web")
+	s.must("scale", "deployment/web", "--replicas=6")
+	s.rolledOut("deployment/web")
+	s.must("set", "env", "deployment/web", "VERSION=2")
+	s.rolledOut("deployment/web")
+	s.must("rollout", "undo", "deployment/web")
+	s.rolledOut("deployment/web")
+	s.must("scale", "deployment/web", "--replicas=3")
+	if more := loadRequests - total(l.counts().Requests); more > 0 {
+		l.reach(more)
+	}
+	l.unharmed("scaled, updated and rolled back")
+}
+
+// playDNSPodDeleted: the other one answers, the deleted one finishes what it began.
+func playDNSPodDeleted(s *scene) {
+	s.serve("web", 2, "")
+	s.service("web")
+	l := s.load("web")
+	victim := strings.Fields(s.must("get", "pods", system, "-l", "k8s-app=kube-dns", "-o", "name"))[0]
+	s.must("delete", system, victim)
+	s.must("rollout", "status", system, "deployment/coredns", "--timeout=90s")
+	l.reach(1000)
+	l.unharmed("a CoreDNS pod is deleted")
+}
+
+// playForwarderKilled: the rules stay, and the next forwarder goes on with them.
+func playForwarderKilled(s *scene) {
+	s.serve("web", 2, "")
+	s.service("web")
+	l := s.load("web")
+	for _, node := range nodeNames {
+		// In the node's own pid namespace.
+		if _, err := s.in(node, "sh", "-c", "kill -9 $(pidof forwarder)"); err != nil {
+			s.t.Fatalf("%v", err)
+		}
+	}
+	l.reach(1000)
+	s.must("rollout", "status", system, forwarder, "--timeout=90s")
+	s.service("late", "type: NodePort")
+	s.serve("late", 1, "")
+	s.everyPod("a Service that is made afterwards", 1, func() []reply { return s.askFrom("n1", 3, "http://"+s.value("service/late", ".spec.clusterIP")) })
+	l.unharmed("every forwarder is killed")
+}
+
+// playForwarderUpgraded replaces one after the other, as a new image does.
+func playForwarderUpgraded(s *scene) {
+	s.serve("web", 2, "")
+	s.service("web")
+	l := s.load("web")
+	s.must("rollout", "restart", system, forwarder)
+	s.must("rollout", "status", system, forwarder, "--timeout=120s")
+	l.reach(1000)
+	l.unharmed("every forwarder is replaced")
+}
+
+// awayVariable says how long the API server is away; a minute is what operators ask about, CI has less time.
+const awayVariable = "SIGNPOST_API_AWAY"
+
+func playAPIServerAway(s *scene) {
+	away := 10 * time.Second
+	if text := os.Getenv(awayVariable); text != "" {
+		var err error
+		if away, err = time.ParseDuration(text); err != nil {
+			s.t.Fatalf("%s: %v", awayVariable, err)
+		}
+	}
+	s.serve("web", 2, "")
+	s.service("web")
+	l := s.load("web")
+	s.power("stop", "kube-apiserver")
+	s.t.cleanup(func() { s.power("start", "kube-apiserver") })
+	time.Sleep(away)
+	l.unharmed(fmt.Sprintf("the API server is away for %v", away))
+	s.power("start", "kube-apiserver")
+	s.eventually(30*time.Second, "the API server is back", func() error {
+		_, err := s.try("get", "--raw", "/readyz")
+		return err
+	})
+	s.service("late")
+	s.serve("late", 1, "")
+	vip := s.value("service/late", ".spec.clusterIP")
+	s.everyPod("a Service that is made afterwards", 1, func() []reply { return s.askFrom("n2", 3, "http://"+vip) })
+	s.eventually(20*time.Second, "and its name", func() error {
+		out, err := s.in("n1", "dig", "+short", "@"+dnsAddress, "late."+s.ns+".svc."+clusterDomain)
+		if err != nil || strings.TrimSpace(out) != vip {
+			return fmt.Errorf("%q, want %s (%v)", out, vip, err)
+		}
+		return nil
+	})
+	l.unharmed("and comes back")
+}
+
+// power stops or starts something of the cluster.
+func (s *scene) power(verb, name string) {
+	if _, err := s.c.place.ask("POST", "/"+verb, map[string][]string{"name": {name}}); err != nil {
+		s.t.Fatalf("%s %s: %v", verb, name, err)
+	}
+}
+
+// playNodeLost: when the cluster has noticed, nobody is led to the pods of the node any more.
+func playNodeLost(s *scene) {
+	s.serve("web", 4, "")
+	s.service("web")
+	client := s.client("n1")
+	s.everyPod("four pods", 4, func() []reply { return s.ask(client, 60, "http://web") })
+	s.power("stop", "n2")
+	s.t.cleanup(func() { s.power("start", "n2") })
+	vip := s.value("service/web", ".spec.clusterIP")
+	s.eventually(45*time.Second, "only pods of the node that is left answer", func() error {
+		begun := time.Now()
+		for _, r := range s.ask(client, 20, "http://"+vip) {
+			if r.Error != "" {
+				return fmt.Errorf("after %v: %s", time.Since(begun), r.Error)
+			}
+		}
+		return nil
+	})
+	s.wantAll("by name as well", s.ask(client, 20, "http://web"))
+	s.power("start", "n2")
+	if err := s.c.waitForNodes(s.t.t.Context()); err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	s.must("rollout", "status", system, forwarder, "--timeout=120s")
+	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
+	s.rolledOut("deployment/web")
+	s.everyPod("the node that is back", 4, func() []reply { return s.askFrom("n2", 60, "http://"+vip) })
+}
+
+// playModeIptables changes one word of the configuration, and back. The chains are those that operators know.
+func playModeIptables(s *scene) { s.switchMode("iptables", "iptables-save", "KUBE-SVC-") }
+
+func playModeIPVS(s *scene) {
+	if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
+		s.t.t.Skip("this kernel has no IPVS")
+	}
+	s.switchMode("ipvs", "ipvsadm-save", "-A ")
+}
+
+// switchMode changes the forwarders' mode under load and looks for a word in what a tool shows of the rules.
+func (s *scene) switchMode(mode, tool, want string) {
+	s.serve("web", 2, "")
+	s.service("web")
+	l := s.load("web")
+	change := func(mode string) error {
+		text := s.must("get", system, "configmap/signpost-forwarder", "-o", `jsonpath={.data.config\.conf}`)
+		var lines []string
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, "mode:") {
+				line = "mode: " + mode + "\n"
+			}
+			lines = append(lines, line)
+		}
+		patch, err := json.Marshal(map[string]any{"data": map[string]string{"config.conf": strings.Join(lines, "")}})
+		if err != nil {
+			return err
+		}
+		s.must("patch", system, "configmap/signpost-forwarder", "--type=merge", "-p", string(patch))
+		s.must("rollout", "restart", system, forwarder)
+		_, err = s.try("rollout", "status", system, forwarder, "--timeout=40s")
+		return err
+	}
+	s.t.cleanup(func() {
+		if err := change("nftables"); err != nil {
+			s.t.t.Errorf("back to nftables: %v", err)
+		}
+	})
+	if err := change(mode); err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	for _, node := range nodeNames {
+		if out, err := s.in(node, tool); err != nil || !strings.Contains(out, want) {
+			s.t.Errorf("%s on %s shows no %s (%v)", tool, node, want, err)
+		}
+	}
+	l.reach(1000)
+	l.unharmed("switched to " + mode)
+}
+
+// playFootprint prints what our pods use, as the kubelet measures them.
+func playFootprint(s *scene) {
+	limits := map[string]int{"coredns": 170 << 20, "forwarder": 300 << 20} // of the manifests
+	seen := map[string]int{}
+	for _, node := range nodeNames {
+		var summary struct {
+			Pods []struct {
+				PodRef     struct{ Name, Namespace string }
+				Containers []struct {
+					Name   string
+					CPU    struct{ UsageCoreNanoSeconds int }
+					Memory struct{ WorkingSetBytes, RSSBytes int }
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(s.must("get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")), &summary); err != nil {
+			s.t.Fatalf("%v", err)
+		}
+		for _, p := range summary.Pods {
+			for _, c := range p.Containers {
+				if p.PodRef.Namespace != "kube-system" || limits[c.Name] == 0 {
+					continue
+				}
+				seen[c.Name]++
+				s.t.Logf("%-30s %-10s working set %5.1f MiB, RSS %5.1f MiB, CPU since its start %.2f s", p.PodRef.Name, c.Name,
+					float64(c.Memory.WorkingSetBytes)/(1<<20), float64(c.Memory.RSSBytes)/(1<<20), float64(c.CPU.UsageCoreNanoSeconds)/1e9)
+				if c.Memory.WorkingSetBytes <= 0 || c.Memory.WorkingSetBytes > limits[c.Name]/2 {
+					s.t.Errorf("%s uses %d bytes: more than half of its limit, or nothing", p.PodRef.Name, c.Memory.WorkingSetBytes)
+				}
+			}
+		}
+	}
+	for name := range limits {
+		if seen[name] != 2 {
+			s.t.Errorf("%d containers %s measured, want 2", seen[name], name)
+		}
+	}
+}
