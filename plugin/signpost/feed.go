@@ -141,6 +141,9 @@ func (l *lease) begin() (*feed, error) {
 	} else {
 		f.source, err = kube.New(l.rest, f.store, kube.Options{
 			Source: convert, Kinds: l.config.kinds(), LabelSelector: l.config.labels, Report: report, Logf: logf,
+			Programmed: func(p kube.Programmed) {
+				observeProgrammed(p.Kind, p.Service, p.Selector, p.Exact, time.Since(p.Since))
+			},
 		})
 	}
 	if err != nil {

@@ -101,6 +101,9 @@ func (f *feed) heard() time.Time {
 	}
 	var oldest time.Time
 	for _, st := range f.source.Status() {
+		if st.LastEvent.IsZero() {
+			continue // in no namespace is anything to watch
+		}
 		if oldest.IsZero() || st.LastEvent.Before(oldest) {
 			oldest = st.LastEvent
 		}

@@ -39,6 +39,9 @@ type Options struct {
 	// Report is told what of an object cannot be used, once per object until that
 	// changes. It is called from one goroutine at a time. It may be nil.
 	Report func(source.Problem)
+	// Programmed is told of each change that a watch brought, once readers of the
+	// Store see it. It must not take long: the next event waits. It may be nil.
+	Programmed func(Programmed)
 	// Logf writes a line for people; the level is debug, info, warning or error.
 	// It is called from any goroutine. It may be nil.
 	Logf func(level, format string, args ...any)
@@ -128,7 +131,7 @@ func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 	f.barrier.expect()
 	s := newSink(kind, f.store, f.options.Source, f.reports,
 		&health{kind: kind, namespace: namespace, logf: f.options.Logf}, sync.OnceFunc(f.barrier.listed))
-	s.namespace = namespace
+	s.namespace, s.programmed.tell = namespace, f.options.Programmed
 	l := &link{
 		resource: &resources[kind], namespace: namespace, client: f.clients.of(kind),
 		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, calls: &f.calls,

@@ -121,6 +121,9 @@ func (h *holder) due(now time.Time) []change {
 	return out
 }
 
+// holds reports whether the slice is shown with more than the API says.
+func (h *holder) holds(key cluster.Key) bool { return h.slices[key] != nil }
+
 // next is when something is due; false when nothing is held.
 func (h *holder) next() (time.Time, bool) {
 	if len(h.queue) == 0 {

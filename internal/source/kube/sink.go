@@ -29,6 +29,8 @@ type sink struct {
 	mu     sync.Mutex // orders the writes of the Reflector and of release
 	holder *holder    // for EndpointSlices, else nil
 	wake   chan struct{}
+
+	programmed *programmed
 }
 
 var (
@@ -37,7 +39,7 @@ var (
 )
 
 func newSink(kind cluster.Kind, store *cluster.Store, o source.Options, reports *reports, health *health, listed func()) *sink {
-	s := &sink{kind: kind, store: store, options: o, reports: reports, health: health, listed: listed}
+	s := &sink{kind: kind, store: store, options: o, reports: reports, health: health, listed: listed, programmed: newProgrammed(store, nil)}
 	if kind == cluster.KindSlice {
 		s.holder, s.wake = newHolder(), make(chan struct{}, 1)
 	}
@@ -117,6 +119,10 @@ func (s *sink) write(obj any, o cluster.Object) error {
 		s.hold(obj, ref.Key, version, o)
 	case o == nil:
 		s.store.Delete(version, ref)
+	case s.kind == cluster.KindService:
+		before := s.store.Service(ref.Key.Namespace, ref.Key.Name)
+		s.store.Put(version, o)
+		s.programmed.service(obj, before, o)
 	default:
 		s.store.Put(version, o)
 	}
@@ -136,7 +142,9 @@ func (s *sink) hold(obj any, key cluster.Key, version uint64, o cluster.Object) 
 	if of != nil {
 		e = s.store.Service(of.Service.Namespace, of.Service.Name)
 	}
+	shown := find(e, key)
 	s.apply(s.holder.event(time.Now(), key, next, e), version)
+	s.programmed.slice(obj, key, shown, next, !s.holder.holds(key))
 	if _, ok := s.holder.next(); ok {
 		select {
 		case s.wake <- struct{}{}:
@@ -167,6 +175,9 @@ func (s *sink) release(ctx context.Context) {
 		s.mu.Lock()
 		for _, c := range s.holder.due(time.Now()) {
 			s.apply(c, 0)
+			if !s.holder.holds(c.key) {
+				s.programmed.release(c.key)
+			}
 		}
 		next, ok := s.holder.next()
 		s.mu.Unlock()
@@ -186,6 +197,7 @@ func (s *sink) Replace(list []any, resourceVersion string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.programmed.forget()
 	if s.holder != nil {
 		s.holder.forget()
 	}
