@@ -100,6 +100,10 @@ func (w *world) checkAnswers(q question, want outcome) string {
 	}
 	counts := map[string]int{}
 	least, most := 2*len(expected), max(2, enough(len(expected)))
+	if want.sticky { // one in a million that a client without memory gets the same each time
+		least = 20
+		most = least
+	}
 	if want.evenly {
 		least = samples
 		if testing.Short() {
@@ -107,7 +111,7 @@ func (w *world) checkAnswers(q question, want outcome) string {
 		}
 		most = least
 	}
-	for n := 0; n < most && (n < least || len(counts) < len(expected)); n++ {
+	for n := 0; n < most && (n < least || len(counts) < len(expected) && !want.sticky); n++ {
 		s := w.once(q, w.patience)
 		client, ok := expected[s.reply.Server]
 		if !ok || !s.from(s.reply.Server, client) {
@@ -124,6 +128,9 @@ func (w *world) checkAnswers(q question, want outcome) string {
 		}
 	}
 	switch {
+	case want.sticky && len(counts) > 1:
+		return fmt.Sprintf("answered by more than one: %v", counts)
+	case want.sticky:
 	case len(missing) > 0:
 		return fmt.Sprintf("never answered by %s; answers: %v", strings.Join(missing, ", "), counts)
 	case want.evenly && uneven(numbers):

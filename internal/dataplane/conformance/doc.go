@@ -19,14 +19,16 @@
 // comment. The statements after the name are played in order:
 //
 //	fails under MUTANT…      with which faults of a dataplane the scenario must not pass: see mutants.go
-//	config WORD…             masquerade-all; no-pod-cidrs: pods cannot be told from the rest
+//	config WORD…             masquerade-all; service-cidrs: the dataplanes know the range of ClusterIPs; every-address of
+//	                         a node serves NodePorts; pods are told pods-by-bridge, pods-by-prefix, or not: no-pod-cidrs
 //	service NAME …           makes a Service, or replaces it: at ADDRESS… [families FAMILY] [created SECONDS]
 //	                         {port [NAME:]NUMBER/PROTOCOL [to NUMBER] [node-port NUMBER]} [endpoints …]
 //	endpoints NAME HOST…     replaces its endpoints; HOST(unready), HOST(terminating), HOST(ipv4) are special
 //	delete NAME              deletes a Service or a route
 //	route NAME ADDRESS:PORT/PROTOCOL pod=DECISION node=DECISION outside=DECISION [to HOST[:PORT]…]
+//	                         [local HOST[:PORT]…] [sources HOST…] [affinity SECONDS]
 //	                         a frontend without a Service, for decisions that no Service leads to yet;
-//	                         ADDRESS node-port is any address of the node
+//	                         ADDRESS node-port is any address of the node; local is for decisions that say so
 //	restart                  closes the dataplanes and opens them again
 //	ask HOST PROTOCOL ADDRESS:PORT -> OUTCOME
 //	                         each may be a list with commas; ask4 and ask6 ask in one IP family only
@@ -43,7 +45,8 @@
 //	dropped                  no answer at all
 //	untouched                the packet goes on to where the routes lead
 //
-// Several may be joined by commas, and end in ", evenly". A port that is left out is 8080. The entry node is
+// Several may be joined by commas, and end in ", evenly", or in ", always the same": not each of them answers a client,
+// but one of them. A port that is left out is 8080. The entry node is
 // the one whose dataplane meets the packet first: the node whose address was dialled, or else the client's own, or
 // node-1 for the client outside.
 //

@@ -83,6 +83,19 @@ var mutants = []mutant{
 			r.Cluster[i].Local = false
 		}
 	})},
+	{name: "no-affinity", routes: edited(func(r *vip.Route, _ *world) { r.Affinity = 0 })},
+	{name: "every-source", routes: edited(func(r *vip.Route, _ *world) { r.Sources = nil })},
+	{name: "local-is-cluster", routes: edited(func(r *vip.Route, _ *world) {
+		if len(r.Local) > 0 {
+			r.Local = r.Reachable()
+		}
+	})},
+	{name: "no-other-ports", routes: func(r vip.Route, _ *world) []*vip.Route {
+		if r.IsOtherPorts() {
+			return nil
+		}
+		return []*vip.Route{&r}
+	}},
 	{name: "stray", routes: stray},
 	{name: "every-address", host: func(h dataplane.Host) dataplane.Host {
 		for _, f := range bothFamilies {
@@ -90,7 +103,8 @@ var mutants = []mutant{
 		}
 		return h
 	}},
-	{name: "pods-unknown", host: func(h dataplane.Host) dataplane.Host { h.Pods.CIDRs = nil; return h }},
+	{name: "no-service-cidrs", host: func(h dataplane.Host) dataplane.Host { h.ServiceCIDRs = nil; return h }},
+	{name: "pods-unknown", host: func(h dataplane.Host) dataplane.Host { h.Pods = vip.Pods{}; return h }},
 	{name: "no-update", misses: func(c vip.Change) bool { return c.Old != nil && c.New != nil }},
 	{name: "no-deletion", misses: func(c vip.Change) bool { return c.New == nil }},
 	{name: "forgets-flows", forgets: true},
@@ -131,6 +145,9 @@ func decided(change func(*vip.Decision, []vip.Backend)) func(vip.Route, *world) 
 // the other protocols, its backends themselves, and for a NodePort nothing more.
 // All of it leads to the stranger.
 func stray(r vip.Route, w *world) []*vip.Route {
+	if r.IsOtherPorts() {
+		return []*vip.Route{&r}
+	}
 	all := []*vip.Route{&r}
 	claim := func(f vip.Frontend) {
 		if f == r.Frontend {

@@ -159,14 +159,24 @@ func (p *parser) fails() step {
 
 func (p *parser) config() step {
 	c := &p.current().config
-	for _, word := range p.all("masquerade-all or no-pod-cidrs") {
+	for _, word := range p.all("an option") {
 		switch word {
 		case "masquerade-all":
 			c.masqueradeAll = true
-		case "no-pod-cidrs":
-			c.noPodCIDRs = true
+		case "service-cidrs":
+			c.serviceCIDRs = true
+		case "every-address":
+			c.everyAddress = true
 		default:
-			p.fail("%q: expected masquerade-all or no-pod-cidrs", word)
+			known := false
+			for way, name := range podWays {
+				if name == word {
+					c.pods, known = way, true
+				}
+			}
+			if !known {
+				p.fail("%q: expected masquerade-all, service-cidrs, every-address, pods-by-bridge, pods-by-prefix or no-pod-cidrs", word)
+			}
 		}
 	}
 	return nil
@@ -253,6 +263,10 @@ func (p *parser) outcome() outcome {
 			o.evenly = true
 			continue
 		}
+		if group == "always the same" && len(o.answers) > 0 {
+			o.sticky = true
+			continue
+		}
 		source := ""
 		if len(words) > 1 {
 			source = words[len(words)-1]
@@ -280,22 +294,53 @@ func (p *parser) route() step {
 		text, _ := strings.CutPrefix(p.next(c.String()+"=DECISION"), c.String()+"=")
 		d, ok := decisions[text]
 		if !ok {
-			p.fail("%q: expected %v=cluster, cluster+masquerade, reject or drop", text, c)
+			p.fail("%q: expected %v=cluster, cluster+masquerade, local, local+masquerade, reject or drop", text, c)
 		}
 		r.decisions[c] = d
 	}
-	if p.takes("to") {
-		for _, w := range p.all("the backends") {
-			r.to = append(r.to, p.backend(w))
-		}
+	for p.err == nil && len(p.words) > 0 {
+		p.routeWord(&r)
 	}
 	return r
+}
+
+// routeWords begin the parts of a route.
+var routeWords = []string{"to", "local", "sources", "affinity"}
+
+func (p *parser) routeWord(r *route) {
+	backends := func() (list []destination) {
+		words := p.until(routeWords...)
+		if len(words) == 0 {
+			p.fail("expected the backends")
+		}
+		for _, w := range words {
+			list = append(list, p.backend(w))
+		}
+		return list
+	}
+	switch word := p.next("a word"); word {
+	case "to":
+		r.to = backends()
+	case "local":
+		r.local = backends()
+	case "sources":
+		r.restricted = true
+		for _, host := range p.until(routeWords...) {
+			r.sources = append(r.sources, p.client(host))
+		}
+	case "affinity":
+		r.affinity = uint32(p.number(p.next("seconds"), 86400))
+	default:
+		p.fail("%q: expected one of %s", word, strings.Join(routeWords, ", "))
+	}
 }
 
 // decisions are the words of vip.Decision.
 var decisions = func() map[string]vip.Decision {
 	all := map[string]vip.Decision{}
-	for _, d := range []vip.Decision{{}, {Masquerade: true}, {Action: vip.Reject}, {Action: vip.Drop}} {
+	for _, d := range []vip.Decision{
+		{}, {Masquerade: true}, {Set: vip.Local}, {Set: vip.Local, Masquerade: true}, {Action: vip.Reject}, {Action: vip.Drop},
+	} {
 		all[d.String()] = d
 	}
 	return all

@@ -15,9 +15,12 @@ import (
 func (w *world) predict(q question) (outcome, bool) {
 	n, r := entry(q.from, q.to), w.routeTo(q)
 	if r == nil {
-		return outcome{kind: untouched}, true
+		return outcome{kind: w.rest(q, n)}, true
 	}
 	d := r.Decisions[w.class(q.from, n)]
+	if r.Sources != nil && !inAny(r.Sources, w.addr(q.from, q.family)) {
+		d = vip.Decision{Action: vip.Drop}
+	}
 	switch d.Action {
 	case vip.Reject:
 		return outcome{kind: refused}, true
@@ -38,6 +41,24 @@ func (w *world) predict(q question) (outcome, bool) {
 	return o, true
 }
 
+// rest is what happens to what no frontend is.
+func (w *world) rest(q question, node int) kind {
+	p, a := w.proxies[node], w.addr(q.to.host, q.family)
+	switch {
+	case kindOf(q.to.host) == "":
+		return untouched // an address of a host
+	case p.table.Route(vip.Frontend{Addr: a}) != nil:
+		return refused
+	case inAny(p.facts.ServiceCIDRs, a):
+		return dropped
+	}
+	return untouched
+}
+
+func inAny(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
 // routeTo is the route that the entry node has for what a client dials, or nil.
 func (w *world) routeTo(q question) *vip.Route {
 	f := vip.Frontend{Addr: w.addr(q.to.host, q.family), Port: q.to.port, Protocol: q.protocol}
@@ -50,7 +71,7 @@ func (w *world) routeTo(q question) *vip.Route {
 // class is what a node takes a client for.
 func (w *world) class(from string, node int) vip.Class {
 	switch {
-	case isPod(from) && !w.config.noPodCIDRs:
+	case isPod(from) && (w.config.pods == byCIDR || w.config.pods != noWay && home(from) == node):
 		return vip.FromPod
 	case isNode(from) && home(from) == node:
 		return vip.FromNode

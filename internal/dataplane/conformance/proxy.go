@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -26,6 +27,9 @@ type proxy struct {
 	plane plane
 }
 
+// podBridge is the interface by which the packets of a node's pods come in.
+const podBridge = "cbr0"
+
 // masqueradeMark is kube-proxy's.
 const masqueradeMark = 0x4000
 
@@ -42,9 +46,6 @@ func (w *world) start() error {
 				return nil, err
 			}
 			return w.mutated(opened), nil
-		}
-		for _, f := range w.families() {
-			p.facts.NodePortAddrs = append(p.facts.NodePortAddrs, addrOf(node.Host, f))
 		}
 		if err := p.start(); err != nil {
 			return err
@@ -93,10 +94,7 @@ func (w *world) sync() error {
 func (w *world) configure(c config) error {
 	w.config = c
 	for i, p := range w.proxies {
-		p.facts.Pods.CIDRs = nil
-		if !c.noPodCIDRs {
-			p.facts.Pods.CIDRs = podNetworks
-		}
+		w.tell(p, c)
 		p.self.MasqueradeAll, p.self.Pods = c.masqueradeAll, p.facts.Pods
 		p.table = w.freshTable(i)
 		if err := p.sync(); err != nil {
@@ -104,6 +102,30 @@ func (w *world) configure(c config) error {
 		}
 	}
 	return nil
+}
+
+// tell gives a dataplane what an administrator chose.
+func (w *world) tell(p *proxy, c config) {
+	p.facts.Pods, p.facts.ServiceCIDRs = vip.Pods{}, nil
+	switch c.pods {
+	case byCIDR:
+		p.facts.Pods.CIDRs = podNetworks
+	case byBridge:
+		p.facts.Pods.Interface = podBridge
+	case byPrefix:
+		p.facts.Pods.Prefix = podBridge[:len(podBridge)-1]
+	}
+	p.facts.Addrs, p.facts.NodePortAddrs = nil, nil
+	p.facts.NodePortAll4, p.facts.NodePortAll6 = c.everyAddress, c.everyAddress
+	for _, f := range w.families() {
+		p.facts.NodePortAddrs = append(p.facts.NodePortAddrs, addrOf(p.host, f))
+		if c.everyAddress && p == w.proxies[0] {
+			p.facts.NodePortAddrs = append(p.facts.NodePortAddrs, secondAddr[f].Addr())
+		}
+		if c.serviceCIDRs {
+			p.facts.ServiceCIDRs = append(p.facts.ServiceCIDRs, blocks[0].prefix[f])
+		}
+	}
 }
 
 func (p *proxy) start() error {
@@ -174,14 +196,29 @@ func (w *world) routesOf(r route, node int) []*vip.Route {
 		if k := kindOf(r.at.host); k != "" {
 			o.Addr, o.Kind = w.addr(r.at.host, f), kinds[k]
 		}
-		for _, d := range r.to {
-			to := netip.AddrPortFrom(w.addr(d.host, f), d.port)
-			o.Cluster = append(o.Cluster, vip.Backend{AddrPort: to, Local: home(d.host) == node})
+		o.Cluster, o.Local = w.backendsOf(r.to, f, node), w.backendsOf(r.local, f, node)
+		o.Affinity = r.affinity
+		if r.restricted {
+			o.Sources = []netip.Prefix{}
 		}
-		sortBackends(o.Cluster)
+		for _, host := range r.sources {
+			a := w.addr(host, f)
+			o.Sources = append(o.Sources, netip.PrefixFrom(a, a.BitLen()))
+		}
+		slices.SortFunc(o.Sources, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 		all = append(all, o)
 	}
 	return all
+}
+
+func (w *world) backendsOf(list []destination, f family, node int) []vip.Backend {
+	var backends []vip.Backend
+	for _, d := range list {
+		to := netip.AddrPortFrom(w.addr(d.host, f), d.port)
+		backends = append(backends, vip.Backend{AddrPort: to, Local: home(d.host) == node})
+	}
+	sortBackends(backends)
+	return backends
 }
 
 var kinds = map[string]vip.Kind{"cluster-ip": vip.ClusterIP, "external-ip": vip.ExternalIP, "load-balancer": vip.LoadBalancer}

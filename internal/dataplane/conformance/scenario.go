@@ -21,8 +21,24 @@ type scenario struct {
 
 // config is what an administrator chooses for all nodes.
 type config struct {
-	masqueradeAll, noPodCIDRs bool
+	masqueradeAll bool
+	pods          podWay
+	serviceCIDRs  bool // told to the dataplanes
+	everyAddress  bool // of a node serves NodePorts
 }
+
+// podWay is how pods are told from the rest.
+type podWay uint8
+
+const (
+	byCIDR podWay = iota
+	byBridge
+	byPrefix
+	noWay
+)
+
+// podWays are the words for all ways but the first.
+var podWays = map[podWay]string{byBridge: "pods-by-bridge", byPrefix: "pods-by-prefix", noWay: "no-pod-cidrs"}
 
 // step is a statement of a scenario. Its String is that statement, in one line.
 type step interface {
@@ -69,7 +85,11 @@ type route struct {
 	at        destination
 	protocol  cluster.Protocol
 	decisions [vip.Classes]vip.Decision
-	to        []destination
+	to, local []destination
+	sources   []string // hosts; none is nobody where restricted is set
+	affinity  uint32   // seconds
+
+	restricted bool
 }
 
 // restart closes the dataplanes and opens them again.
@@ -103,6 +123,7 @@ type outcome struct {
 	kind    kind
 	answers []answer // of answered, in the order of the text
 	evenly  bool
+	sticky  bool // the same one each time
 }
 
 // kind is how a connection ends.
@@ -151,8 +172,14 @@ func (c config) words() []string {
 	if c.masqueradeAll {
 		words = append(words, "masquerade-all")
 	}
-	if c.noPodCIDRs {
-		words = append(words, "no-pod-cidrs")
+	if c.pods != byCIDR {
+		words = append(words, podWays[c.pods])
+	}
+	if c.serviceCIDRs {
+		words = append(words, "service-cidrs")
+	}
+	if c.everyAddress {
+		words = append(words, "every-address")
 	}
 	return words
 }
@@ -230,11 +257,22 @@ func (r route) String() string {
 	for c, d := range r.decisions {
 		text += fmt.Sprintf(" %v=%v", vip.Class(c), d)
 	}
-	if len(r.to) > 0 {
-		text += " to"
+	for _, list := range []struct {
+		word string
+		to   []destination
+	}{{" to", r.to}, {" local", r.local}} {
+		if len(list.to) > 0 {
+			text += list.word
+		}
+		for _, d := range list.to {
+			text += " " + d.text()
+		}
 	}
-	for _, d := range r.to {
-		text += " " + d.text()
+	if r.restricted {
+		text += strings.TrimRight(" sources "+strings.Join(r.sources, " "), " ")
+	}
+	if r.affinity > 0 {
+		text += fmt.Sprintf(" affinity %d", r.affinity)
 	}
 	return text
 }
@@ -274,6 +312,9 @@ func (o outcome) text() string {
 	}
 	if o.evenly {
 		b.WriteString(", evenly")
+	}
+	if o.sticky {
+		b.WriteString(", always the same")
 	}
 	return b.String()
 }
