@@ -88,7 +88,7 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 			continue
 		}
 		slices.SortFunc(want.routes, byAge)
-		table, err := d.syncTable(ctx, newLayout(f, host.MasqueradeMark), want)
+		table, err := d.syncTable(ctx, newLayout(f, host), want)
 		if fatal(err) {
 			d.doubt = err
 			return err
@@ -237,7 +237,7 @@ func (t *table) verify() (why string, err error) {
 		return why, nil
 	}
 	for _, s := range t.sets(t.made) {
-		if n := layout.sets[s.name].count; n >= 0 && n != t.elements[s] && !s.interval {
+		if n := layout.sets[s.name].count; !s.dynamic && n >= 0 && n != t.elements[s] && !s.interval {
 			return fmt.Sprintf("%s has %d elements, expected %d", s.name, n, t.elements[s]), nil
 		}
 	}

@@ -1,11 +1,6 @@
 package nftables
 
 import (
-	"encoding/binary"
-	"fmt"
-	"strconv"
-	"strings"
-
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -20,7 +15,16 @@ func (l *layout) groupChain(g group) chain {
 		for _, match := range l.from(g.classes(masquerades)) {
 			c.rules = append(c.rules, rule(match, l.setMark()))
 		}
-		c.rules = append(c.rules, goTo(nodeName(g.node, "forward")))
+		if g.affinity != 0 {
+			c.rules = append(c.rules, l.loadOwner(g.node))
+		}
+		paths := g.paths()
+		for _, p := range paths[1:] { // to the backends of this node; all others follow
+			for _, match := range l.from(g.classes(to(p.set))) {
+				c.rules = append(c.rules, rule(match, goTo(g.next(p))))
+			}
+		}
+		c.rules = append(c.rules, goTo(g.next(paths[0])))
 		return c
 	}
 	for _, action := range []vip.Action{vip.Reject, vip.Drop} {
@@ -31,11 +35,12 @@ func (l *layout) groupChain(g group) chain {
 	return c
 }
 
-func nodeName(node bool, name string) string {
-	if node {
-		return "node-" + name
+// next is the chain that leads to the backends of a path.
+func (g group) next(p path) string {
+	if g.affinity != 0 {
+		return affinityChain(p.set, g.affinity)
 	}
-	return name
+	return p.name("forward")
 }
 
 // rounds is how often a slot is drawn. A draw misses with less than one half, so
@@ -46,17 +51,17 @@ const rounds = 8
 // that it is in some class. A draw asks each class for a slot below its size. In
 // the right one that is a backend, evenly, or a miss, and then the next draw
 // follows. At the end a slot below half the size is drawn, which is always taken.
-func (l *layout) forwardChains(m made, node bool) []chain {
-	forward := chain{name: nodeName(node, "forward")}
+func (l *layout) forwardChains(m made, p path) []chain {
+	forward := chain{name: p.name("forward")}
 	var more []chain
 	for _, t := range transports {
-		classes := m.classesOf(node, t.number)
+		classes := m.classesOf(p, t.number)
 		if len(classes) == 0 {
 			continue
 		}
-		all := chain{name: nodeName(node, "forward-"+t.name)}
-		draw := chain{name: nodeName(node, "draw-"+t.name)}
-		settle := chain{name: nodeName(node, "settle-"+t.name)}
+		all := chain{name: p.name("forward-" + t.name)}
+		draw := chain{name: p.name("draw-" + t.name)}
+		settle := chain{name: p.name("settle-" + t.name)}
 		forward.rules = append(forward.rules,
 			rule(say("meta l4proto "+t.name, isProtocol(t.number)...), goTo(all.name)))
 		all.rules = append(all.rules, jump(draw.name))
@@ -76,15 +81,10 @@ func (l *layout) forwardChains(m made, node bool) []chain {
 			more = append(more, settle)
 		}
 	}
-	if len(more) == 0 && !l.needsForward(m, node) {
+	if len(more) == 0 && !m.leads(p, false) {
 		return nil
 	}
 	return append([]chain{forward}, more...)
-}
-
-// needsForward reports whether there is a group that hands on.
-func (l *layout) needsForward(m made, node bool) bool {
-	return len(m.inOrder(func(g group) bool { return g.forwards() && g.node == node })) > 0
 }
 
 // drawFrom sends a packet to the backend in a slot drawn below limit, if the class has one.
@@ -95,98 +95,59 @@ func (l *layout) drawFrom(c class, limit uint32) phrase {
 	lookup := &expr.Lookup{
 		SourceRegister: unix.NFT_REG_1, SetName: s.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_1,
 	}
-	port := register(l.addr.padded() / 4)
-	nat := &expr.NAT{
-		Type: expr.NATTypeDestNAT, Family: uint32(l.number), Specified: true,
-		RegAddrMin: unix.NFT_REG_1, RegAddrMax: unix.NFT_REG_1, RegProtoMin: port, RegProtoMax: port,
-	}
 	return rule(
 		phrase{exprs: isProtocol(c.protocol)}, // nft leaves it out: the port's name says it
-		say("dnat "+l.family.name+" to "+slot.text+" map @"+s.name, append(slot.exprs, lookup, nat)...),
+		say("dnat "+l.family.name+" to "+slot.text+" map @"+s.name, append(slot.exprs, lookup, l.translate())...),
 	)
 }
 
-// from matches packets of the given source classes: one phrase each, of which at
-// least one matches. A packet may match two of them.
-func (l *layout) from(classes []string) []phrase {
-	pod := func(yes bool) phrase {
-		return rule(say(l.source().text+not(yes), concat(l.source()).exprs...), l.podCIDRs.contains(yes))
+// translate sends a packet to the address and port in the first registers.
+func (l *layout) translate() expr.Any {
+	port := register(l.addr.padded() / 4)
+	return &expr.NAT{
+		Type: expr.NATTypeDestNAT, Family: uint32(l.number), Specified: true,
+		RegAddrMin: unix.NFT_REG_1, RegAddrMax: unix.NFT_REG_1, RegProtoMin: port, RegProtoMax: port,
 	}
-	switch strings.Join(classes, " ") {
-	case "":
+}
+
+// restrict leads the frontends that have source ranges through these first.
+func (l *layout) restrict(m made, node bool) []phrase {
+	r := ranges{node, restricted}
+	if !m.ranges[r] {
 		return nil
-	case "pod":
-		return []phrase{pod(true)}
-	case "node":
-		return []phrase{rule(pod(false), l.fromThisNode(true))}
-	case "outside":
-		return []phrase{rule(pod(false), l.fromThisNode(false))}
-	case "pod node":
-		return []phrase{pod(true), l.fromThisNode(true)}
-	case "pod outside":
-		return []phrase{pod(true), l.fromThisNode(false)}
-	case "node outside":
-		return []phrase{pod(false)}
 	}
-	return []phrase{{}}
+	s := l.rangesSet(r)
+	return []phrase{rule(concat(s.key...), s.contains(true), jump(path{node: node}.name("sources")))}
 }
 
-// fromThisNode matches by the type of the source address. The pods of this node are not local.
-func (l *layout) fromThisNode(yes bool) phrase {
-	op := expr.CmpOpEq
-	if !yes {
-		op = expr.CmpOpNeq
+// sourceChains drop what comes from none of the networks that its frontend takes
+// packets from: each rule looks at the networks of one length.
+func (l *layout) sourceChains(m made, node bool) []chain {
+	if !m.ranges[ranges{node, restricted}] {
+		return nil
 	}
-	return say("fib saddr type"+not(yes)+" local",
-		&expr.Fib{Register: unix.NFT_REG_1, ResultADDRTYPE: true, FlagSADDR: true},
-		&expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: native(unix.RTN_LOCAL)})
-}
-
-func not(yes bool) string {
-	if yes {
-		return ""
-	}
-	return " !="
-}
-
-func (l *layout) setMark() phrase {
-	return say(fmt.Sprintf("meta mark set meta mark | 0x%08x", l.mark),
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: unix.NFT_REG_1},
-		bitwise(^l.mark, l.mark),
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1})
-}
-
-func isProtocol(number byte) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: unix.NFT_REG_1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte{number}},
-	}
-}
-
-// refuse answers, or drops, what matches. TCP gets a reset: the kernel sends only
-// some ICMP messages a second, and a client would wait for those that it did not.
-func (l *layout) refuse(match phrase, action vip.Action) []phrase {
-	if action == vip.Drop {
-		return []phrase{rule(match, say("drop", &expr.Verdict{Kind: expr.VerdictDrop}))}
-	}
-	tcp := phrase{exprs: isProtocol(unix.IPPROTO_TCP)} // nft puts it first and leaves it out: the reset says it
-	return []phrase{
-		rule(tcp, match, say("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})),
-		rule(match, say("reject", &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: l.unreachable})),
-	}
-}
-
-// transportOf finds a protocol by its number.
-func transportOf(number byte) transport {
-	for _, t := range transports {
-		if t.number == number {
-			return t
+	c := chain{name: path{node: node}.name("sources")}
+	for _, r := range m.rangesOf(node) {
+		if r.bits != restricted {
+			s := l.rangesSet(r)
+			c.rules = append(c.rules, rule(concat(s.key...), s.contains(true), say("return", &expr.Verdict{Kind: expr.VerdictReturn})))
 		}
 	}
-	return transport{number: number, name: "protocol-" + utoa(uint32(number))}
+	c.rules = append(c.rules, drops)
+	return []chain{c}
 }
 
-// native gives an integer as it stands in a register: in the byte order of the machine.
-func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
-
-func utoa(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
+// restChain is for what no frontend led anywhere, after translation: refusal for the
+// ports that a ClusterIP does not have, and silence for the ClusterIPs that are not.
+// What is an address of this node is left to whoever serves it there.
+func (l *layout) restChain(m made) chain {
+	c := chain{name: "rest"}
+	if m.remembers() {
+		c.rules = append(c.rules, clearNumber)
+	}
+	elsewhere := fibType("daddr", false)
+	at := rule(concat(l.destination()), l.clusterIPs.contains(true), elsewhere)
+	c.rules = append(c.rules, l.refuse(at, vip.Reject)...)
+	c.rules = append(c.rules, rule(concat(l.destination()), l.serviceCIDRs.contains(true), elsewhere, drops))
+	return c
+}

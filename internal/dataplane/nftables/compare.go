@@ -9,24 +9,25 @@ import (
 )
 
 // difference says in which way a table is not of this layout, or "". It returns
-// which groups and classes are there.
+// what was made on demand.
 func (l *layout) difference(found foundLayout) (m made, why string) {
 	m = newMade()
-	fixed := map[string]bool{}
-	for _, s := range l.sets(m) {
-		fixed[s.name] = true
-	}
 	groups, classes := allGroups(), allClasses()
 	for name := range found.sets {
-		g, isGroup := groups[name]
-		c, isClass := classes[name]
-		switch {
-		case fixed[name]:
-		case isGroup:
+		if g, ok := parseGroup(name, groups); ok {
 			m.groups[g] = true
-		case isClass:
+		} else if c, ok := classes[name]; ok {
 			m.classes[c] = true
-		default:
+		} else if r, ok := parseRanges(name); ok {
+			m.ranges[r] = true
+		}
+	}
+	ours := map[string]bool{}
+	for _, s := range l.sets(m) {
+		ours[s.name] = true
+	}
+	for name := range found.sets {
+		if !ours[name] {
 			return m, "set " + name + " is none of ours"
 		}
 	}
@@ -35,12 +36,15 @@ func (l *layout) difference(found foundLayout) (m made, why string) {
 		if !ok {
 			return m, "there is no set " + s.name
 		}
-		if f.count = 0; f != s.asFound() {
+		if f.count = 0; !s.dynamic {
+			f.size = 0 // if somebody limits it, that is seen when it is full
+		}
+		if f != s.asFound() {
 			return m, "set " + s.name + " is declared differently"
 		}
 	}
 	chains := l.chains(m)
-	ours := map[string]bool{}
+	ours = map[string]bool{}
 	for _, c := range chains {
 		ours[c.name] = true
 		if why := l.chainDifference(c, found.chains[c.name]); why != "" {
@@ -57,7 +61,7 @@ func (l *layout) difference(found foundLayout) (m made, why string) {
 
 // asFound is the set as the kernel tells of it.
 func (s *set) asFound() foundSet {
-	f := foundSet{flags: s.flags(), notes: string(s.notes())}
+	f := foundSet{flags: s.flags(), size: s.size(), notes: string(s.notes())}
 	f.keyType, f.keySize = typeOf(s.key)
 	if s.value != nil {
 		f.dataType, f.dataSize = typeOf(s.value)

@@ -7,17 +7,27 @@
 //
 //	set masquerade-node-outside { address . protocol . port }      the frontends of a group: those treated alike
 //	map backends-tcp-8 { address . port . slot : pod . port }      the backends of a class: of frontends with 5 to 8
+//	map local-backends-tcp-8                                       the same of those on this node, for decisions that say so
 //	set reject-all { address . protocol . port }                   a group that refuses
+//	set restricted, sources-24 { … . network }                     the frontends that have source ranges, and these
+//	map affinity { owner . client : backend }, affinity-…          session affinity: see affinity.go
 //	set node-masquerade-all, map node-backends-tcp-4, …            NodePorts, without the address
 //	set node-addrs { address }                                     of this node, that serve NodePorts
 //	set pod-cidrs { network }                                      tells pods from the rest
 //	set hairpin { pod . pod }                                      pods of this node that may dial themselves
+//	set cluster-ips { address }, service-cidrs { network }         what no frontend is: refused, or dropped
 //
-// Groups and classes are made when the first frontend needs them. A packet passes
+// Groups, classes and what affinity and source ranges take are made when the first
+// frontend needs them. A packet passes
 //
-//	refuse → chain of a group that refuses
+//	refuse → sources, chain of a group that refuses                 before translation, and where nothing is to be translated
 //	services → chain of a group, marks for masquerading → forward → forward-tcp → draw-tcp → a backend
+//	rest → what is still sent to a ClusterIP has no port there
 //	postrouting → masqueraded if it is marked, or in set hairpin
+//
+// Source ranges are looked up by the length of their networks, one rule for each length:
+// a set of intervals with the frontend in the key would be one that the kernel copies as
+// a whole for each change.
 //
 // A frontend with N backends uses the slots 0 to N-1 of the class of the next power
 // of two. draw-tcp draws a slot below that size, and forward-tcp draws again if
@@ -31,7 +41,7 @@
 // without.)
 //
 // The package is layered as decide, render, apply. What to do is decided by
-// internal/vip. Layout, groups, chains, slots and operations on elements are pure
-// (layout.go, group.go, chains.go, slots.go, render.go, text.go); the rest talks to
-// the kernel. It must know nothing of Services beyond the name in a comment.
+// internal/vip. Layout, groups, chains, slots, Owners and operations on elements are pure
+// (layout.go, group.go, chains.go, affinity.go, slots.go, owners.go, render.go, text.go);
+// the rest talks to the kernel. It must know nothing of Services beyond the name in a comment.
 package nftables

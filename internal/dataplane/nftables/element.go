@@ -16,10 +16,12 @@ type key struct {
 	port     uint16
 	slot     uint16
 	protocol byte
-	end      bool // the first address after an interval, and not one in it
+	end      bool       // the first address after an interval, and not one in it
+	number   uint32     // of an Owner, or of one of its backends
+	source   netip.Addr // the first address of a network
 }
 
-// compare orders keys by address, protocol, port and slot. An interval ends before another begins.
+// compare orders keys by address, protocol, port, number, slot and source. An interval ends before another begins.
 func (k key) compare(o key) int {
 	ends := func(k key) int {
 		if k.end {
@@ -28,12 +30,13 @@ func (k key) compare(o key) int {
 		return 1
 	}
 	return cmp.Or(k.addr.Compare(o.addr), cmp.Compare(k.protocol, o.protocol), cmp.Compare(k.port, o.port),
-		cmp.Compare(k.slot, o.slot), cmp.Compare(ends(k), ends(o)))
+		cmp.Compare(k.number, o.number), cmp.Compare(k.slot, o.slot), k.source.Compare(o.source), cmp.Compare(ends(k), ends(o)))
 }
 
 // value is what a map has for a key, and the element's comment.
 type value struct {
-	to      netip.AddrPort // in a map
+	to      netip.AddrPort // in a map to backends
+	number  uint32         // in a map to numbers
 	comment string
 }
 
@@ -66,6 +69,10 @@ func (s *set) appendKey(b []byte, k key) []byte {
 			b = append(b, byte(k.port>>8), byte(k.port), 0, 0)
 		case slotPart:
 			b = binary.NativeEndian.AppendUint32(b, uint32(k.slot))
+		case numberPart:
+			b = binary.NativeEndian.AppendUint32(b, k.number)
+		case sourcePart:
+			b = append(b, k.source.AsSlice()...)
 		}
 	}
 	return b
@@ -90,6 +97,10 @@ func (s *set) parseKey(b []byte) (k key, ok bool) {
 				return key{}, false
 			}
 			k.slot = uint16(slot)
+		case numberPart:
+			k.number = binary.NativeEndian.Uint32(v)
+		case sourcePart:
+			k.source, _ = netip.AddrFromSlice(v)
 		}
 		b = b[f.padded():]
 	}
@@ -119,8 +130,12 @@ func (s *set) appendValue(b *buffer, v *value) {
 		at := b.nest(unix.NFTA_SET_ELEM_DATA)
 		data := b.nest(unix.NFTA_DATA_VALUE &^ nested)
 		binary.NativeEndian.PutUint16((*b)[data+2:], unix.NFTA_DATA_VALUE)
-		*b = append(*b, v.to.Addr().AsSlice()...)
-		*b = append(*b, byte(v.to.Port()>>8), byte(v.to.Port()), 0, 0)
+		if s.toNumber() {
+			*b = binary.NativeEndian.AppendUint32(*b, v.number)
+		} else {
+			*b = append(*b, v.to.Addr().AsSlice()...)
+			*b = append(*b, byte(v.to.Port()>>8), byte(v.to.Port()), 0, 0)
+		}
 		b.end(data)
 		b.end(at)
 	}
@@ -146,16 +161,31 @@ func (s *set) parseElement(b []byte) (k key, v value, ok bool) {
 		}
 	}
 	if s.value != nil {
-		raw := attrOf(data, unix.NFTA_DATA_VALUE)
-		size := s.value[0].padded()
-		if len(raw) != size+4 {
-			return k, v, false
-		}
-		addr, _ := netip.AddrFromSlice(raw[:size])
-		v.to = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(raw[size:]))
+		ok = s.parseValue(attrOf(data, unix.NFTA_DATA_VALUE), &v) && ok
 	}
 	return k, v, ok
 }
+
+// parseValue reads the data of a map's element.
+func (s *set) parseValue(raw []byte, v *value) bool {
+	size := s.value[0].padded()
+	if s.toNumber() {
+		if len(raw) != size {
+			return false
+		}
+		v.number = binary.NativeEndian.Uint32(raw)
+		return true
+	}
+	if len(raw) != size+4 {
+		return false
+	}
+	addr, _ := netip.AddrFromSlice(raw[:size])
+	v.to = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(raw[size:]))
+	return true
+}
+
+// toNumber reports whether the set is a map to numbers.
+func (s *set) toNumber() bool { return len(s.value) == 1 }
 
 // text is the key in nft's words.
 func (s *set) text(k key) string {
@@ -170,6 +200,10 @@ func (s *set) text(k key) string {
 			words[i] = utoa(uint32(k.port))
 		case slotPart:
 			words[i] = utoa(uint32(k.slot))
+		case numberPart:
+			words[i] = numberText(k.number)
+		case sourcePart:
+			words[i] = k.source.String()
 		}
 	}
 	return strings.Join(words, " . ")
@@ -181,7 +215,11 @@ func (s *set) elementText(k key, v value) string {
 	if v.comment != "" {
 		words += ` comment "` + commentText(v.comment) + `"`
 	}
-	if s.value != nil {
+	switch {
+	case s.value == nil:
+	case s.toNumber():
+		words += " : " + numberText(v.number)
+	default:
 		words += " : " + v.to.Addr().String() + " . " + strconv.Itoa(int(v.to.Port()))
 	}
 	return words

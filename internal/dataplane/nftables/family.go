@@ -44,6 +44,7 @@ var (
 	protocolType = dataType{"inet_proto", 12, 1}
 	portType     = dataType{"inet_service", 13, 2}
 	integerType  = dataType{"integer", 4, 4}
+	classidType  = dataType{"classid", 23, 4} // of meta priority, which has the numbers of package affinity.go
 )
 
 func (t dataType) padded() int { return (t.size + 3) &^ 3 }

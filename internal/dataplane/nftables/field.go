@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -39,6 +40,8 @@ const (
 	protocolPart
 	portPart
 	slotPart
+	sourcePart // the source address, or the network that it is in
+	numberPart // of an Owner, or of one of its backends: see affinity.go
 )
 
 // field is a part of a key or value: where a packet has it, and how nft names it.
@@ -46,7 +49,7 @@ type field struct {
 	part part
 	dataType
 	text string
-	load func(register uint32) expr.Any
+	load func(register uint32) []expr.Any
 	note []byte // how nft notes the expression in a set declared with typeof
 }
 
@@ -59,6 +62,7 @@ const (
 	noteDataInterval  = 6
 
 	notePayload = 7
+	noteMeta    = 9
 	noteConcat  = 13
 	noteNumgen  = 23
 )
@@ -73,11 +77,11 @@ func notePayloadField(header, field uint32) []byte {
 }
 
 func (f *family) ipField(name string, offset uint32, note []byte) field {
-	return field{addrPart, f.addr, f.name + " " + name, func(register uint32) expr.Any {
-		return &expr.Payload{
+	return field{addrPart, f.addr, f.name + " " + name, func(register uint32) []expr.Any {
+		return []expr.Any{&expr.Payload{
 			DestRegister: register, Base: expr.PayloadBaseNetworkHeader,
 			Offset: offset, Len: uint32(f.addr.size),
-		}
+		}}
 	}, note}
 }
 
@@ -89,16 +93,38 @@ func (f *family) destination() field {
 // source is the address that a packet comes from.
 func (f *family) source() field { return f.ipField("saddr", f.saddr, nil) }
 
+// sourceNetwork is the network of so many bits that a packet comes from.
+func (f *family) sourceNetwork(bits int) field {
+	s := f.source()
+	s.part = sourcePart
+	if bits == f.addr.size*8 {
+		return s
+	}
+	mask := make([]byte, f.addr.size)
+	for i := range bits {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	text, _ := netip.AddrFromSlice(mask)
+	load := s.load
+	s.text += " & " + text.String()
+	s.load = func(register uint32) []expr.Any {
+		return append(load(register), &expr.Bitwise{
+			SourceRegister: register, DestRegister: register, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask)),
+		})
+	}
+	return s
+}
+
 // protocol is the transport protocol, after all extension headers.
 func protocol() field {
-	return field{protocolPart, protocolType, "meta l4proto", func(register uint32) expr.Any {
-		return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}
+	return field{protocolPart, protocolType, "meta l4proto", func(register uint32) []expr.Any {
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}}
 	}, nil}
 }
 
 func portOf(header string, note []byte) field {
-	return field{portPart, portType, header + " dport", func(register uint32) expr.Any {
-		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+	return field{portPart, portType, header + " dport", func(register uint32) []expr.Any {
+		return []expr.Any{&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}}
 	}, note}
 }
 
@@ -111,19 +137,39 @@ func (t transport) port() field { return portOf(t.name, notePayloadField(t.heade
 // draw is a slot drawn at random below limit. Its bytes are in the order of the machine.
 func draw(limit uint32) field {
 	particulars := noteUint32(noteUint32(noteUint32(nil, 0, unix.NFT_NG_RANDOM), 1, limit), 2, 0)
-	return field{slotPart, integerType, "numgen random mod " + utoa(limit), func(register uint32) expr.Any {
-		return &expr.Numgen{Register: register, Modulus: limit, Type: unix.NFT_NG_RANDOM}
+	return field{slotPart, integerType, "numgen random mod " + utoa(limit), func(register uint32) []expr.Any {
+		return []expr.Any{&expr.Numgen{Register: register, Modulus: limit, Type: unix.NFT_NG_RANDOM}}
 	}, noteExpression(noteNumgen, particulars)}
+}
+
+// priority is where the rules keep a number for a while: see affinity.go.
+func priority() field {
+	return field{numberPart, classidType, "meta priority", func(register uint32) []expr.Any {
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: register}}
+	}, noteExpression(noteMeta, noteUint32(nil, 0, unix.NFT_META_PRIORITY))}
+}
+
+// ownerNumber is the number of the Owner in the number of one of its backends.
+func ownerNumber() field {
+	n := priority()
+	load := n.load
+	n.text += " & " + numberText(ownerMask)
+	n.load = func(register uint32) []expr.Any {
+		return append(load(register), &expr.Bitwise{
+			SourceRegister: register, DestRegister: register, Len: 4, Mask: native(ownerMask), Xor: native(0),
+		})
+	}
+	return n
 }
 
 // concat is several fields one after the other, in registers from the first on.
 func concat(fields ...field) phrase {
 	words := make([]string, len(fields))
-	exprs := make([]expr.Any, len(fields))
+	var exprs []expr.Any
 	word := 0
 	for i, f := range fields {
 		words[i] = f.text
-		exprs[i] = f.load(register(word))
+		exprs = append(exprs, f.load(register(word))...)
 		word += f.padded() / 4
 	}
 	return phrase{strings.Join(words, " . "), exprs}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // foundTable is what the kernel says of a table.
@@ -56,6 +58,7 @@ func (c *conn) findTable(f *family, name string) (*foundTable, error) {
 // foundSet is what the kernel says of a set.
 type foundSet struct {
 	flags, keyType, keySize, dataType, dataSize uint32
+	size                                        uint32 // how many elements it takes, 0 if not limited
 	notes                                       string
 	count                                       int // of elements, -1 if not told (before Linux 6.15)
 }
@@ -133,6 +136,8 @@ func parseSet(b []byte) (name string, s foundSet) {
 			s.dataType = uint32(number(v))
 		case unix.NFTA_SET_DATA_LEN:
 			s.dataSize = uint32(number(v))
+		case unix.NFTA_SET_DESC:
+			s.size = uint32(number(attrOf(v, unix.NFTA_SET_DESC_SIZE)))
 		case unix.NFTA_SET_USERDATA:
 			s.notes = string(v)
 		case setCount:
@@ -175,20 +180,37 @@ func (c *conn) ruleHandles(f *family, table, chain string) ([]uint64, error) {
 	return handles, nil
 }
 
-// foundElements is what a table has, by frontend; the key has no slot, and no
+// foundElements is what a table has, by frontend; the key has no slot and source, and no
 // address for a NodePort.
 type foundElements struct {
-	frontends                    map[key]*installed
-	hairpin, nodeAddrs, podCIDRs map[key]bool
-	count                        map[*set]int
+	frontends                                  map[key]*installed
+	hairpin, nodeAddrs, podCIDRs, serviceCIDRs map[key]bool
+	owners                                     map[uint16]remembered // by number
+	count                                      map[*set]int
 }
 
-// findElements lists the elements of a table.
-func (c *conn) findElements(l *layout, table string, m made) (*foundElements, error) {
-	found := &foundElements{
-		map[key]*installed{}, map[key]bool{}, map[key]bool{}, map[key]bool{}, map[*set]int{},
+func newFound() *foundElements {
+	return &foundElements{
+		map[key]*installed{}, map[key]bool{}, map[key]bool{}, map[key]bool{}, map[key]bool{},
+		map[uint16]remembered{}, map[*set]int{},
 	}
+}
+
+// of is what a frontend has.
+func (found *foundElements) of(f vip.Frontend) installed {
+	if i := found.frontends[frontendKey(f)]; i != nil {
+		return *i
+	}
+	return installed{}
+}
+
+// findElements lists the elements of a table, but not the clients that it remembers.
+func (c *conn) findElements(l *layout, table string, m made) (*foundElements, error) {
+	found := newFound()
 	for _, s := range l.sets(m) {
+		if s.dynamic {
+			continue
+		}
 		n, err := c.findSetElements(l, table, s, found.into(l, s))
 		if err != nil {
 			return nil, err
@@ -228,32 +250,60 @@ func (c *conn) findSetElements(l *layout, table string, s *set, f func(key, valu
 
 // into gives the function that takes in the elements of a set.
 func (found *foundElements) into(l *layout, s *set) func(key, value) {
-	switch s {
-	case l.hairpin:
-		return func(k key, _ value) { found.hairpin[k] = true }
-	case l.nodeAddrs:
-		return func(k key, _ value) { found.nodeAddrs[k] = true }
-	case l.podCIDRs:
-		return func(k key, _ value) { found.podCIDRs[k] = true }
+	for of, keys := range map[*set]map[key]bool{
+		l.hairpin: found.hairpin, l.nodeAddrs: found.nodeAddrs, l.podCIDRs: found.podCIDRs, l.serviceCIDRs: found.serviceCIDRs,
+	} {
+		if s == of {
+			return func(k key, _ value) { keys[k] = true }
+		}
 	}
-	if s.value == nil {
+	for of, b := range l.backends {
+		if s == b {
+			return func(k key, v value) {
+				owner, backend, _ := splitNumber(k.number)
+				found.owner(owner).backends[of][backend] = v.to
+			}
+		}
+	}
+	switch {
+	case s.class.affinity:
 		return func(k key, v value) {
-			i := found.frontend(k)
-			i.in = append(i.in, membership{s, v.comment})
+			owner, _, _ := splitNumber(k.number)
+			_, backend, _ := splitNumber(v.number)
+			slots := found.owner(owner).slots
+			slots[s.class] = withSlot(slots[s.class], k.slot, backend)
+		}
+	case s.class.size > 0:
+		return func(k key, v value) {
+			k.protocol = s.class.protocol
+			slots := found.frontend(k).placement(s)
+			*slots = withSlot(*slots, k.slot, v.to)
 		}
 	}
 	return func(k key, v value) {
-		k.protocol = s.protocol
-		slots := found.frontend(k).placement(s)
-		if n := int(k.slot) + 1; n > len(*slots) {
-			*slots = append(*slots, make([]netip.AddrPort, n-len(*slots))...)
-		}
-		(*slots)[k.slot] = v.to
+		i := found.frontend(k)
+		i.in = append(i.in, membership{s, k.source, v.number, v.comment})
 	}
 }
 
+// withSlot puts something into a slot.
+func withSlot[T any](slots []T, at uint16, v T) []T {
+	if n := int(at) + 1; n > len(slots) {
+		slots = append(slots, make([]T, n-len(slots))...)
+	}
+	slots[at] = v
+	return slots
+}
+
+func (found *foundElements) owner(n uint16) remembered {
+	if _, ok := found.owners[n]; !ok {
+		found.owners[n] = newRemembered()
+	}
+	return found.owners[n]
+}
+
 func (found *foundElements) frontend(k key) *installed {
-	k.slot = 0
+	k.slot, k.source = 0, netip.Addr{}
 	i := found.frontends[k]
 	if i == nil {
 		i = &installed{}

@@ -3,6 +3,8 @@ package nftables
 import (
 	"fmt"
 	"math/bits"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/signpost-dns/signpost/internal/vip"
@@ -12,26 +14,28 @@ import (
 // packets go through one chain. A frontend that forwards some source classes and
 // refuses others is in two groups: refusal comes first, in hooks of its own.
 type group struct {
-	decisions [vip.Classes]vip.Decision // masquerading in one that forwards, actions in one that refuses
+	decisions [vip.Classes]vip.Decision // backends and masquerading in one that forwards, actions in one that refuses
 	node      bool                      // of NodePorts
+	affinity  uint32                    // of one that forwards: for how many seconds a client is remembered, 0 if not
 }
 
 // groupsOf are the groups of a route.
 func groupsOf(r *vip.Route) []group {
-	var groups []group
 	if r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck {
-		return nil // not built yet
+		return nil // see layout.clusterIPs; a port that a process of this node answers
 	}
-	forward, refuse := group{node: r.IsNodePort()}, group{node: r.IsNodePort()}
-	forwards := false
+	var groups []group
+	forward, refuse := group{node: r.IsNodePort(), affinity: r.Affinity}, group{node: r.IsNodePort()}
+	first := slices.IndexFunc(r.Decisions[:], acts(vip.Forward))
 	for c, d := range r.Decisions {
 		refuse.decisions[c].Action = d.Action
 		if d.Action == vip.Forward {
-			forwards = true
-			forward.decisions[c].Masquerade = d.Masquerade
+			forward.decisions[c] = vip.Decision{Set: d.Set, Masquerade: d.Masquerade}
+		} else if first >= 0 {
+			forward.decisions[c].Set = r.Decisions[first].Set // never gets there, so another path must not be made for it
 		}
 	}
-	if forwards && len(r.Cluster) > 0 {
+	if first >= 0 {
 		groups = append(groups, forward)
 	}
 	if !refuse.forwards() {
@@ -63,7 +67,44 @@ func acts(a vip.Action) func(vip.Decision) bool {
 	return func(d vip.Decision) bool { return d.Action == a }
 }
 
-// name is the name of the set: masquerade-node-outside, reject-all, node-masquerade-all.
+// to gives the predicate for decisions to forward to a set.
+func to(s vip.Set) func(vip.Decision) bool {
+	return func(d vip.Decision) bool { return d.Action == vip.Forward && d.Set == s }
+}
+
+// paths are where the group's chain leads to.
+func (g group) paths() []path {
+	var list []path
+	for _, s := range sets {
+		if g.forwards() && len(g.classes(to(s))) > 0 {
+			list = append(list, path{g.node, s})
+		}
+	}
+	return list
+}
+
+// sets are the sets of backends that a decision can mean.
+var sets = []vip.Set{vip.Cluster, vip.Local}
+
+// path is the way to one of the sets of backends.
+type path struct {
+	node bool // of NodePorts
+	set  vip.Set
+}
+
+// name puts before a name what it is of: node-, local-, node-local-.
+func (p path) name(name string) string {
+	if p.set == vip.Local {
+		name = "local-" + name
+	}
+	if p.node {
+		name = "node-" + name
+	}
+	return name
+}
+
+// name is the name of the set: masquerade-node-outside, reject-all,
+// node-masquerade-all, affinity-10800-masquerade-all.
 func (g group) name() string {
 	if g.node {
 		return "node-" + g.treatment()
@@ -81,10 +122,13 @@ func (g group) chainName() string {
 
 func (g group) treatment() string {
 	var words []string
+	if g.affinity != 0 {
+		words = []string{"affinity", utoa(g.affinity)}
+	}
 	for _, does := range []struct {
 		what string
 		is   func(vip.Decision) bool
-	}{{"masquerade", masquerades}, {"reject", acts(vip.Reject)}, {"drop", acts(vip.Drop)}} {
+	}{{"masquerade", masquerades}, {"local", to(vip.Local)}, {"reject", acts(vip.Reject)}, {"drop", acts(vip.Drop)}} {
 		classes := g.classes(does.is)
 		if len(classes) == int(vip.Classes) {
 			classes = []string{"all"}
@@ -93,36 +137,54 @@ func (g group) treatment() string {
 			words = append(append(words, does.what), classes...)
 		}
 	}
-	if words == nil {
-		return "plain"
+	if words == nil || len(words) == 2 && g.affinity != 0 {
+		words = append(words, "plain")
 	}
 	return strings.Join(words, "-")
 }
 
-// allGroups are all that there could be, by name.
+// allGroups are all without affinity that there could be, by name.
 func allGroups() map[string]group {
 	all := map[string]group{}
-	choices := []vip.Decision{{}, {Masquerade: true}, {Action: vip.Reject}, {Action: vip.Drop}}
-	for _, pod := range choices {
-		for _, node := range choices {
-			for _, outside := range choices {
-				g := group{decisions: [vip.Classes]vip.Decision{pod, node, outside}}
-				if len(g.classes(masquerades)) > 0 && !g.forwards() {
-					continue // there would be two groups
+	forward := []vip.Decision{{}, {Masquerade: true}, {Set: vip.Local}, {Set: vip.Local, Masquerade: true}}
+	refuse := []vip.Decision{{}, {Action: vip.Reject}, {Action: vip.Drop}}
+	for _, choices := range [][]vip.Decision{forward, refuse} {
+		for _, pod := range choices {
+			for _, node := range choices {
+				for _, outside := range choices {
+					g := group{decisions: [vip.Classes]vip.Decision{pod, node, outside}}
+					all[g.name()] = g
+					g.node = true
+					all[g.name()] = g
 				}
-				all[g.name()] = g
-				g.node = true
-				all[g.name()] = g
 			}
 		}
 	}
 	return all
 }
 
-// class is the frontends of a protocol with more backends than half its size, and
-// not more than that: sizes are powers of two. Their backends are in one map.
+// parseGroup finds a group by the name of its set. Those without affinity are given.
+func parseGroup(name string, groups map[string]group) (group, bool) {
+	if g, ok := groups[name]; ok {
+		return g, true
+	}
+	rest, node := strings.CutPrefix(name, "node-")
+	rest, _ = strings.CutPrefix(rest, "affinity-")
+	seconds, treatment, _ := strings.Cut(rest, "-")
+	n, err := strconv.ParseUint(seconds, 10, 32)
+	if node {
+		treatment = "node-" + treatment
+	}
+	g, ok := groups[treatment]
+	g.affinity = uint32(n)
+	return g, ok && err == nil && g.forwards() && g.name() == name
+}
+
+// class is a map of backends: of the frontends of a protocol with more of them than half its
+// size, and not more than that. Sizes are powers of two.
 type class struct {
-	node     bool // of NodePorts
+	path
+	affinity bool // not of frontends but of Owners, whatever their protocol: see affinity.go
 	protocol byte
 	size     uint32
 }
@@ -130,30 +192,100 @@ type class struct {
 // maxSlots is how many backends a frontend can have.
 const maxSlots = 1 << 16
 
-func classOf(r *vip.Route) class {
-	n := max(1, len(r.Cluster))
-	return class{r.IsNodePort(), byte(r.Protocol), 1 << bits.Len(uint(n-1))}
+// sizeFor is the size of the class for so many backends.
+func sizeFor(backends int) uint32 {
+	return 1 << bits.Len(uint(max(1, backends)-1))
 }
 
-// name is the name of the map: backends-tcp-8, node-backends-tcp-8.
-func (c class) name() string {
-	prefix := ""
-	if c.node {
-		prefix = "node-"
+// classesOf are the classes of a route's backends. Those of one with affinity are its Owner's.
+func classesOf(r *vip.Route) []class {
+	var list []class
+	for _, g := range groupsOf(r) {
+		for _, p := range g.paths() {
+			if g.affinity == 0 && len(r.Backends(p.set)) > 0 {
+				list = append(list, class{path: p, protocol: byte(r.Protocol), size: sizeFor(len(r.Backends(p.set)))})
+			}
+		}
 	}
-	return fmt.Sprintf("%sbackends-%s-%d", prefix, transportOf(c.protocol).name, c.size)
+	return list
+}
+
+// name is the name of the map: backends-tcp-8, node-local-backends-tcp-8, affinity-slots-8.
+func (c class) name() string {
+	if c.affinity {
+		return c.path.name("affinity-slots-" + utoa(c.size))
+	}
+	return c.path.name(fmt.Sprintf("backends-%s-%d", transportOf(c.protocol).name, c.size))
 }
 
 // allClasses are all that there could be, by name.
 func allClasses() map[string]class {
 	all := map[string]class{}
-	for _, t := range transports {
-		for size := uint32(1); size <= maxSlots; size *= 2 {
+	for size := uint32(1); size <= maxSlots; size *= 2 {
+		for _, s := range sets {
 			for _, node := range []bool{false, true} {
-				c := class{node, t.number, size}
-				all[c.name()] = c
+				for _, t := range transports {
+					c := class{path: path{node, s}, protocol: t.number, size: size}
+					all[c.name()] = c
+				}
 			}
+			c := class{path: path{set: s}, affinity: true, size: size}
+			all[c.name()] = c
 		}
 	}
 	return all
+}
+
+// ranges is one of the sets about the source ranges of frontends.
+type ranges struct {
+	node bool // of NodePorts
+	bits int  // of the networks in it; restricted: of the frontends that have any ranges
+}
+
+// restricted is the set of the frontends that take packets from some networks only.
+const restricted = -1
+
+// name is the name of the set: restricted, sources-24, node-sources-32.
+func (r ranges) name() string {
+	name := "sources-" + strconv.Itoa(r.bits)
+	if r.bits == restricted {
+		name = "restricted"
+	}
+	return path{node: r.node}.name(name)
+}
+
+// rangesOf are the sets that a route's source ranges need.
+func rangesOf(r *vip.Route) []ranges {
+	if !isRestricted(r) {
+		return nil
+	}
+	list := []ranges{{r.IsNodePort(), restricted}}
+	for _, n := range r.Sources {
+		list = append(list, ranges{r.IsNodePort(), n.Bits()})
+	}
+	return list
+}
+
+// isRestricted reports whether some packets are dropped for their source alone.
+func isRestricted(r *vip.Route) bool {
+	for _, n := range r.Sources {
+		if n.Bits() == 0 {
+			return false
+		}
+	}
+	return r.Sources != nil && len(groupsOf(r)) > 0
+}
+
+// parseRanges finds a set of source ranges by its name.
+func parseRanges(name string) (ranges, bool) {
+	rest, node := strings.CutPrefix(name, "node-")
+	r := ranges{node: node, bits: restricted}
+	if length, ok := strings.CutPrefix(rest, "sources-"); ok {
+		n, err := strconv.Atoi(length)
+		if err != nil {
+			return r, false
+		}
+		r.bits = n
+	}
+	return r, r.name() == name
 }

@@ -3,6 +3,7 @@ package nftables
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -59,6 +60,7 @@ func mixedTable() *vip.Table {
 		add(a, 84, cluster.TCP, vip.LoadBalancer, 4, [vip.Classes]vip.Decision{
 			vip.FromPod: masquerade, vip.FromNode: {Action: vip.Reject}, vip.FromOutside: masquerade})
 	}
+	addPolicies(t, backends)
 	for _, a := range []string{"0.0.0.0", "::"} {
 		add(a, 30009, cluster.TCP, vip.NodePort, 5, fromAll(masquerade))
 		add(a, 30053, cluster.UDP, vip.NodePort, 2, fromAll(masquerade))
@@ -66,6 +68,60 @@ func mixedTable() *vip.Table {
 		add(a, 30010, cluster.TCP, vip.NodePort, 0, fromAll(vip.Decision{Action: vip.Reject}))
 	}
 	return t
+}
+
+// addPolicies adds Services with traffic policies, source ranges and affinity: each
+// with a ClusterIP, an address of a load balancer and a NodePort.
+func addPolicies(t *vip.Table, backends func(int, bool) []vip.Backend) {
+	masquerade, local := vip.Decision{Masquerade: true}, vip.Decision{Set: vip.Local}
+	cluster5 := [vip.Classes]vip.Decision{vip.FromNode: masquerade, vip.FromOutside: masquerade}
+	internal := [vip.Classes]vip.Decision{local, {Set: vip.Local, Masquerade: true}, {Set: vip.Local, Masquerade: true}}
+	external := [vip.Classes]vip.Decision{vip.FromNode: masquerade, vip.FromOutside: local}
+	for i, s := range []struct {
+		inside   [vip.Classes]vip.Decision
+		affinity uint32
+		p        cluster.Protocol
+		sources  []string
+	}{
+		{cluster5, 10800, cluster.TCP, nil},
+		{internal, 10800, cluster.UDP, []string{"192.0.2.0/25", "198.51.100.7/32", "2001:db8::/33", "2001:db9::1/128"}},
+		{internal, 0, cluster.TCP, []string{}},
+		{cluster5, 90, cluster.SCTP, []string{"10.0.0.0/8", "fd00::/8"}},
+	} {
+		key := service(100 + i)
+		var routes []*vip.Route
+		for _, v4 := range []bool{true, false} {
+			add := func(a string, kind vip.Kind, port uint16, d [vip.Classes]vip.Decision, sources []string) {
+				r := &vip.Route{
+					Frontend: vip.Frontend{Addr: addr(a), Port: port, Protocol: s.p}, Kind: kind,
+					Owner: vip.Owner{Service: key, Port: "web"}, Created: 100 + int64(i),
+					Decisions: d, Cluster: backends(5, v4), Affinity: s.affinity,
+				}
+				if slices.ContainsFunc(d[:], to(vip.Local)) {
+					r.Local = slices.DeleteFunc(backends(5, v4), func(b vip.Backend) bool { return !b.Local })
+				}
+				if sources != nil {
+					r.Sources = []netip.Prefix{}
+				}
+				for _, n := range sources {
+					if p := netip.MustParsePrefix(n); p.Addr().Is4() == v4 {
+						r.Sources = append(r.Sources, p)
+					}
+				}
+				routes = append(routes, r)
+			}
+			ip, lb, any := "10.96.1."+utoa(uint32(i)), "203.0.113."+utoa(uint32(i)), "0.0.0.0"
+			if !v4 {
+				ip, lb, any = "fd00:96::1:"+utoa(uint32(i)), "2001:db8::"+utoa(uint32(i)), "::"
+			}
+			add(ip, vip.ClusterIP, 80, s.inside, nil)
+			add(lb, vip.LoadBalancer, 80, external, s.sources)
+			add(any, vip.NodePort, 31000+uint16(i), external, nil)
+			routes = append(routes, restOf(100+i, addr(ip)))
+		}
+		slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
+		t.Set(key, routes)
+	}
 }
 
 // TestCountsReadBack holds the number of elements in the kernel against the table:
@@ -79,7 +135,7 @@ func TestCountsReadBack(t *testing.T) {
 				setLimit(t, d, limit)
 			}
 			mustSync(t, d, testTable(10_000, 5))
-			l := newLayout(ip4, testHost.MasqueradeMark)
+			l := newLayout(ip4, testHost)
 			m := newMade()
 			for r := range testTable(1, 5).All() {
 				l.need(r, m)
@@ -134,7 +190,7 @@ func TestSmallSendBuffer(t *testing.T) {
 
 // kernelState is what the kernel has, without regard to which slot a backend is in.
 func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *family) map[string]frontendState {
-	tb := newTable(d.conn, newLayout(f, testHost.MasqueradeMark), tableName)
+	tb := newTable(d.conn, newLayout(f, testHost), tableName)
 	layout, err := d.conn.findLayout(f, tableName)
 	if err != nil {
 		t.Fatal(err)
@@ -148,11 +204,26 @@ func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *family) map[stri
 		t.Fatal(err)
 	}
 	state := map[string]frontendState{}
+	shares := map[uint16][]string{}
 	for k, i := range found.frontends {
-		state[tb.frontend(k).String()] = stateOf(*i)
+		if n, ok := i.owner(); ok {
+			shares[n] = append(shares[n], tb.frontend(k).String())
+		}
+	}
+	for k, i := range found.frontends {
+		s := stateOf(tb.layout, *i)
+		if n, ok := i.owner(); ok {
+			s.remembers(tb.layout, found.owners[n], shares[n])
+		}
+		state[tb.frontend(k).String()] = s
 	}
 	for k := range found.hairpin {
 		state["hairpin "+k.addr.String()] = frontendState{}
+	}
+	for n := range found.owners {
+		if shares[n] == nil {
+			state["owner of nothing"] = frontendState{}
+		}
 	}
 	return state
 }
@@ -161,30 +232,90 @@ var equalAddrPorts = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b
 
 // frontendState is what a frontend has, by the names that nft shows.
 type frontendState struct {
-	Groups   map[string]string           // set to comment
+	In       map[string]string           // set to comment
+	Sources  []string                    // networks and their sets, sorted
 	Backends map[string][]netip.AddrPort // map to backends, sorted
+	Shares   []string                    // the frontends with which clients are remembered, sorted
 }
 
-func stateOf(i installed) frontendState {
-	s := frontendState{map[string]string{}, map[string][]netip.AddrPort{}}
+func stateOf(l *layout, i installed) frontendState {
+	s := frontendState{In: map[string]string{}, Backends: map[string][]netip.AddrPort{}}
 	for _, m := range i.in {
-		s.Groups[m.set.name] = m.comment
+		if m.set.rank == sourceRank {
+			s.Sources = append(s.Sources, m.set.name+" "+m.source.String())
+		} else {
+			s.In[m.set.name] = m.comment
+		}
 	}
+	slices.Sort(s.Sources)
 	for _, p := range i.slots {
 		s.Backends[p.set.name] = slices.SortedFunc(slices.Values(p.slots), netip.AddrPort.Compare)
 	}
 	return s
 }
 
+// remembers adds what the Owner has.
+func (s *frontendState) remembers(l *layout, o remembered, shares []string) {
+	s.Shares = slices.Sorted(slices.Values(shares))
+	addrs := map[uint16]netip.AddrPort{}
+	for _, set := range sets {
+		for n, a := range o.backends[set] {
+			addrs[n] = a
+		}
+		if len(o.backends[set]) > 0 {
+			s.Backends[l.backends[set].name] = slices.SortedFunc(maps.Values(o.backends[set]), netip.AddrPort.Compare)
+		}
+	}
+	for c, numbers := range o.slots {
+		var list []netip.AddrPort
+		for _, n := range numbers {
+			list = append(list, addrs[n])
+		}
+		s.Backends[c.name()] = slices.SortedFunc(slices.Values(list), netip.AddrPort.Compare)
+	}
+}
+
 // wantedState is the same from the table, by the obvious way.
 func wantedState(f *family, table *vip.Table) map[string]frontendState {
-	l := newLayout(f, testHost.MasqueradeMark)
+	l := newLayout(f, testHost)
 	state := map[string]frontendState{}
+	shares := map[ownerKey][]string{}
+	backends := map[ownerKey]*[2]map[netip.AddrPort]bool{}
 	for r := range table.All() {
-		if familyOf(r.Frontend) != f {
+		if familyOf(r.Frontend) == f && r.Affinity != 0 && slices.ContainsFunc(r.Decisions[:], acts(vip.Forward)) {
+			k := keyOf(r)
+			shares[k] = append(shares[k], r.Frontend.String())
+			if backends[k] == nil {
+				backends[k] = &[2]map[netip.AddrPort]bool{{}, {}}
+			}
+			for _, d := range r.Decisions {
+				for _, b := range r.Backends(d.Set) {
+					backends[k][d.Set][b.AddrPort] = d.Action == vip.Forward || backends[k][d.Set][b.AddrPort]
+				}
+			}
+		}
+	}
+	for r := range table.All() {
+		if familyOf(r.Frontend) != f || r.Kind == vip.HealthCheck {
 			continue
 		}
-		state[r.Frontend.String()] = stateOf(l.route(r, installed{}))
+		s := stateOf(l, l.route(r, 0, installed{}))
+		if k := keyOf(r); r.Affinity != 0 && slices.Contains(shares[k], r.Frontend.String()) {
+			s.Shares = slices.Sorted(slices.Values(shares[k]))
+			for _, set := range sets {
+				var list []netip.AddrPort
+				for b, wanted := range backends[k][set] {
+					if wanted {
+						list = append(list, b)
+					}
+				}
+				if slices.SortFunc(list, netip.AddrPort.Compare); len(list) > 0 {
+					s.Backends[l.backends[set].name] = list
+					s.Backends[class{path: path{set: set}, affinity: true, size: sizeFor(len(list))}.name()] = list
+				}
+			}
+		}
+		state[r.Frontend.String()] = s
 		for _, pod := range l.need(r, newMade()) {
 			state["hairpin "+pod.String()] = frontendState{}
 		}
@@ -236,6 +367,11 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 			for r := range table.All() {
 				if familyOf(r.Frontend) == tb.family {
 					tb.need(r, fresh)
+				}
+			}
+			for _, o := range tb.owners.byKey {
+				for c := range o.have.slots {
+					fresh.classes[c] = true
 				}
 			}
 			if !tb.made.equal(fresh) {

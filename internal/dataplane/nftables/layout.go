@@ -2,54 +2,105 @@ package nftables
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // set is a set or map of nft.
 type set struct {
 	name     string
 	key      []field
-	value    []field // of a map of backends; else it is a set
+	value    []field // of a map
 	interval bool
-	protocol byte // of a map of backends, whose keys do not say it
+	dynamic  bool // packets add to it and the kernel forgets what is in it
+	rank     rank
+	class    class // of a map of backends
 }
 
-// layout is what a table consists of, but for the elements. Three sets are always
-// there. Groups and classes are made when the first frontend needs them.
+// rank orders the sets that a frontend is in: it enters those of a lower rank first
+// and leaves them last, so that a packet finds everything that its frontend needs.
+type rank uint8
+
+const (
+	sourceRank   rank = iota // networks that a frontend takes packets from
+	restrictRank             // that it takes none from others
+	ownerRank                // which Owner's clients are remembered
+	refuseRank               // from whom it is refused
+	groupRank                // how it is forwarded
+	restRank                 // that no other frontend of the address is there: after all of them
+)
+
+// layout is what a table consists of, but for the elements. Some sets are always
+// there; others are made when the first frontend needs them.
 type layout struct {
 	*family
-	mark                         uint32 // the bit that asks for masquerading
-	hairpin, nodeAddrs, podCIDRs *set
-	groups                       map[group]*set // by need: see groupSet
-	classes                      map[class]*set // by need: see classSet
+	host                                                   dataplane.Host
+	hairpin, nodeAddrs, podCIDRs, clusterIPs, serviceCIDRs *set
+
+	// Of session affinity: see affinity.go. They are made with the first group that has it.
+	clients  *set
+	owners   map[bool]*set    // by whether they are NodePorts'
+	backends map[vip.Set]*set // by number
+
+	groups  map[group]*set  // by need: see groupSet
+	classes map[class]*set  // by need: see classSet
+	ranges  map[ranges]*set // by need: see rangesSet
 }
 
 // title is the comment of the table.
 const title = "Services of this node, kept by signpost: changes by others are undone"
 
-func newLayout(f *family, mark uint32) *layout {
-	return &layout{
-		family: f, mark: mark,
-		hairpin:   &set{name: "hairpin", key: []field{f.source(), f.destination()}},
-		nodeAddrs: &set{name: "node-addrs", key: []field{f.destination()}},
-		podCIDRs:  &set{name: "pod-cidrs", key: []field{f.source()}, interval: true},
-		groups:    map[group]*set{},
-		classes:   map[class]*set{},
+func newLayout(f *family, host dataplane.Host) *layout {
+	l := &layout{
+		family: f, host: host,
+		hairpin:      &set{name: "hairpin", key: []field{f.source(), f.destination()}},
+		nodeAddrs:    &set{name: "node-addrs", key: []field{f.destination()}},
+		podCIDRs:     &set{name: "pod-cidrs", key: []field{f.source()}, interval: true},
+		clusterIPs:   &set{name: "cluster-ips", key: []field{f.destination()}, rank: restRank},
+		serviceCIDRs: &set{name: "service-cidrs", key: []field{f.destination()}, interval: true},
+		groups:       map[group]*set{}, classes: map[class]*set{}, ranges: map[ranges]*set{},
+		clients: &set{
+			name: "affinity", dynamic: true, value: []field{priority()},
+			key: []field{priority(), f.source()},
+		},
+		owners: map[bool]*set{}, backends: map[vip.Set]*set{},
 	}
+	for _, node := range []bool{false, true} {
+		l.owners[node] = &set{
+			name: path{node: node}.name("affinity-ports"), rank: ownerRank,
+			key: l.frontendFields(node), value: []field{priority()},
+		}
+	}
+	for _, s := range sets {
+		l.backends[s] = &set{
+			name: path{set: s}.name("affinity-backends"),
+			key:  []field{priority()}, value: []field{f.destination(), anyPort()},
+		}
+	}
+	return l
+}
+
+// frontendFields are the parts of a frontend, in a packet.
+func (l *layout) frontendFields(node bool) []field {
+	fields := []field{l.destination(), protocol(), anyPort()}
+	if node {
+		return fields[1:]
+	}
+	return fields
 }
 
 // groupSet is the set of the frontends of a group.
 func (l *layout) groupSet(g group) *set {
 	s, ok := l.groups[g]
 	if !ok {
-		s = &set{name: g.name(), key: []field{l.destination(), protocol(), anyPort()}}
-		if g.node {
-			s.key = s.key[1:]
+		s = &set{name: g.name(), key: l.frontendFields(g.node), rank: refuseRank}
+		if g.forwards() {
+			s.rank = groupRank
 		}
 		l.groups[g] = s
 	}
@@ -60,10 +111,12 @@ func (l *layout) groupSet(g group) *set {
 func (l *layout) classSet(c class) *set {
 	s, ok := l.classes[c]
 	if !ok {
-		port := transportOf(c.protocol).port()
-		s = &set{
-			name: c.name(), protocol: c.protocol,
-			key: []field{l.destination(), port, draw(maxSlots)}, value: []field{l.destination(), port},
+		s = &set{name: c.name(), class: c}
+		if c.affinity {
+			s.key, s.value = []field{priority(), draw(maxSlots)}, []field{priority()}
+		} else {
+			port := transportOf(c.protocol).port()
+			s.key, s.value = []field{l.destination(), port, draw(maxSlots)}, []field{l.destination(), port}
 		}
 		if c.node {
 			s.key = s.key[1:]
@@ -73,18 +126,44 @@ func (l *layout) classSet(c class) *set {
 	return s
 }
 
+// rangesSet is one of the sets of source ranges.
+func (l *layout) rangesSet(r ranges) *set {
+	s, ok := l.ranges[r]
+	if !ok {
+		s = &set{name: r.name(), key: l.frontendFields(r.node), rank: restrictRank}
+		if r.bits != restricted {
+			s.key, s.rank = append(s.key, l.sourceNetwork(r.bits)), sourceRank
+		}
+		l.ranges[r] = s
+	}
+	return s
+}
+
 // made is what was made on demand in a table.
 type made struct {
 	groups  map[group]bool
 	classes map[class]bool
+	ranges  map[ranges]bool
 }
 
-func newMade() made { return made{map[group]bool{}, map[class]bool{}} }
+func newMade() made { return made{map[group]bool{}, map[class]bool{}, map[ranges]bool{}} }
 
-func (m made) clone() made { return made{maps.Clone(m.groups), maps.Clone(m.classes)} }
+func (m made) clone() made {
+	return made{maps.Clone(m.groups), maps.Clone(m.classes), maps.Clone(m.ranges)}
+}
 
 func (m made) equal(o made) bool {
-	return maps.Equal(m.groups, o.groups) && maps.Equal(m.classes, o.classes)
+	return maps.Equal(m.groups, o.groups) && maps.Equal(m.classes, o.classes) && maps.Equal(m.ranges, o.ranges)
+}
+
+// most is how many sets a table has at most.
+func (m made) most() int { return 10 + len(m.groups) + len(m.classes) + len(m.ranges) }
+
+// add adds what o has.
+func (m made) add(o made) {
+	maps.Copy(m.groups, o.groups)
+	maps.Copy(m.classes, o.classes)
+	maps.Copy(m.ranges, o.ranges)
 }
 
 // inOrder are the groups by name, so that the same table has the same rules.
@@ -99,11 +178,16 @@ func (m made) inOrder(which func(group) bool) []group {
 	return list
 }
 
-// classesOf are the classes of a protocol by size.
-func (m made) classesOf(node bool, protocol byte) []class {
+// classesOf are the classes of a path and protocol by size.
+func (m made) classesOf(p path, protocol byte) []class {
+	return m.classesWith(func(c class) bool { return !c.affinity && c.path == p && c.protocol == protocol })
+}
+
+// classesWith are some of the classes by size.
+func (m made) classesWith(which func(class) bool) []class {
 	var list []class
 	for c := range m.classes {
-		if c.node == node && c.protocol == protocol {
+		if which(c) {
 			list = append(list, c)
 		}
 	}
@@ -111,17 +195,76 @@ func (m made) classesOf(node bool, protocol byte) []class {
 	return list
 }
 
+// rangesOf are the sets of source ranges, the largest networks first.
+func (m made) rangesOf(node bool) []ranges {
+	var list []ranges
+	for r := range m.ranges {
+		if r.node == node {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b ranges) int { return cmp.Compare(a.bits, b.bits) })
+	return list
+}
+
+// leads reports whether there is a group with this path, with affinity or without.
+func (m made) leads(p path, affinity bool) bool {
+	for g := range m.groups {
+		if (g.affinity != 0) == affinity && slices.Contains(g.paths(), p) {
+			return true
+		}
+	}
+	return false
+}
+
+// timeouts are for how many seconds clients are remembered, by any group with the path.
+func (m made) timeouts(s vip.Set) []uint32 {
+	var list []uint32
+	for g := range m.groups {
+		if g.affinity != 0 && (slices.Contains(g.paths(), path{false, s}) || slices.Contains(g.paths(), path{true, s})) {
+			list = append(list, g.affinity)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// remembers reports whether there is any affinity.
+func (m made) remembers() bool {
+	for g := range m.groups {
+		if g.affinity != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // sets are all sets and maps of a table, in the order in which they are listed.
 func (l *layout) sets(m made) []*set {
-	all := []*set{l.nodeAddrs, l.podCIDRs, l.hairpin}
+	all := []*set{l.nodeAddrs, l.podCIDRs, l.hairpin, l.clusterIPs, l.serviceCIDRs}
+	for _, node := range []bool{false, true} {
+		for _, r := range m.rangesOf(node) {
+			all = append(all, l.rangesSet(r))
+		}
+	}
 	for _, g := range m.inOrder(func(group) bool { return true }) {
 		all = append(all, l.groupSet(g))
 	}
 	for _, node := range []bool{false, true} {
-		for _, t := range transports {
-			for _, c := range m.classesOf(node, t.number) {
-				all = append(all, l.classSet(c))
+		for _, s := range sets {
+			for _, t := range transports {
+				for _, c := range m.classesOf(path{node, s}, t.number) {
+					all = append(all, l.classSet(c))
+				}
 			}
+		}
+	}
+	if m.remembers() {
+		all = append(all, l.clients, l.owners[false], l.owners[true], l.backends[vip.Cluster], l.backends[vip.Local])
+	}
+	for _, s := range sets {
+		for _, c := range m.classesWith(func(c class) bool { return c.affinity && c.set == s }) {
+			all = append(all, l.classSet(c))
 		}
 	}
 	return all
@@ -148,23 +291,31 @@ var (
 	natPostrouting   = &hook{"nat", "postrouting", unix.NF_INET_POST_ROUTING, 100, "srcnat"}
 	filterPrerouting = &hook{"filter", "prerouting", unix.NF_INET_PRE_ROUTING, -110, "dstnat - 10"}
 	filterOutput     = &hook{"filter", "output", unix.NF_INET_LOCAL_OUT, -110, "-110"}
+	restPrerouting   = &hook{"filter", "prerouting", unix.NF_INET_PRE_ROUTING, -90, "dstnat + 10"}
+	restOutput       = &hook{"filter", "output", unix.NF_INET_LOCAL_OUT, -90, "-90"}
 )
 
 // chains are all chains of a table, in the order in which they are listed.
 func (l *layout) chains(m made) []chain {
 	services := jump("services")
-	refuse := rule(say("ct state new", ctBit(expr.CtKeySTATE, expr.CtStateBitNEW)...), jump("refuse"))
-	toNode := rule(concat(l.destination()), l.nodeAddrs.contains(true))
+	refuse, rest := rule(isNew, jump("refuse")), rule(isNew, jump("rest"))
+	toNode := l.toNode()
 	all := []chain{
 		{"prerouting", natPrerouting, []phrase{services}},
 		{"output", natOutput, []phrase{services}},
 		{"postrouting", natPostrouting, []phrase{l.masqueradeMarked(), l.masqueradeHairpin()}},
 		{"refuse-prerouting", filterPrerouting, []phrase{refuse}},
 		{"refuse-output", filterOutput, []phrase{refuse}},
+		{"rest-prerouting", restPrerouting, []phrase{rest}},
+		{"rest-output", restOutput, []phrase{rest}},
 		{"services", nil, append(l.dispatch(m, true, false), rule(toNode, goTo("node-ports")))},
 		{"node-ports", nil, l.dispatch(m, true, true)},
-		{"refuse", nil, append(l.dispatch(m, false, false), rule(toNode, goTo("refuse-node-ports")))},
-		{"refuse-node-ports", nil, l.dispatch(m, false, true)},
+		{"refuse", nil, slices.Concat(l.restrict(m, false), l.dispatch(m, false, false), []phrase{rule(toNode, goTo("refuse-node-ports"))})},
+		{"refuse-node-ports", nil, slices.Concat(l.restrict(m, true), l.dispatch(m, false, true))},
+		l.restChain(m),
+	}
+	for _, node := range []bool{false, true} {
+		all = append(all, l.sourceChains(m, node)...)
 	}
 	named := map[string]bool{}
 	for _, g := range m.inOrder(func(group) bool { return true }) {
@@ -174,74 +325,26 @@ func (l *layout) chains(m made) []chain {
 		}
 	}
 	for _, node := range []bool{false, true} {
-		all = append(all, l.forwardChains(m, node)...)
+		for _, s := range sets {
+			all = append(all, l.forwardChains(m, path{node, s})...)
+		}
+	}
+	for _, s := range sets {
+		all = append(all, l.affinityChains(m, s)...)
 	}
 	return all
 }
 
-// dispatch sends the frontends of each group to the chain of the group.
+// dispatch sends the frontends of each group to the chain of the group. For a moment one
+// may be in two groups that refuse, and then both count.
 func (l *layout) dispatch(m made, forwards, node bool) []phrase {
 	var rules []phrase
 	for _, g := range m.inOrder(func(g group) bool { return g.forwards() == forwards && g.node == node }) {
-		s := l.groupSet(g)
-		rules = append(rules, rule(concat(s.key...), s.contains(true), goTo(g.chainName())))
+		s, to := l.groupSet(g), goTo(g.chainName())
+		if !forwards {
+			to = jump(g.chainName())
+		}
+		rules = append(rules, rule(concat(s.key...), s.contains(true), to))
 	}
 	return rules
 }
-
-// contains matches if the preceding concatenation is in the set, or is not in it.
-func (s *set) contains(yes bool) phrase {
-	return say("@"+s.name, &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: s.name, Invert: !yes})
-}
-
-func jump(chain string) phrase {
-	return say("jump "+chain, &expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
-}
-
-func goTo(chain string) phrase {
-	return say("goto "+chain, &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain})
-}
-
-// ctBit matches if a bit is set in something that conntrack knows of the packet.
-func ctBit(key expr.CtKey, bit uint32) []expr.Any {
-	return []expr.Any{
-		&expr.Ct{Key: key, Register: unix.NFT_REG_1},
-		bitwise(bit, 0),
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: unix.NFT_REG_1, Data: native(0)},
-	}
-}
-
-// bitwise sets the first register to (itself & mask) ^ xor.
-func bitwise(mask, xor uint32) expr.Any {
-	return &expr.Bitwise{
-		SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4, Mask: native(mask), Xor: native(xor),
-	}
-}
-
-var masquerade = say("masquerade fully-random", &expr.Masq{FullyRandom: true})
-
-// masqueradeMarked masquerades what a group's chain asked for, and takes the mark
-// off: a tunnel would carry it along to its own packets.
-func (l *layout) masqueradeMarked() phrase {
-	load := &expr.Meta{Key: expr.MetaKeyMARK, Register: unix.NFT_REG_1}
-	return rule(
-		say(fmt.Sprintf("meta mark & 0x%08x == 0x%08x", l.mark, l.mark),
-			load, bitwise(l.mark, 0), &expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(l.mark)}),
-		say(fmt.Sprintf("meta mark set meta mark & 0x%08x", ^l.mark),
-			load, bitwise(^l.mark, 0), &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1}),
-		masquerade,
-	)
-}
-
-// masqueradeHairpin masquerades what a pod sends to a frontend that leads back to
-// it: it would not take an answer from its own address.
-func (l *layout) masqueradeHairpin() phrase {
-	return rule(
-		say("ct status dnat", ctBit(expr.CtKeySTATUS, ctStatusDNAT)...),
-		concat(l.source(), l.destination()), l.hairpin.contains(true),
-		masquerade,
-	)
-}
-
-// ctStatusDNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
-const ctStatusDNAT = 1 << 5

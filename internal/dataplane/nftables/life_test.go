@@ -72,7 +72,7 @@ func TestCleanupLeavesNothing(t *testing.T) {
 			mustNFT(t, "add table ip firewall", "-f", "-")
 			d := open(t, o)
 			mustSync(t, d, mixedTable())
-			spare := newTable(d.conn, newLayout(ip6, 1), spareName)
+			spare := newTable(d.conn, newLayout(ip6, testHost), spareName)
 			if err := d.install(context.Background(), spare, desired{}); err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +95,7 @@ func TestLeftOverSpareTable(t *testing.T) {
 	ownNetwork(t)
 	d := open(t, owned)
 	for _, f := range families {
-		if err := d.install(context.Background(), newTable(d.conn, newLayout(f, 0x4000), spareName), desired{host: testHost}); err != nil {
+		if err := d.install(context.Background(), newTable(d.conn, newLayout(f, testHost), spareName), desired{host: testHost}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestHostChanges(t *testing.T) {
 		if err := d.Sync(context.Background(), host, table); err != nil {
 			rt.Fatal(err)
 		}
-		l := newLayout(ip4, host.MasqueradeMark)
+		l := newLayout(ip4, host)
 		m := newMade()
 		for r := range table.All() {
 			if r.Addr.Is4() {

@@ -155,6 +155,7 @@ var testHost = dataplane.Host{
 			netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48"),
 			netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("10.245.0.0/24"),
 		}},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")},
 	},
 	MasqueradeMark: 0x4000,
 }
@@ -218,20 +219,62 @@ func randomRoutes(t *rapid.T, i int) []*vip.Route {
 		if f.IsNodePort() {
 			r.Kind = vip.NodePort
 		}
-		r.Cluster = randomBackends(t, v4)
+		r.Cluster, r.Local = randomBackends(t, v4), randomBackends(t, v4)
+		r.Sources = randomSources(t, v4)
+		r.Affinity = rapid.SampledFrom([]uint32{0, 0, 10, 10800}).Draw(t, "affinity")
 		for c := range r.Decisions {
-			d := &r.Decisions[c]
-			if d.Action = rapid.SampledFrom([]vip.Action{vip.Forward, vip.Forward, vip.Reject, vip.Drop}).Draw(t, "action"); d.Action == vip.Forward {
-				d.Masquerade = rapid.Bool().Draw(t, "masquerade")
-				if len(r.Cluster) == 0 {
-					*d = vip.Decision{Action: vip.Reject}
-				}
-			}
+			r.Decisions[c] = randomDecision(t, r)
 		}
 		routes = append(routes, r)
 	}
+	for _, a := range []netip.Addr{addr("10.96.0.1"), addr("fd00:96::1")} {
+		if rapid.Bool().Draw(t, "rest") {
+			routes = append(routes, restOf(i, a))
+		}
+	}
 	slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
 	return routes
+}
+
+// randomDecision draws one that a route can have: with backends where it forwards.
+func randomDecision(t *rapid.T, r *vip.Route) vip.Decision {
+	d := vip.Decision{Action: rapid.SampledFrom([]vip.Action{vip.Forward, vip.Forward, vip.Reject, vip.Drop}).Draw(t, "action")}
+	if d.Action != vip.Forward {
+		return d
+	}
+	d.Set = rapid.SampledFrom(sets).Draw(t, "set")
+	d.Masquerade = rapid.Bool().Draw(t, "masquerade")
+	if len(r.Backends(d.Set)) == 0 {
+		return vip.Decision{Action: vip.Drop}
+	}
+	return d
+}
+
+// randomSources draws source ranges as vip has them: nil for everybody.
+func randomSources(t *rapid.T, v4 bool) []netip.Prefix {
+	if rapid.IntRange(0, 2).Draw(t, "ranges") > 0 {
+		return nil
+	}
+	choice := []string{"10.244.0.0/24", "10.244.1.7/32", "192.0.2.0/25", "198.51.100.0/24"}
+	if !v4 {
+		choice = []string{"fd00:10::/64", "fd00:10:0:1::7/128", "2001:db8::/33", "2001:db9::/64"}
+	}
+	list := []netip.Prefix{}
+	for _, n := range choice {
+		if rapid.Bool().Draw(t, n) {
+			list = append(list, netip.MustParsePrefix(n))
+		}
+	}
+	return list
+}
+
+// restOf is the refusal of all other ports of a Service's ClusterIP.
+func restOf(i int, a netip.Addr) *vip.Route {
+	r := &vip.Route{Frontend: vip.Frontend{Addr: a}, Kind: vip.OtherPorts, Owner: vip.Owner{Service: service(i)}, Created: int64(i)}
+	for c := range r.Decisions {
+		r.Decisions[c].Action = vip.Reject
+	}
+	return r
 }
 
 // otherBackends are the same routes with some backends less and some more.
@@ -239,21 +282,28 @@ func otherBackends(t *rapid.T, routes []*vip.Route) []*vip.Route {
 	var changed []*vip.Route
 	for _, r := range routes {
 		n := *r
-		n.Cluster = slices.DeleteFunc(slices.Clone(r.Cluster), func(vip.Backend) bool { return rapid.IntRange(0, 3).Draw(t, "goes") == 0 })
-		for _, b := range randomBackends(t, r.Addr.Is4()) {
-			if rapid.IntRange(0, 3).Draw(t, "comes") == 0 && !slices.Contains(n.Cluster, b) {
-				n.Cluster = append(n.Cluster, b)
-			}
+		if r.Kind != vip.OtherPorts {
+			n.Cluster, n.Local = others(t, r.Cluster, r.Addr.Is4()), others(t, r.Local, r.Addr.Is4())
 		}
-		sortBackends(n.Cluster)
-		for c := range n.Decisions {
-			if n.Decisions[c].Action == vip.Forward && len(n.Cluster) == 0 {
+		for c, d := range n.Decisions {
+			if d.Action == vip.Forward && len(n.Backends(d.Set)) == 0 {
 				n.Decisions[c] = vip.Decision{Action: vip.Reject}
 			}
 		}
 		changed = append(changed, &n)
 	}
 	return changed
+}
+
+func others(t *rapid.T, list []vip.Backend, v4 bool) []vip.Backend {
+	list = slices.DeleteFunc(slices.Clone(list), func(vip.Backend) bool { return rapid.IntRange(0, 3).Draw(t, "goes") == 0 })
+	for _, b := range randomBackends(t, v4) {
+		if rapid.IntRange(0, 3).Draw(t, "comes") == 0 && !slices.Contains(list, b) {
+			list = append(list, b)
+		}
+	}
+	sortBackends(list)
+	return list
 }
 
 func randomFrontend(t *rapid.T, v4 bool) netip.Addr {

@@ -47,8 +47,21 @@ func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
 			b.uint32(unix.NFTA_SET_DATA_TYPE, kind)
 			b.uint32(unix.NFTA_SET_DATA_LEN, size)
 		}
+		if size := s.size(); size > 0 {
+			at := b.nest(unix.NFTA_SET_DESC)
+			b.uint32(unix.NFTA_SET_DESC_SIZE, size)
+			b.end(at)
+		}
 		b.attr(unix.NFTA_SET_USERDATA, s.notes()...)
 	})
+}
+
+// size is how many elements the set takes, 0 if not limited.
+func (s *set) size() uint32 {
+	if s.dynamic {
+		return maxClients
+	}
+	return 0
 }
 
 func (s *set) flags() uint32 {
@@ -58,6 +71,9 @@ func (s *set) flags() uint32 {
 	}
 	if s.interval {
 		flags |= unix.NFT_SET_INTERVAL
+	}
+	if s.dynamic {
+		flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 	}
 	return flags
 }
@@ -78,38 +94,49 @@ func typeOf(fields []field) (kind, size uint32) {
 // notes is the user data that nft wants to find in a set, or it lists a set of
 // integers that it cannot load again. (nft 1.0.6; later versions read the same.)
 func (s *set) notes() []byte {
-	const bigEndian = 2
-	order := uint32(0) // of a concatenation: each part has its own
-	if len(s.key) == 1 {
-		order = bigEndian
-	}
-	b := noteUint32(nil, noteKeyByteOrder, order)
+	b := noteUint32(nil, noteKeyByteOrder, byteOrder(s.key))
 	if s.value != nil {
-		b = noteUint32(b, noteDataByteOrder, 0)
+		b = noteUint32(b, noteDataByteOrder, byteOrder(s.value))
 	}
-	if len(s.key) > 1 {
-		b = note(b, noteKeyTypeof, s.typeofNote(s.key))
-	}
+	b = s.appendTypeof(b, noteKeyTypeof, s.key)
 	if s.value != nil {
-		b = note(b, noteDataTypeof, s.typeofNote(s.value))
+		b = s.appendTypeof(b, noteDataTypeof, s.value)
 		b = noteUint32(b, noteDataInterval, 0)
 	}
 	return b
 }
 
+// byteOrder is nft's number for the byte order of a key or value.
+func byteOrder(fields []field) uint32 {
+	switch {
+	case len(fields) > 1:
+		return 0 // each part has its own
+	case fields[0].part == numberPart:
+		return 1 // the machine's
+	}
+	return 2 // the network's
+}
+
 // byTypeof reports whether the set is declared by expressions and not by types: nft
 // has no name for the type of a slot.
-func (s *set) byTypeof() bool { return s.value != nil }
+func (s *set) byTypeof() bool { return s.class.size > 0 }
 
-// typeofNote is nft's note on a concatenation. Where the set is declared by types it is empty.
-func (s *set) typeofNote(fields []field) []byte {
+// appendTypeof adds nft's note on the expressions of a key or value. Where the set is
+// declared by types a concatenation is without parts, and a single one has no note.
+func (s *set) appendTypeof(b []byte, kind byte, fields []field) []byte {
 	var parts []byte
+	if len(fields) == 1 {
+		if s.byTypeof() {
+			b = note(b, kind, fields[0].note)
+		}
+		return b
+	}
 	if s.byTypeof() {
 		for i, f := range fields {
 			parts = note(parts, byte(i), f.note)
 		}
 	}
-	return noteExpression(noteConcat, parts)
+	return note(b, kind, noteExpression(noteConcat, parts))
 }
 
 func (t *transaction) newChain(f *family, table string, c chain) {

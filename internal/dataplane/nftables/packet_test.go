@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -62,6 +63,14 @@ func newLab(t testing.TB, pods int) *lab {
 // serve makes a Service of a frontend with some of the pods as backends.
 func (l *lab) serve(f vip.Frontend, kind vip.Kind, pods ...*netlab.Host) {
 	l.t.Helper()
+	r := l.route(f, kind, pods...)
+	if err := l.d.Apply(context.Background(), l.table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// route is what serve makes.
+func (l *lab) route(f vip.Frontend, kind vip.Kind, pods ...*netlab.Host) *vip.Route {
 	r := &vip.Route{Frontend: f, Kind: kind, Owner: vip.Owner{Service: cluster.Key{Namespace: "lab", Name: f.String()}}}
 	for _, p := range pods {
 		a := p.IPv6
@@ -77,9 +86,12 @@ func (l *lab) serve(f vip.Frontend, kind vip.Kind, pods ...*netlab.Host) {
 			r.Decisions[c] = vip.Decision{Action: vip.Reject}
 		}
 	}
-	if err := l.d.Apply(context.Background(), l.table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
-		l.t.Fatal(err)
-	}
+	return r
+}
+
+// podNamed finds a pod by its name.
+func (l *lab) podNamed(name string) *netlab.Host {
+	return l.pods[slices.IndexFunc(l.pods, func(h *netlab.Host) bool { return h.Name == name })]
 }
 
 func (l *lab) ask(from *netlab.Host, network string, to netip.AddrPort) (netlab.Reply, error) {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // minimumKernel is the oldest kernel that can run the rules: it answers refused
@@ -67,7 +68,7 @@ func unsupported(f *family, err error) error {
 // with classes of each kind.
 func (c *conn) rehearse(f *family, flags uint32) error {
 	const name = tableName + "-probe"
-	l := newLayout(f, 1)
+	l := newLayout(f, dataplane.Host{MasqueradeMark: 1})
 	tx := &c.tx
 	tx.begin()
 	tx.newTable(l, name, flags)
@@ -85,6 +86,18 @@ func oneOfEach() made {
 	for _, c := range allClasses() {
 		if c.size <= 4 {
 			m.classes[c] = true
+		}
+	}
+	for _, node := range []bool{false, true} {
+		for _, bits := range []int{restricted, 24, 32} {
+			m.ranges[ranges{node, bits}] = true
+		}
+		for _, s := range sets {
+			var all [vip.Classes]vip.Decision
+			for c := range all {
+				all[c].Set = s
+			}
+			m.groups[group{decisions: all, node: node, affinity: 10800}] = true
 		}
 	}
 	return m

@@ -16,9 +16,12 @@ type installed struct {
 	slots []placement
 }
 
-// membership is that a frontend is in the set of a group.
+// membership is that a frontend is in a set, maybe with a network that it takes packets
+// from, or in the map that tells its Owner's number.
 type membership struct {
 	set     *set
+	source  netip.Addr
+	number  uint32
 	comment string
 }
 
@@ -39,36 +42,67 @@ func (i installed) slotsIn(s *set) []netip.AddrPort {
 	return nil
 }
 
+// owner is the number that the frontend says its Owner has.
+func (i installed) owner() (number uint16, ok bool) {
+	for _, m := range i.in {
+		if m.set.rank == ownerRank {
+			number, _, ok = splitNumber(m.number)
+			return number, ok
+		}
+	}
+	return 0, false
+}
+
 // route is what a table must have for a route, with as many backends as possible
-// in the slots that they have now. A nil route is nothing.
-func (l *layout) route(r *vip.Route, have installed) installed {
+// in the slots that they have now. The number is that of the Owner, of a route with
+// affinity. A nil route is nothing.
+func (l *layout) route(r *vip.Route, number uint16, have installed) installed {
 	var want installed
 	if r == nil {
 		return want
 	}
 	comment := commentText(r.Owner.String())
-	for _, g := range groupsOf(r) {
-		want.in = append(want.in, membership{l.groupSet(g), comment})
-		if g.forwards() {
-			s := l.classSet(classOf(r))
-			want.slots = []placement{{s, place(have.slotsIn(s), r.Cluster)}}
-		}
+	if r.Kind == vip.OtherPorts {
+		want.in = []membership{{set: l.clusterIPs, comment: comment}}
+		return want
 	}
+	for i, g := range rangesOf(r) {
+		m := membership{set: l.rangesSet(g)}
+		if i > 0 {
+			m.source = r.Sources[i-1].Masked().Addr()
+		}
+		want.in = append(want.in, m)
+	}
+	for _, g := range groupsOf(r) {
+		if g.affinity != 0 {
+			want.in = append(want.in, membership{set: l.owners[g.node], number: numberOf(number, 0), comment: comment})
+		}
+		want.in = append(want.in, membership{set: l.groupSet(g), comment: comment})
+	}
+	for _, c := range classesOf(r) {
+		s := l.classSet(c)
+		want.slots = append(want.slots, placement{s, place(have.slotsIn(s), r.Backends(c.set))})
+	}
+	slices.SortStableFunc(want.in, func(a, b membership) int { return cmp.Compare(a.set.rank, b.set.rank) })
 	return want
 }
 
 // need adds what a route needs to be made to m, and returns the pods of this node
 // that may reach themselves through it.
 func (l *layout) need(r *vip.Route, m made) (pods []netip.Addr) {
+	for _, s := range rangesOf(r) {
+		m.ranges[s] = true
+	}
+	for _, c := range classesOf(r) {
+		m.classes[c] = true
+	}
 	for _, g := range groupsOf(r) {
 		m.groups[g] = true
-		if !g.forwards() {
-			continue
-		}
-		m.classes[classOf(r)] = true
-		for _, b := range r.Cluster {
-			if b.Local {
-				pods = append(pods, b.Addr())
+		for _, p := range g.paths() {
+			for _, b := range r.Backends(p.set) {
+				if b.Local {
+					pods = append(pods, b.Addr())
+				}
 			}
 		}
 	}
@@ -89,30 +123,50 @@ func (l *layout) nodeAddrKeys(host dataplane.Host) map[key]bool {
 // check says why a route cannot be in a table at all.
 func (l *layout) check(r *vip.Route) error {
 	switch {
-	case r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck:
-		return nil
 	case !l.has(r.Addr):
 		return fmt.Errorf("%v is no address of %s", r.Addr, l.name)
+	case r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck:
+		return nil
 	case !hasPorts(byte(r.Protocol)):
 		return fmt.Errorf("protocol %d is none of tcp, udp, sctp", r.Protocol)
 	case r.Port == 0:
 		return fmt.Errorf("port 0 is no port")
-	case len(r.Local) > 0:
-		return fmt.Errorf("backends of this node alone (traffic policy Local) are not built yet")
-	case r.Sources != nil:
-		return fmt.Errorf("source ranges are not built yet")
-	case len(r.Cluster) > maxSlots:
-		return fmt.Errorf("%d backends are more than %d", len(r.Cluster), maxSlots)
 	}
-	for i, b := range r.Cluster {
+	for _, n := range r.Sources {
+		if !n.IsValid() || !l.has(n.Addr()) {
+			return fmt.Errorf("source range %v is no network of %s", n, l.name)
+		}
+	}
+	for c, d := range r.Decisions {
+		if d.Action == vip.Forward && len(r.Backends(d.Set)) == 0 {
+			return fmt.Errorf("%v: forward without backends", vip.Class(c))
+		}
+	}
+	for _, s := range sets {
+		if err := l.checkBackends(r.Backends(s), r.Affinity); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *layout) checkBackends(backends []vip.Backend, affinity uint32) error {
+	most := maxSlots
+	if affinity != 0 {
+		most = maxSticky
+	}
+	if len(backends) > most {
+		return fmt.Errorf("%d backends are more than %d", len(backends), most)
+	}
+	for i, b := range backends {
 		if !l.has(b.Addr()) {
 			return fmt.Errorf("backend %v has no address of %s", b.AddrPort, l.name)
 		}
 		if b.Port() == 0 {
 			return fmt.Errorf("backend %v has port 0", b.AddrPort)
 		}
-		if i > 0 && r.Cluster[i-1].Compare(b.AddrPort) >= 0 {
-			return fmt.Errorf("backend %v is not after %v: they must be sorted, none twice", b.AddrPort, r.Cluster[i-1].AddrPort)
+		if i > 0 && backends[i-1].Compare(b.AddrPort) >= 0 {
+			return fmt.Errorf("backend %v is not after %v: they must be sorted, none twice", b.AddrPort, backends[i-1].AddrPort)
 		}
 	}
 	return nil
@@ -130,7 +184,9 @@ func frontendKey(f vip.Frontend) key {
 
 // ops are the operations from one state of a frontend to another. They may be cut
 // into transactions anywhere: after each of them, new connections go to backends
-// of the old or the new state, or are refused if one of the two refuses them.
+// of the old or the new state, or are refused if one of the two refuses them. (But not
+// where a frontend goes from one Owner with affinity to another: that is short, and
+// so never cut.)
 func (l *layout) ops(f vip.Frontend, have, want installed) []op {
 	k := frontendKey(f)
 	var ops []op
@@ -140,9 +196,11 @@ func (l *layout) ops(f vip.Frontend, have, want installed) []op {
 	for _, m := range want.in {
 		ops = appendMembership(ops, k, have.in, m)
 	}
-	for _, m := range have.in {
-		if !slices.ContainsFunc(want.in, func(w membership) bool { return w.set == m.set }) {
-			ops = append(ops, op{verb: drop, set: m.set, key: k})
+	for r := restRank + 1; r > 0; r-- {
+		for _, m := range have.in {
+			if m.set.rank == r-1 && !slices.ContainsFunc(want.in, m.sameElement) {
+				ops = append(ops, op{verb: drop, set: m.set, key: m.key(k)})
+			}
 		}
 	}
 	for _, p := range have.slots {
@@ -177,11 +235,20 @@ func appendMembership(ops []op, k key, have []membership, want membership) []op 
 		if m == want {
 			return ops
 		}
-		if m.set == want.set {
+		if m.sameElement(want) {
 			v = swap
 		}
 	}
-	return append(ops, op{v, want.set, k, value{comment: want.comment}})
+	return append(ops, op{v, want.set, want.key(k), value{number: want.number, comment: want.comment}})
+}
+
+// sameElement reports whether two memberships of a frontend are one element of a set.
+func (m membership) sameElement(o membership) bool { return m.set == o.set && m.source == o.source }
+
+// key is the key of the element, given the frontend's.
+func (m membership) key(k key) key {
+	k.source = m.source
+	return k
 }
 
 // byAge orders routes for an installation from nothing: the oldest Services are

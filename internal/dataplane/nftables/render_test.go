@@ -76,130 +76,24 @@ func TestPlanIsAcceptedByNFT(t *testing.T) {
 	}
 }
 
-// model is what a kernel does with operations, in the obvious way.
-type model map[*set]map[string]value
-
-func (m model) do(t *rapid.T, o op) {
-	elements := m[o.set]
-	if elements == nil {
-		elements = map[string]value{}
-		m[o.set] = elements
-	}
-	k := o.set.text(o.key)
-	if _, there := elements[k]; there != (o.verb != put) {
-		t.Fatalf("%d of %s in %s: it is there: %v", o.verb, k, o.set.name, there)
-	}
-	delete(elements, k)
-	if o.verb != drop {
-		elements[k] = o.val
-	}
-}
-
-// TestEveryPrefixIsCorrect cuts the operations of a change anywhere: a connection
-// must always lead to a backend of the old or the new state, or be refused by one.
-func TestEveryPrefixIsCorrect(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := newLayout(ip4, 0x4000)
-		m := model{}
-		f := vip.Frontend{Addr: addr("10.96.0.1"), Port: 80, Protocol: cluster.TCP}
-		var old *vip.Route
-		var have installed
-		for range rapid.IntRange(1, 6).Draw(t, "changes") {
-			now := randomRoute(t, f)
-			want := l.route(now, have)
-			for _, o := range l.ops(f, have, want) {
-				m.do(t, o)
-				m.check(t, l, f, old, now)
-			}
-			m.check(t, l, f, now, now)
-			old, have = now, want
-		}
-	})
-}
-
 // randomRoute draws a route of a frontend, or none.
 func randomRoute(t *rapid.T, f vip.Frontend) *vip.Route {
 	if rapid.IntRange(0, 4).Draw(t, "route") == 0 {
 		return nil
 	}
-	r := &vip.Route{Frontend: f, Cluster: randomBackends(t, f.Addr.Is4())}
+	v4 := f.Addr.Is4()
+	r := &vip.Route{Frontend: f, Cluster: randomBackends(t, v4), Local: randomBackends(t, v4), Sources: randomSources(t, v4)}
 	for c := range r.Decisions {
-		r.Decisions[c].Masquerade = len(r.Cluster) > 0 && rapid.Bool().Draw(t, "masquerade")
-		if len(r.Cluster) == 0 || rapid.IntRange(0, 3).Draw(t, "action") == 0 {
-			r.Decisions[c] = vip.Decision{Action: vip.Reject}
-		}
+		r.Decisions[c] = randomDecision(t, r)
 	}
 	return r
-}
-
-// check follows a packet of each source class.
-func (m model) check(t *rapid.T, l *layout, f vip.Frontend, old, now *vip.Route) {
-	may := map[netip.AddrPort]bool{}
-	for _, r := range []*vip.Route{old, now} {
-		if r != nil {
-			for _, b := range r.Cluster {
-				may[b.AddrPort] = true
-			}
-		}
-	}
-	member := l.groupSet(group{}).text(frontendKey(f))
-	for c := range vip.Classes {
-		action := func(r *vip.Route) vip.Action { return r.Decisions[c].Action }
-		refused := false
-		for g, s := range l.groups {
-			if _, in := m[s][member]; in && g.decisions[c].Action == vip.Reject {
-				refused = true
-			}
-		}
-		switch {
-		case old == nil || now == nil: // it may be there or not, but what is there must be right
-		case action(old) != vip.Forward && action(now) != vip.Forward && !refused:
-			t.Fatalf("class %v is refused before and after, but not meanwhile", c)
-		case action(old) == vip.Forward && action(now) == vip.Forward && refused:
-			t.Fatalf("class %v is forwarded before and after, but refused meanwhile", c)
-		case action(old) == vip.Forward && action(now) == vip.Forward && !m.forwarded(l, member):
-			t.Fatalf("class %v is forwarded before and after, but not meanwhile", c)
-		}
-	}
-	if !m.forwarded(l, member) {
-		return
-	}
-	settled := false
-	for c, s := range l.classes {
-		taken := 0
-		for slot := range c.size {
-			k := frontendKey(f)
-			k.slot = uint16(slot)
-			if v, ok := m[s][s.text(k)]; ok {
-				if !may[v.to] {
-					t.Fatalf("slot %d of %s leads to %v, which is no backend before or after", slot, s.name, v.to)
-				}
-				if slot < max(1, c.size/2) {
-					taken++
-				}
-			}
-		}
-		settled = settled || taken == int(max(1, c.size/2))
-	}
-	if !settled {
-		t.Fatal("there is no class whose lower half is full: a connection may be left without a backend")
-	}
-}
-
-func (m model) forwarded(l *layout, member string) bool {
-	for g, s := range l.groups {
-		if _, in := m[s][member]; in && g.forwards() {
-			return true
-		}
-	}
-	return false
 }
 
 // TestSizesAreThoseOfTheMessages holds what the writer counts against what it sends.
 func TestSizesAreThoseOfTheMessages(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := rapid.SampledFrom(families).Draw(t, "family")
-		l := newLayout(f, 1)
+		l := newLayout(f, testHost)
 		w := &writer{lists: map[*set]*lists{}}
 		size := 0
 		for _, o := range randomOps(t, l) {
@@ -220,8 +114,8 @@ func randomOps(t *rapid.T, l *layout) []op {
 	var ops []op
 	for range rapid.IntRange(1, 5).Draw(t, "routes") {
 		f := vip.Frontend{Addr: randomFrontend(t, l.family == ip4), Port: 80, Protocol: cluster.UDP}
-		have := l.route(randomRoute(t, f), installed{})
-		ops = append(ops, l.ops(f, have, l.route(randomRoute(t, f), have))...)
+		have := l.route(randomRoute(t, f), 0, installed{})
+		ops = append(ops, l.ops(f, have, l.route(randomRoute(t, f), 0, have))...)
 		for _, k := range intervals(l.family, testHost.Pods.CIDRs) {
 			ops = append(ops, op{verb: put, set: l.podCIDRs, key: k})
 		}
@@ -233,7 +127,7 @@ func randomOps(t *rapid.T, l *layout) []op {
 func TestElementsAreReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := rapid.SampledFrom(families).Draw(t, "family")
-		l := newLayout(f, 1)
+		l := newLayout(f, testHost)
 		for _, o := range randomOps(t, l) {
 			if o.verb == drop {
 				continue
@@ -251,11 +145,11 @@ func TestElementsAreReadAsWritten(t *testing.T) {
 
 // FuzzElement reads what a kernel could list as an element.
 func FuzzElement(f *testing.F) {
-	l := newLayout(ip4, 1)
-	sets := []*set{l.groupSet(group{}), l.groupSet(group{node: true}), l.classSet(class{false, 6, 8}), l.classSet(class{true, 17, 1}), l.hairpin, l.podCIDRs}
+	l := newLayout(ip4, testHost)
+	sets := []*set{l.groupSet(group{}), l.groupSet(group{node: true}), l.classSet(class{protocol: 6, size: 8}), l.classSet(class{path: path{node: true}, protocol: 17, size: 1}), l.hairpin, l.podCIDRs}
 	for i, s := range sets {
 		var b buffer
-		s.appendElement(&b, key{addr: addr("10.0.0.1"), port: 80, slot: 3, protocol: 6}, &value{netip.MustParseAddrPort("10.1.1.1:80"), "ns/name:port"})
+		s.appendElement(&b, key{addr: addr("10.0.0.1"), port: 80, slot: 3, protocol: 6}, &value{to: netip.MustParseAddrPort("10.1.1.1:80"), comment: "ns/name:port"})
 		f.Add(i, []byte(attrOf(b, unix.NFTA_LIST_ELEM)))
 	}
 	f.Fuzz(func(t *testing.T, i int, b []byte) {

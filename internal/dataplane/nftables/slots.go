@@ -15,22 +15,30 @@ import (
 // none twice), given what the slots have now; the zero AddrPort is an empty slot.
 // It changes as few slots as possible.
 func place(have []netip.AddrPort, want []vip.Backend) []netip.AddrPort {
-	now := make([]netip.AddrPort, len(want))
-	placed := make([]bool, len(want))
-	for i, b := range have[:min(len(have), len(want))] {
-		if at, ok := find(want, b); ok && !placed[at] {
+	return fillSlots(have, len(want),
+		func(b netip.AddrPort) (int, bool) { return find(want, b) },
+		func(i int) netip.AddrPort { return want[i].AddrPort })
+}
+
+// fillSlots is place for n of anything: find tells which of them something is, and at
+// the reverse. The zero value is an empty slot.
+func fillSlots[T comparable](have []T, n int, find func(T) (int, bool), at func(int) T) []T {
+	var empty T
+	now, placed := make([]T, n), make([]bool, n)
+	for i, b := range have[:min(len(have), n)] {
+		if at, ok := find(b); ok && !placed[at] {
 			now[i], placed[at] = b, true
 		}
 	}
 	next := 0
 	for i := range now {
-		if now[i].IsValid() {
+		if now[i] != empty {
 			continue
 		}
 		for placed[next] {
 			next++
 		}
-		now[i], placed[next] = want[next].AddrPort, true
+		now[i], placed[next] = at(next), true
 	}
 	return now
 }

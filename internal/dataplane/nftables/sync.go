@@ -119,7 +119,7 @@ func (d *Dataplane) install(ctx context.Context, t *table, want desired) error {
 	if found != nil {
 		t.handle = found.handle
 	}
-	return t.fill(ctx, want, &foundElements{count: map[*set]int{}})
+	return t.fill(ctx, want, newFound())
 }
 
 // deleteTable deletes a table if it is there.
@@ -136,13 +136,18 @@ func (c *conn) deleteTable(f *family, name string) error {
 // fill writes what differs between what a table has and what is desired.
 func (t *table) fill(ctx context.Context, want desired, have *foundElements) error {
 	t.elements = have.count
-	before := map[netip.Addr]int{}
-	need, both := newMade(), t.made.clone()
+	u := newUse()
 	for _, r := range want.routes {
-		t.use(r, 1, before, need)
+		if n, ok := have.of(r.Frontend).owner(); ok && r.Affinity != 0 && t.check(r) == nil {
+			t.owners.claim(keyOf(r), n, true)
+		}
 	}
-	maps.Copy(both.groups, need.groups)
-	maps.Copy(both.classes, need.classes)
+	for _, r := range want.routes {
+		t.use(r, 1, u)
+	}
+	plan := t.adoptOwners(u, have)
+	both := t.made.clone()
+	both.add(u.need)
 	if err := t.remake(both); err != nil {
 		return err
 	}
@@ -150,47 +155,85 @@ func (t *table) fill(ctx context.Context, want desired, have *foundElements) err
 	if err := t.fillHost(w, want.host, have); err != nil {
 		return err
 	}
-	for _, r := range want.routes {
-		k := frontendKey(r.Frontend)
-		now := have.frontends[k]
-		delete(have.frontends, k)
-		if now == nil {
-			now = &installed{}
-		}
-		if err := t.replace(w, r.Frontend, nil, *now, r); err != nil {
-			return err
-		}
+	if err := w.add(unit{ops: plan.first}); err != nil {
+		return err
 	}
-	for k, now := range have.frontends {
-		if err := w.add(unit{ops: t.ops(t.frontend(k), *now, installed{})}); err != nil {
-			return err
-		}
+	if err := t.fillRoutes(w, want.routes, have); err != nil {
+		return err
 	}
-	if err := w.add(unit{ops: dropMissing(t.hairpin, have.hairpin, t.hairpinKeys())}); err != nil {
+	if err := w.add(unit{ops: append(dropMissing(t.hairpin, have.hairpin, t.hairpinKeys()), plan.last...)}); err != nil {
 		return err
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
-	return errors.Join(t.remake(need), w.refusals())
+	plan.done()
+	return errors.Join(t.remake(u.need), w.refusals())
+}
+
+// adoptOwners takes over the numbers that the kernel knows, and plans to remove those
+// that nobody wants.
+func (t *table) adoptOwners(u *use, have *foundElements) plan {
+	for o := range u.owners {
+		if found, ok := have.owners[o.number]; ok {
+			o.adopt(found)
+		}
+	}
+	p := t.plan(u)
+	for _, n := range slices.Sorted(maps.Keys(have.owners)) {
+		if t.owners.byNumber[n] == nil {
+			_, last := t.ownerOps(&owner{number: n, have: have.owners[n]}, newRemembered())
+			p.last = append(p.last, last...)
+		}
+	}
+	return p
+}
+
+// fillRoutes writes the frontends in the order of the routes, but the rests of addresses
+// after all others, and removes those that are of no route.
+func (t *table) fillRoutes(w *writer, routes []*vip.Route, have *foundElements) error {
+	for _, rest := range []bool{false, true} {
+		for _, r := range routes {
+			if r.IsOtherPorts() != rest {
+				continue
+			}
+			now := have.of(r.Frontend)
+			delete(have.frontends, frontendKey(r.Frontend))
+			if err := t.replace(w, r.Frontend, nil, now, r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(have.frontends), key.compare) { // the rests first
+		if err := w.add(unit{ops: t.ops(t.frontend(k), *have.frontends[k], installed{})}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fillHost writes what depends on the host, and the pods that may reach themselves.
 func (t *table) fillHost(w *writer, host dataplane.Host, have *foundElements) error {
 	nodeAddrs := t.nodeAddrKeys(host)
-	podCIDRs := map[key]bool{}
-	for _, k := range intervals(t.family, host.Pods.CIDRs) {
-		podCIDRs[k] = true
-	}
-	var ops []op
-	if !maps.Equal(podCIDRs, have.podCIDRs) { // halves of intervals must not be mixed
-		ops = append(ops, dropMissing(t.podCIDRs, have.podCIDRs, nil)...)
-		ops = append(ops, putMissing(t.podCIDRs, nil, podCIDRs)...)
-	}
+	ops := t.fillNetworks(t.podCIDRs, have.podCIDRs, host.Pods.CIDRs)
+	ops = append(ops, t.fillNetworks(t.serviceCIDRs, have.serviceCIDRs, host.ServiceCIDRs)...)
 	ops = append(ops, putMissing(t.nodeAddrs, have.nodeAddrs, nodeAddrs)...)
 	ops = append(ops, dropMissing(t.nodeAddrs, have.nodeAddrs, nodeAddrs)...)
 	ops = append(ops, putMissing(t.hairpin, have.hairpin, t.hairpinKeys())...)
 	return w.add(unit{ops: ops})
+}
+
+// fillNetworks replaces what is in a set of networks if it differs: halves of intervals
+// must not be mixed.
+func (t *table) fillNetworks(s *set, have map[key]bool, networks []netip.Prefix) []op {
+	want := map[key]bool{}
+	for _, k := range intervals(t.family, networks) {
+		want[k] = true
+	}
+	if maps.Equal(want, have) {
+		return nil
+	}
+	return append(dropMissing(s, have, nil), putMissing(s, nil, want)...)
 }
 
 func (t *table) hairpinKeys() map[key]bool {

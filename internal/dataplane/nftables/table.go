@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/netip"
@@ -19,18 +20,25 @@ type table struct {
 	name   string
 	handle uint64 // the kernel's number: a table that is made again has another
 
-	orders   map[vip.Frontend]order     // slots, of frontends whose backends are not in the order of the route
+	orders   map[orderKey]order         // slots, of backends that are not in the order of the route
 	behind   map[vip.Frontend]installed // what the kernel has of frontends whose route it refused
-	made     made                       // the groups and classes that are there
+	made     made                       // what was made on demand
 	hairpins map[netip.Addr]int         // pods of this node: how many backends they are
+	owners   owners                     // whose clients are remembered
 	elements map[*set]int               // how many elements each set has
+}
+
+// orderKey is a frontend and one of its sets of backends.
+type orderKey struct {
+	vip.Frontend
+	set vip.Set
 }
 
 func newTable(c *conn, l *layout, name string) *table {
 	return &table{
 		layout: l, c: c, name: name,
-		orders: map[vip.Frontend]order{}, behind: map[vip.Frontend]installed{},
-		made: newMade(), hairpins: map[netip.Addr]int{}, elements: map[*set]int{},
+		orders: map[orderKey]order{}, behind: map[vip.Frontend]installed{},
+		made: newMade(), hairpins: map[netip.Addr]int{}, owners: newOwners(), elements: map[*set]int{},
 	}
 }
 
@@ -40,30 +48,67 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	before, need := map[netip.Addr]int{}, t.made.clone()
-	for _, ch := range changes {
-		t.use(ch.New, 1, before, need)
-		t.use(ch.Old, -1, before, newMade())
-	}
+	u := t.useOf(changes)
+	plan := t.plan(u)
+	need := t.made.clone()
+	need.add(u.need)
 	if err := t.remake(need); err != nil {
 		return err
 	}
 	w := newWriter(ctx, t)
-	if err := w.add(unit{ops: t.hairpinOps(before, put)}); err != nil {
-		return err
-	}
-	for _, ch := range changes {
-		if err := t.change(w, ch); err != nil {
-			return err
-		}
-	}
-	if err := w.add(unit{ops: t.hairpinOps(before, drop)}); err != nil {
+	if err := t.collect(w, u, plan, changes); err != nil {
 		return err
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
+	plan.done()
 	return w.refusals()
+}
+
+// useOf counts what changes use.
+func (t *table) useOf(changes []vip.Change) *use {
+	u := newUse()
+	for _, ch := range changes {
+		t.use(ch.New, 1, u)
+		t.use(ch.Old, -1, u)
+	}
+	return u
+}
+
+// collect collects the operations of changes.
+func (t *table) collect(w *writer, u *use, plan plan, changes []vip.Change) error {
+	if err := w.add(unit{ops: append(t.hairpinOps(u.pods, put), plan.first...)}); err != nil {
+		return err
+	}
+	for _, pass := range []int{comes, restChanges, goes} {
+		for _, ch := range changes {
+			if passOf(ch) == pass {
+				if err := t.change(w, ch); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return w.add(unit{ops: append(t.hairpinOps(u.pods, drop), plan.last...)})
+}
+
+// The passes of apply: the rest of an address must not be refused while one of its
+// frontends is missing.
+const (
+	comes = iota
+	restChanges
+	goes
+)
+
+func passOf(ch vip.Change) int {
+	switch {
+	case ch.IsOtherPorts():
+		return restChanges
+	case ch.New == nil:
+		return goes
+	}
+	return comes
 }
 
 // change collects the operations of one change.
@@ -85,13 +130,17 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 			old, now = now, nil
 		}
 	}
-	want := t.route(now, have)
-	delete(t.orders, f)
+	want := t.route(now, t.number(now), have)
+	for _, s := range sets {
+		delete(t.orders, orderKey{f, s})
+	}
 	if now == nil {
 		now = old
-	} else if len(want.slots) > 0 {
-		if o := orderOf(want.slots[0].slots, now.Cluster); o != nil {
-			t.orders[f] = o
+	} else {
+		for i, c := range classesOf(now) {
+			if o := orderOf(want.slots[i].slots, now.Backends(c.set)); o != nil {
+				t.orders[orderKey{f, c.set}] = o
+			}
 		}
 	}
 	ops := t.ops(f, have, want)
@@ -103,25 +152,83 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 
 // before is what the table has for a route that it got as it should.
 func (t *table) before(r *vip.Route) installed {
-	have := t.route(r, installed{})
-	if len(have.slots) > 0 {
-		have.slots[0].slots = t.orders[r.Frontend].slots(r.Cluster)
+	have := t.route(r, t.number(r), installed{})
+	for i, c := range classesOf(r) {
+		have.slots[i].slots = t.orders[orderKey{r.Frontend, c.set}].slots(r.Backends(c.set))
 	}
 	return have
 }
 
-// use adds what a route needs to be made to m, and counts the pods that may reach
-// themselves n times. It notes how often they were counted before.
-func (t *table) use(r *vip.Route, n int, before map[netip.Addr]int, m made) {
+// number is that of a route's Owner, 0 if it has none.
+func (t *table) number(r *vip.Route) uint16 {
+	if r == nil || r.Affinity == 0 {
+		return 0
+	}
+	if o := t.owners.byKey[keyOf(r)]; o != nil {
+		return o.number
+	}
+	return 0
+}
+
+// use is what changes need besides their frontends.
+type use struct {
+	need   made
+	pods   map[netip.Addr]int // how often those that may reach themselves were counted before
+	owners map[*owner]bool    // that the changes touch
+}
+
+func newUse() *use { return &use{newMade(), map[netip.Addr]int{}, map[*owner]bool{}} }
+
+// use counts what a route uses n times: 1 if it comes, -1 if it goes.
+func (t *table) use(r *vip.Route, n int, u *use) {
 	if r == nil || t.check(r) != nil {
 		return
 	}
+	m := u.need
+	if n < 0 {
+		m = newMade()
+	}
 	for _, pod := range t.need(r, m) {
-		if _, ok := before[pod]; !ok {
-			before[pod] = t.hairpins[pod]
+		if _, ok := u.pods[pod]; !ok {
+			u.pods[pod] = t.hairpins[pod]
 		}
 		t.hairpins[pod] += n
 	}
+	if r.Affinity != 0 {
+		o := t.owners.claim(keyOf(r), 0, false)
+		o.use(r, n)
+		u.owners[o] = true
+	}
+}
+
+// plan is what happens to Owners before and after their frontends change.
+type plan struct {
+	first, last []op
+	done        func() // once it is in the kernel
+}
+
+// plan settles the Owners that changes touch, and adds what they need to be made.
+func (t *table) plan(u *use) plan {
+	var p plan
+	wanted := map[*owner]remembered{}
+	for _, o := range slices.SortedFunc(maps.Keys(u.owners), func(a, b *owner) int { return cmp.Compare(a.number, b.number) }) {
+		want := o.settle()
+		for c := range want.slots {
+			u.need.classes[c] = true
+		}
+		first, last := t.ownerOps(o, want)
+		p.first, p.last = append(p.first, first...), append(p.last, last...)
+		wanted[o] = want
+	}
+	p.done = func() {
+		for o, want := range wanted {
+			o.have = want
+			if o.routes == 0 {
+				t.owners.release(o)
+			}
+		}
+	}
+	return p
 }
 
 // hairpinOps are the operations on the set of pods that may reach themselves: put

@@ -28,7 +28,7 @@ func Render(host dataplane.Host, t *vip.Table) (string, error) {
 			}
 		}
 		slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
-		errs = append(errs, renderTable(&b, newLayout(f, host.MasqueradeMark), host, routes)...)
+		errs = append(errs, renderTable(&b, newLayout(f, host), host, routes)...)
 	}
 	return b.String(), errors.Join(errs...)
 }
@@ -41,30 +41,32 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 			elements[o.set] = append(elements[o.set], o)
 		}
 	}
-	m := newMade()
-	pods := map[key]bool{}
+	t := newTable(nil, l, tableName)
+	u := newUse()
+	for _, r := range routes {
+		t.use(r, 1, u)
+	}
+	add(t.plan(u).first...)
 	for _, r := range routes {
 		if err := l.check(r); err != nil {
 			errs = append(errs, &dataplane.RouteError{Route: r, Err: err})
 			continue
 		}
-		add(l.ops(r.Frontend, installed{}, l.route(r, installed{}))...)
-		for _, pod := range l.need(r, m) {
-			pods[key{addr: pod}] = true
-		}
+		add(l.ops(r.Frontend, installed{}, l.route(r, t.number(r), installed{}))...)
 	}
-	add(putMissing(l.hairpin, nil, pods)...)
+	add(putMissing(l.hairpin, nil, t.hairpinKeys())...)
 	add(putMissing(l.nodeAddrs, nil, l.nodeAddrKeys(host))...)
 
 	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, title)
-	for _, s := range l.sets(m) {
+	networks := map[*set][]netip.Prefix{l.podCIDRs: host.Pods.CIDRs, l.serviceCIDRs: host.ServiceCIDRs}
+	for _, s := range l.sets(u.need) {
 		words := elementWords(s, elements[s])
-		if s == l.podCIDRs {
-			words = intervalWords(intervals(l.family, host.Pods.CIDRs))
+		if s.interval {
+			words = intervalWords(intervals(l.family, networks[s]))
 		}
 		s.render(b, words)
 	}
-	for _, c := range l.chains(m) {
+	for _, c := range l.chains(u.need) {
 		c.render(b)
 	}
 	b.WriteString("}\n")
@@ -115,6 +117,9 @@ func (s *set) render(b *strings.Builder, elements []string) {
 		kind = "map"
 	}
 	fmt.Fprintf(b, "\t%s %s {\n\t\t%s\n", kind, s.name, s.declaration())
+	if s.dynamic {
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n", s.size())
+	}
 	if s.interval {
 		b.WriteString("\t\tflags interval\n")
 	}

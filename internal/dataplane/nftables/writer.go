@@ -41,7 +41,7 @@ type lists struct {
 
 // newWriter returns a writer for the sets that the table has now.
 func newWriter(ctx context.Context, t *table) *writer {
-	messages := 2 * len(t.sets(t.made))
+	messages := 2 * t.made.most()
 	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, room: t.c.limit - edgeSize - messages*messageSize}
 }
 

@@ -1,0 +1,162 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// TestManyClients has more clients than the kernel remembers where nothing is said
+// about the size of a set.
+func TestManyClients(t *testing.T) {
+	const clients = 70_000
+	ownNetwork(t)
+	d := open(t, shared)
+	r := testRoute(0, 3)
+	r.Protocol, r.Affinity, r.Decisions = cluster.UDP, 10800, [vip.Classes]vip.Decision{}
+	table := vip.NewTable()
+	table.Set(service(0), []*vip.Route{r})
+	mustSync(t, d, table)
+	makeLocal(t, "11.0.0.0/8", "10.96.0.0/16", "10.128.0.0/16")
+	for i := range clients {
+		if err := sendFrom(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), r.Frontend); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := d.conn.findSetElements(d.tables[0].layout, tableName, d.tables[0].clients, func(key, value) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != clients {
+		t.Errorf("%d clients are remembered, want %d", n, clients)
+	}
+	mustIntact(t, d, true)
+}
+
+// TestAffinityOfPackets asks as clients do, over what should and what should not change
+// who answers them.
+func TestAffinityOfPackets(t *testing.T) {
+	l := newLab(t, 5)
+	client, other := l.pods[4], l.pods[3]
+	at := []*vip.Route{
+		l.route(vip.Frontend{Addr: addr("10.96.0.1"), Port: 80, Protocol: cluster.TCP}, vip.ClusterIP, l.pods[:3]...),
+		l.route(vip.Frontend{Addr: vip.AnyNode4, Port: 30009, Protocol: cluster.TCP}, vip.NodePort, l.pods[:3]...),
+	}
+	set := func(seconds uint32, pods ...*netlab.Host) {
+		t.Helper()
+		for i, r := range at {
+			n := l.route(r.Frontend, r.Kind, pods...)
+			n.Owner, n.Affinity = vip.Owner{Service: cluster.Key{Namespace: "lab", Name: "sticky"}}, seconds
+			at[i] = n
+		}
+		if err := l.d.Apply(context.Background(), l.table.Set(at[0].Owner.Service, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(who *netlab.Host, to netip.AddrPort) string {
+		t.Helper()
+		r, err := l.ask(who, "tcp", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Server
+	}
+	cip, np := netip.AddrPortFrom(addr("10.96.0.1"), 80), netip.AddrPortFrom(l.node.IPv4, 30009)
+	always := func(want, when string) {
+		t.Helper()
+		for range 10 {
+			for _, to := range []netip.AddrPort{cip, np} {
+				if got := ask(client, to); got != want {
+					t.Fatalf("%s: %v is answered by %s, want %s", when, to, got, want)
+				}
+			}
+		}
+	}
+	set(10800, l.pods[:3]...)
+	first := ask(client, cip)
+	always(first, "all frontends of a Service port")
+	l.answers(l.Outside, "tcp", np, l.podNamed(ask(l.Outside, np)))
+	ask(other, cip)
+	set(10800, l.pods[:4]...)
+	always(first, "a backend came")
+	l.d.Close()
+	if err := l.node.Do(func() (err error) { l.d, err = Open(Options{}); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.d.Sync(context.Background(), l.host, l.table); err != nil {
+		t.Fatal(err)
+	}
+	always(first, "another process took over")
+	rest := slices.DeleteFunc(slices.Clone(l.pods[:4]), func(h *netlab.Host) bool { return h.Name == first })
+	set(10800, rest...)
+	second := ask(client, cip)
+	if second == first {
+		t.Fatalf("%s answers, which is gone", first)
+	}
+	always(second, "another backend, since the first is gone")
+	set(10800, l.pods[:4]...)
+	always(second, "the first is back")
+
+	// It is forgotten so long after the last connection, and not after the first.
+	set(1, l.pods[:4]...)
+	for range 3 {
+		always(second, "within the time")
+		time.Sleep(700 * time.Millisecond)
+	}
+	time.Sleep(600 * time.Millisecond)
+	n := 0
+	if err := l.node.Do(func() (err error) {
+		n, err = l.d.conn.findSetElements(l.d.tables[0].layout, tableName, l.d.tables[0].clients, func(k key, _ value) {
+			if k.source == client.IPv4 {
+				t.Errorf("the client is still remembered: %s", l.d.tables[0].clients.text(k))
+			}
+		})
+		return err
+	}); err != nil || n == 0 {
+		t.Errorf("%d clients are remembered, want those of the longer time: %v", n, err)
+	}
+}
+
+// makeLocal makes all addresses of networks the node's own.
+func makeLocal(t *testing.T, networks ...string) {
+	t.Helper()
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	for _, n := range networks {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dst *netlink.Addr
+		if dst, err = netlink.ParseAddr(n); err == nil {
+			err = netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: dst.IPNet, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST})
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sendFrom sends a datagram from an address.
+func sendFrom(from netip.Addr, to vip.Frontend) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()}); err != nil {
+		return fmt.Errorf("bind to %v: %w", from, err)
+	}
+	return unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Addr: to.Addr.As4(), Port: int(to.Port)})
+}
