@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"bytes"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -34,4 +36,15 @@ func (l Labels) All() iter.Seq2[string, string] {
 			}
 		}
 	}
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler, so that pods can be written down.
+func (l Labels) MarshalBinary() ([]byte, error) { return l.text.MarshalBinary() }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (l *Labels) UnmarshalBinary(text []byte) error {
+	if n := bytes.Count(text, []byte{0}); n%2 != 0 || n == 0 && len(text) > 0 || n > 0 && text[len(text)-1] != 0 {
+		return errors.New("labels: want keys and values that each end in a NUL byte")
+	}
+	return l.text.UnmarshalBinary(text)
 }

@@ -38,6 +38,7 @@ var equal = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b cluster.Atom) bool { return a == b }),
+	cmp.Comparer(func(a, b cluster.Labels) bool { return a == b }),
 	cmp.AllowUnexported(cluster.Slice{}), cmpopts.EquateEmpty(),
 }
 
