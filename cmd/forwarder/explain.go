@@ -62,8 +62,10 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 	text := x.String()
 	if r := x.Route; r != nil {
 		e := v.store.Service(r.Owner.Service.Namespace, r.Owner.Service.Name)
-		for _, line := range r.Endpoints(e, v.node, x.Class) {
-			text += "  endpoint " + line + "\n"
+		if !x.Filtered {
+			for _, line := range r.Endpoints(e, v.node, x.Class) {
+				text += "  endpoint " + line + "\n"
+			}
 		}
 		for _, o := range v.table.Losers(r.Frontend) {
 			text += fmt.Sprintf("  %v claims it too, and is younger\n", o)

@@ -43,7 +43,7 @@ func Build(e *cluster.Entry, n Node) []*Route {
 		b.healthCheck(ip)
 		routes = append(routes, b.routes...)
 	}
-	slices.SortFunc(routes, func(a, b *Route) int {
+	slices.SortStableFunc(routes, func(a, b *Route) int {
 		if c := a.Compare(b.Frontend); c != 0 {
 			return c
 		}

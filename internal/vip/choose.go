@@ -8,11 +8,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// candidate is an endpoint of a Service port.
+// candidate is an endpoint of a Service port, with the slice that says so.
 type candidate struct {
 	Backend
-	cluster.Conditions
-	forZones, forNodes, node cluster.Atom
+	*cluster.Endpoint
+	slice *cluster.Slice
 }
 
 // candidates are the endpoints of a port, by the port's name and protocol, in one
@@ -20,26 +20,20 @@ type candidate struct {
 // not agree (their other ports differ, or the Store had settled it), one that is not
 // terminating goes first, then one of a newer slice.
 func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
-	type listed struct {
-		candidate
-		slice *cluster.Slice
-	}
-	var list []listed
+	list := make([]candidate, 0, e.Size())
 	for _, s := range e.Slices {
 		i := slices.IndexFunc(s.Ports, func(sp cluster.Port) bool { return sp.Name == p.Name && sp.Protocol == p.Protocol })
 		if i < 0 {
 			continue
 		}
 		for j := range s.Endpoints {
-			ep := &s.Endpoints[j]
-			if ep.Addr.Is4() != v4 {
-				continue
+			if ep := &s.Endpoints[j]; ep.Addr.Is4() == v4 {
+				b := Backend{AddrPort: netip.AddrPortFrom(ep.Addr, s.Ports[i].Number), Local: n.has(ep)}
+				list = append(list, candidate{b, ep, s})
 			}
-			b := Backend{AddrPort: netip.AddrPortFrom(ep.Addr, s.Ports[i].Number), Local: n.has(ep)}
-			list = append(list, listed{candidate{b, ep.Conditions, ep.ForZones, ep.ForNodes, ep.Node}, s})
 		}
 	}
-	slices.SortFunc(list, func(a, b listed) int {
+	slices.SortFunc(list, func(a, b candidate) int {
 		return cmp.Or(
 			a.Compare(b.AddrPort),
 			cmp.Compare(a.Conditions&cluster.Terminating, b.Conditions&cluster.Terminating),
@@ -47,13 +41,7 @@ func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []ca
 			cmp.Compare(b.slice.Name, a.slice.Name),
 		)
 	})
-	out := make([]candidate, 0, len(list))
-	for _, l := range list {
-		if len(out) == 0 || out[len(out)-1].AddrPort != l.AddrPort {
-			out = append(out, l.candidate)
-		}
-	}
-	return out
+	return slices.CompactFunc(list, func(a, b candidate) bool { return a.AddrPort == b.AddrPort })
 }
 
 // has reports whether an endpoint is on this node.
@@ -95,6 +83,9 @@ func backends(list []candidate, is func(*candidate) bool) []Backend {
 	var out []Backend
 	for i := range list {
 		if is(&list[i]) {
+			if out == nil {
+				out = make([]Backend, 0, len(list)-i)
+			}
 			out = append(out, list[i].Backend)
 		}
 	}
@@ -130,18 +121,18 @@ func nearness(list []candidate, n *Node) near {
 
 func (h near) hints(e *candidate) cluster.Atom {
 	if h == sameNode {
-		return e.forNodes
+		return e.ForNodes
 	}
-	return e.forZones
+	return e.ForZones
 }
 
 // has reports whether an endpoint is meant for this node.
 func (h near) has(e *candidate, n *Node) bool {
 	switch h {
 	case sameNode:
-		return e.forNodes.Lists(n.Name)
+		return e.ForNodes.Lists(n.Name)
 	case sameZone:
-		return e.forZones.Lists(n.Zone)
+		return e.ForZones.Lists(n.Zone)
 	}
 	return true
 }

@@ -9,9 +9,10 @@ import (
 
 // Endpoints tells of every endpoint of a route's Service port whether new connections
 // of a class may lead to it, and if not, why: a line for each, sorted by address. The
-// entry is that of the Service from which Build made the route for n.
+// entry is that of the Service from which Build made the route for n. A route of no
+// port has none.
 func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
-	if e == nil || e.Service == nil {
+	if e == nil || e.Service == nil || r.Kind == OtherPorts || r.Kind == HealthCheck {
 		return nil
 	}
 	i := slices.IndexFunc(e.Service.Ports, func(p cluster.ServicePort) bool {
@@ -43,10 +44,10 @@ func (c *candidate) where() string {
 	switch {
 	case c.Local:
 		return "this node"
-	case c.node == cluster.Atom{}:
+	case c.Node == cluster.Atom{}:
 		return "no known node"
 	}
-	return c.node.String()
+	return c.Node.String()
 }
 
 // fault is why an endpoint is not in a set.
@@ -61,7 +62,7 @@ func (c *candidate) fault(n *Node, set Set, h near) string {
 	case !c.Has(cluster.Ready):
 		return "it is not ready"
 	case h == sameNode:
-		return fmt.Sprintf("it is hinted for nodes %v, and this one is %v", c.forNodes, n.Name)
+		return fmt.Sprintf("it is hinted for nodes %v, and this one is %v", c.ForNodes, n.Name)
 	}
-	return fmt.Sprintf("it is hinted for zones %v, and this node is in %v", c.forZones, n.Zone)
+	return fmt.Sprintf("it is hinted for zones %v, and this node is in %v", c.ForZones, n.Zone)
 }

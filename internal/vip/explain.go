@@ -31,6 +31,9 @@ type Explanation struct {
 	// Action is Accept where the packet goes on as it is.
 	Action  Action
 	Answers []Answer // with Forward: one of these, drawn evenly or by affinity
+	// Filtered is that the route does not take the packet because of where it comes from,
+	// whatever its endpoints.
+	Filtered bool
 
 	because []string
 }
@@ -85,7 +88,7 @@ func (t *Table) frontend(h *Host, p Packet) *Route {
 func (x *Explanation) decided(r *Route) {
 	x.say("%v of %v", r.Kind, r.Owner)
 	if r.Sources != nil && !inAny(r.Sources, x.Source) {
-		x.Action = Drop
+		x.Action, x.Filtered = Drop, true
 		x.say("loadBalancerSourceRanges: %v is not in %s", x.Source, prefixText(r.Sources))
 		return
 	}
@@ -131,7 +134,7 @@ func (x *Explanation) sayDecision(r *Route, d Decision) {
 	}
 	switch {
 	case r.Kind == HealthCheck:
-		x.say("the forwarder answers itself: %d endpoints of this node are ready", r.Healthy)
+		x.say("the forwarder answers itself; endpoints of this node that are ready: %d", r.Healthy)
 		return
 	case d.Action == Reject:
 		x.say("refused: no endpoint is ready, and none serves while it terminates")

@@ -132,6 +132,7 @@ func (s *scene) table() *Table {
 
 func (s *scene) packet(where, text string) Packet {
 	from, to, ok := strings.Cut(strings.TrimSpace(text), " > ")
+	from, in, _ := strings.Cut(from, "@")
 	to, protocol, named := strings.Cut(to, "/")
 	if !named {
 		protocol = "tcp"
@@ -149,7 +150,7 @@ func (s *scene) packet(where, text string) Packet {
 	if !ok || err != nil || err2 != nil {
 		s.t.Fatalf("%s: want FROM > TO", where)
 	}
-	return Packet{Source: source, Destination: destination, Protocol: protocolOf(protocol)}
+	return Packet{Source: source, In: in, Destination: destination, Protocol: protocolOf(protocol)}
 }
 
 func (s *scene) do(where string, words []string) {
@@ -162,6 +163,8 @@ func (s *scene) do(where string, words []string) {
 		s.host.NodePortLoopback = false
 		s.words(where, words[1:], map[string]func(string){
 			"pods":       func(v string) { s.host.Pods.CIDRs = prefixes(v); s.node.Pods = s.host.Pods },
+			"bridge":     func(v string) { s.host.Pods = Pods{Interface: v}; s.node.Pods = s.host.Pods },
+			"prefix":     func(v string) { s.host.Pods = Pods{Prefix: v}; s.node.Pods = s.host.Pods },
 			"nodeports":  func(v string) { s.host.NodePortAddrs = addrs(list(v)...) },
 			"cidrs":      func(v string) { s.host.ServiceCIDRs = prefixes(v) },
 			"loopback":   func(string) { s.host.NodePortLoopback = true },
@@ -202,15 +205,16 @@ func (s *scene) service(where string, words []string) {
 		svc.ClusterIPs = addrs(list(words[1])...)
 	}
 	s.words(where, words[2:], map[string]func(string){
-		"external": func(v string) { x.IPs = addrs(list(v)...) },
-		"lb":       func(v string) { x.LB, svc.Type = addrs(list(v)...), cluster.LoadBalancer },
-		"proxied":  func(v string) { x.Proxied = addrs(list(v)...) },
-		"sources":  func(v string) { x.Sources = prefixes(v) },
-		"etp":      func(v string) { svc.ExternalLocal = v == "Local" },
-		"itp":      func(v string) { svc.InternalLocal = v == "Local" },
-		"check":    func(v string) { x.HealthCheckPort = number(v) },
-		"affinity": func(v string) { x.Affinity = uint32(number(v)) },
-		"created":  func(v string) { svc.Created = uint32(number(v)) },
+		"external":  func(v string) { x.IPs = addrs(list(v)...) },
+		"lb":        func(v string) { x.LB, svc.Type = addrs(list(v)...), cluster.LoadBalancer },
+		"proxied":   func(v string) { x.Proxied = addrs(list(v)...) },
+		"sources":   func(v string) { x.Sources = prefixes(v) },
+		"etp":       func(v string) { svc.ExternalLocal = v == "Local" },
+		"itp":       func(v string) { svc.InternalLocal = v == "Local" },
+		"check":     func(v string) { x.HealthCheckPort = number(v) },
+		"affinity":  func(v string) { x.Affinity = uint32(number(v)) },
+		"scheduler": func(v string) { x.Scheduler = v },
+		"created":   func(v string) { svc.Created = uint32(number(v)) },
 		"port": func(v string) {
 			parts := strings.Split(v, ":")
 			n, protocol, _ := strings.Cut(parts[1], "/")
@@ -233,9 +237,12 @@ func (s *scene) endpoints(words []string) {
 	}
 	var eps []cluster.Endpoint
 	for _, w := range words[2:] {
+		w, hints, _ := strings.Cut(w, "~")
 		w, conditions, some := strings.Cut(w, "!")
 		a, where, _ := strings.Cut(w, "@")
-		ep := cluster.Endpoint{Addr: netip.MustParseAddr(a), Node: cluster.MakeAtom("other-node"), Conditions: ready}
+		zones, nodes, _ := strings.Cut(hints, "/")
+		ep := cluster.Endpoint{Addr: netip.MustParseAddr(a), Node: cluster.MakeAtom("other-node"), Conditions: ready,
+			ForZones: cluster.MakeAtom(zones), ForNodes: cluster.MakeAtom(nodes)}
 		if where == "local" {
 			ep.Node = s.node.Name
 		}
