@@ -354,7 +354,9 @@ func TestStaleFlows(t *testing.T) {
 		s.put(slice(dns, "10.244.1.2", "10.244.1.3"))
 		happened("a backend more", "apply")
 		s.put(slice(dns, "10.244.1.2-", "10.244.1.3"))
-		happened("a backend terminates and serves", "apply")
+		happened("a backend terminates and serves", "apply",
+			"clean [10.96.0.10 udp 53 keep [10.244.1.3:8053] and streams to [10.244.1.2:8053] "+
+				"node-ipv4 udp 30053 keep [10.244.1.3:8053] and streams to [10.244.1.2:8053]]")
 		s.put(slice(dns, "10.244.1.2x", "10.244.1.3"))
 		happened("it serves no more: no route changes",
 			"clean [10.96.0.10 udp 53 keep [10.244.1.3:8053] node-ipv4 udp 30053 keep [10.244.1.3:8053]]")

@@ -13,13 +13,17 @@ import (
 // look for. A backend that takes no new flows may go on serving old ones: the routes
 // do not tell (a policy must not cut a flow), so it is read from the endpoints.
 type flows struct {
-	serving map[vip.Owner][]netip.AddrPort // of each UDP port, sorted
-	ports   map[cluster.Key][]vip.Owner    // the UDP ports of a Service
-	look    map[vip.Frontend]struct{}      // frontends that lost something since the last stale
+	serving map[vip.Owner]backends      // of each UDP port
+	ports   map[cluster.Key][]vip.Owner // the UDP ports of a Service
+	look    map[vip.Frontend]struct{}   // frontends that lost something since the last stale
 }
 
+// backends are endpoints that answer, sorted: those that are ready, and those that only
+// finish what goes on.
+type backends struct{ ready, draining []netip.AddrPort }
+
 func newFlows() flows {
-	return flows{serving: map[vip.Owner][]netip.AddrPort{}, ports: map[cluster.Key][]vip.Owner{}, look: map[vip.Frontend]struct{}{}}
+	return flows{serving: map[vip.Owner]backends{}, ports: map[cluster.Key][]vip.Owner{}, look: map[vip.Frontend]struct{}{}}
 }
 
 // update takes over a Service as it is now, with its routes and what they changed in
@@ -31,7 +35,7 @@ func (f *flows) update(service cluster.Key, e *cluster.Entry, routes []*vip.Rout
 			f.look[c.Frontend] = struct{}{}
 		}
 	}
-	now := map[vip.Owner][]netip.AddrPort{}
+	now := map[vip.Owner]backends{}
 	if e != nil && len(routes) > 0 {
 		for i := range e.Service.Ports {
 			if p := &e.Service.Ports[i]; p.Protocol == cluster.UDP {
@@ -40,14 +44,16 @@ func (f *flows) update(service cluster.Key, e *cluster.Entry, routes []*vip.Rout
 		}
 	}
 	for _, owner := range f.ports[service] {
-		if lost(f.serving[owner], now[owner]) {
+		before, after := f.serving[owner], now[owner]
+		// One that begins to drain is gone from the ready ones.
+		if lost(before.ready, after.ready) || lost(before.draining, after.draining) {
 			f.lookAt(owner, routes)
 		}
 		delete(f.serving, owner)
 	}
 	delete(f.ports, service)
-	for owner, backends := range now {
-		f.serving[owner] = backends
+	for owner, there := range now {
+		f.serving[owner] = there
 		f.ports[service] = append(f.ports[service], owner)
 	}
 }
@@ -67,7 +73,8 @@ func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 	for at := range f.look {
 		k := conntrack.Keep{Frontend: at}
 		if r := t.Route(at); r != nil {
-			k.Backends = f.serving[r.Owner]
+			there := f.serving[r.Owner]
+			k.Backends, k.Draining = there.ready, there.draining
 		}
 		out = append(out, k)
 	}
@@ -88,22 +95,28 @@ func (f *flows) lookAtAll(t *vip.Table) {
 }
 
 // serving are the endpoints of a port that answer, whether or not they take new flows.
-func serving(e *cluster.Entry, p *cluster.ServicePort) []netip.AddrPort {
-	var out []netip.AddrPort
+func serving(e *cluster.Entry, p *cluster.ServicePort) (out backends) {
 	for _, s := range e.Slices {
 		for _, sp := range s.Ports {
 			if sp.Name != p.Name || sp.Protocol != p.Protocol {
 				continue
 			}
 			for i := range s.Endpoints {
-				if ep := &s.Endpoints[i]; ep.Has(cluster.Serving) || ep.Has(cluster.Ready) {
-					out = append(out, netip.AddrPortFrom(ep.Addr, sp.Number))
+				ep := &s.Endpoints[i]
+				switch at := netip.AddrPortFrom(ep.Addr, sp.Number); {
+				case ep.Has(cluster.Ready):
+					out.ready = append(out.ready, at)
+				case ep.Has(cluster.Serving):
+					out.draining = append(out.draining, at)
 				}
 			}
 		}
 	}
-	slices.SortFunc(out, netip.AddrPort.Compare)
-	return slices.Compact(out)
+	for _, list := range []*[]netip.AddrPort{&out.ready, &out.draining} {
+		slices.SortFunc(*list, netip.AddrPort.Compare)
+		*list = slices.Compact(*list)
+	}
+	return out
 }
 
 // lost reports whether something of before is missing in now; both are sorted.

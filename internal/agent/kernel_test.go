@@ -165,7 +165,11 @@ func (k *kernel) Clean(nodeAddrs []netip.Addr, list []conntrack.Keep) {
 	defer k.mu.Unlock()
 	var lines []string
 	for _, keep := range list {
-		lines = append(lines, fmt.Sprintf("%v keep %v", keep.Frontend, keep.Backends))
+		line := fmt.Sprintf("%v keep %v", keep.Frontend, keep.Backends)
+		if len(keep.Draining) > 0 {
+			line += fmt.Sprintf(" and streams to %v", keep.Draining)
+		}
+		lines = append(lines, line)
 	}
 	slices.Sort(lines)
 	k.order = append(k.order, fmt.Sprint("clean ", lines))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,7 +139,7 @@ type tracker map[vip.Frontend][]netip.AddrPort
 
 func (tr tracker) Clean(_ []netip.Addr, list []conntrack.Keep) {
 	for _, k := range list {
-		tr[k.Frontend] = k.Backends
+		tr[k.Frontend] = append(slices.Clone(k.Backends), k.Draining...)
 	}
 }
 
@@ -152,7 +153,8 @@ func (s *stage) checkFlows(tr tracker) {
 			e := s.store.Service(r.Owner.Service.Namespace, r.Owner.Service.Name)
 			for i := range e.Service.Ports {
 				if e.Service.Ports[i].Name == r.Owner.Port {
-					for _, b := range serving(e, &e.Service.Ports[i]) {
+					there := serving(e, &e.Service.Ports[i])
+					for _, b := range append(slices.Clone(there.ready), there.draining...) {
 						serves[b] = true
 					}
 				}

@@ -233,23 +233,7 @@ func TestClientReachesTheNewBackend(t *testing.T) {
 		pods = append(pods, p)
 	}
 	client, old, fresh := pods[0], pods[1], pods[2]
-	send := func(to *netlab.Host) {
-		t.Helper()
-		rules := fmt.Sprintf("table ip t {\nchain c {\ntype nat hook prerouting priority -100;\n}\n}\nflush chain ip t c\n"+
-			"add rule ip t c ip daddr 10.96.0.10 udp dport 53 dnat to %s", to.IPv4)
-		err := n.Do(func() error {
-			cmd := exec.Command("nft", "-f", "-")
-			cmd.Stdin = strings.NewReader(rules)
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("nft: %w: %s", err, out)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	send := func(to *netlab.Host) { t.Helper(); translate(t, n.Host, to) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	send(old)
@@ -293,11 +277,89 @@ func TestClientReachesTheNewBackend(t *testing.T) {
 	}
 	defer c.Close()
 	run(t, c)
-	c.Clean(nil, []Keep{{udp("10.96.0.10:53"), []netip.AddrPort{netip.AddrPortFrom(fresh.IPv4, 53)}}})
+	c.Clean(nil, []Keep{{Frontend: udp("10.96.0.10:53"), Backends: []netip.AddrPort{netip.AddrPortFrom(fresh.IPv4, 53)}}})
 	if r := <-results; r.Err != nil || r.Removed != 1 {
 		t.Errorf("removed %d, %v; want 1", r.Removed, r.Err)
 	}
 	if got := ask(); got != "new" {
 		t.Errorf("%s answered after the cleaning", got)
 	}
+}
+
+// translate leads the VIP to a pod, with a rule of our own.
+func translate(t *testing.T, n, to *netlab.Host) {
+	t.Helper()
+	rules := fmt.Sprintf("table ip t {\nchain c {\ntype nat hook prerouting priority -100;\n}\n}\nflush chain ip t c\n"+
+		"add rule ip t c ip daddr 10.96.0.10 udp dport 53 dnat to %s", to.IPv4)
+	err := n.Do(func() error {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(rules)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("nft: %w: %s", err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A question that has its answer is over for the kernel, and what went on for more than
+// two seconds is a stream: of a backend that drains only that stays.
+func TestDrainingKeepsStreams(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("%v: install nftables", err)
+	}
+	n := netlab.New(t, netlab.Config{Nodes: 1, IPv4Only: true}).Node(1)
+	client, err := n.AddPod("client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := n.AddPod("old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.Echo(53); err != nil {
+		t.Fatal(err)
+	}
+	translate(t, n.Host, old)
+	var c *Cleaner
+	results := make(chan Result, 1)
+	if err := n.Do(func() (err error) { c, err = New(func(r Result) { results <- r }); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	run(t, c)
+	dial := func() (ask func()) {
+		conn, err := client.Dial(t.Context(), "udp", at("10.96.0.10:53"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return func() {
+			t.Helper()
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(make([]byte, 512)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stream, question := dial(), dial()
+	stream()
+	time.Sleep(2200 * time.Millisecond)
+	stream()
+	stream()
+	question()
+	c.Clean(nil, []Keep{{Frontend: udp("10.96.0.10:53"), Draining: []netip.AddrPort{netip.AddrPortFrom(old.IPv4, 53)}}})
+	if r := <-results; r.Err != nil || r.Removed != 1 {
+		t.Errorf("removed %d flows, %v; want the one that was answered", r.Removed, r.Err)
+	}
+	stream()
 }

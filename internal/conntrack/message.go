@@ -14,6 +14,10 @@ const (
 	ctaFilter          = 25
 	ctaFilterOrigFlags = 1
 	filterProtoNum     = 1 << 3 // net/netfilter/nf_conntrack_netlink.c, CTA_FILTER_F_CTA_PROTO_NUM
+
+	// Bits of CTA_STATUS (linux/netfilter/nf_conntrack_common.h).
+	seenReply = 1 << 1
+	assured   = 1 << 2 // of UDP: answered, and went on
 )
 
 // nfgenLen is the length of struct nfgenmsg, which every message begins with.
@@ -72,6 +76,10 @@ func parse(message []byte) (e entry, ok bool) {
 			back = parseTuple(value)
 		case nl.CTA_ID:
 			e.id = value
+		case nl.CTA_STATUS:
+			if len(value) == 4 {
+				e.over = binary.BigEndian.Uint32(value)&(seenReply|assured) == seenReply
+			}
 		case nl.CTA_ZONE:
 			return e, false
 		}

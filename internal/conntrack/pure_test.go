@@ -27,7 +27,9 @@ func udp(s string) vip.Frontend {
 	return vip.Frontend{Addr: at(s).Addr(), Port: at(s).Port(), Protocol: cluster.UDP}
 }
 
-func keep(frontend, backends string) Keep { return Keep{udp(frontend), ats(backends)} }
+func keep(frontend, backends string) Keep {
+	return Keep{Frontend: udp(frontend), Backends: ats(backends)}
+}
 
 func TestStale(t *testing.T) {
 	var w work
@@ -64,13 +66,38 @@ func TestStale(t *testing.T) {
 		{"IPv6 NodePort, backend left", "[2001:db8::7]:30053", "[fd00:10::3]:53", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := w.stale(flow{at(c.dialled), at(c.answerer)}); got != c.want {
+			if got := w.stale(flow{dialled: at(c.dialled), answerer: at(c.answerer), over: true}); got != c.want {
 				t.Errorf("stale: %v, want %v", got, c.want)
 			}
 		})
 	}
 	if v4, v6 := w.families(); !v4 || !v6 {
 		t.Errorf("families %v %v, want both", v4, v6)
+	}
+}
+
+// A backend that drains keeps its streams, and loses the clients that had their answer.
+func TestStaleWhereBackendsDrain(t *testing.T) {
+	var w work
+	node := []netip.Addr{netip.MustParseAddr("192.0.2.7")}
+	w.add(node, []Keep{
+		{udp("10.96.0.10:53"), ats("10.244.1.2:53"), ats("10.244.2.2:53")},
+		{udp("0.0.0.0:30053"), nil, ats("10.244.2.2:53")},
+	})
+	for _, c := range []struct {
+		name, dialled, answerer string
+		over, want              bool
+	}{
+		{"stream to it", "10.96.0.10:53", "10.244.2.2:53", false, false},
+		{"answered", "10.96.0.10:53", "10.244.2.2:53", true, true},
+		{"answered by another", "10.96.0.10:53", "10.244.1.2:53", true, false},
+		{"NodePort, stream to it", "192.0.2.7:30053", "10.244.2.2:53", false, false},
+		{"NodePort, answered", "192.0.2.7:30053", "10.244.2.2:53", true, true},
+		{"stream to one that left", "10.96.0.10:53", "10.244.3.2:53", false, true},
+	} {
+		if got := w.stale(flow{dialled: at(c.dialled), answerer: at(c.answerer), over: c.over}); got != c.want {
+			t.Errorf("%s: stale: %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 
@@ -82,7 +109,7 @@ func TestWorkIsGathered(t *testing.T) {
 	w.add(nil, []Keep{keep("10.0.0.2:1", "10.1.0.3:1")})
 	w.later(earlier)
 	for f, want := range map[string]string{"10.0.0.1:1": "10.1.0.1:1", "10.0.0.2:1": "10.1.0.3:1"} {
-		if w.stale(flow{at(f), at(want)}) {
+		if w.stale(flow{dialled: at(f), answerer: at(want)}) {
 			t.Errorf("%s: the flow to %s is stale", f, want)
 		}
 	}
