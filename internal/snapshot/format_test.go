@@ -74,6 +74,9 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 	case reflect.TypeFor[cluster.Atom]():
 		v.Set(reflect.ValueOf(cluster.MakeAtom(fmt.Sprint("atom-", *n))))
 		return
+	case reflect.TypeFor[cluster.Labels]():
+		v.Set(reflect.ValueOf(cluster.MakeLabels(map[string]string{fmt.Sprint("label-", *n): "value"})))
+		return
 	case reflect.TypeFor[cluster.Conditions]():
 		v.SetUint(uint64(cluster.Ready | cluster.Terminating))
 		return
