@@ -19,7 +19,7 @@ var busybox = tool{"busybox", "busybox"}
 
 // tools are what upstream's tests call in their pods. They want a shell that does not prefer its own `nc`.
 var tools = []tool{
-	{"bash", "bash"}, {"dash", "dash"}, {"curl", "curl"}, {"dig", "bind9-dnsutils"}, {"getent", "libc-bin"},
+	{"bash", "bash"}, {"conntrack", "conntrack"}, {"dash", "dash"}, {"curl", "curl"}, {"dig", "bind9-dnsutils"}, {"getent", "libc-bin"},
 	{"ip", "iproute2"}, {"nc.openbsd", "netcat-openbsd"}, {"ping", "iputils-ping"}, {"ss", "iproute2"}, {"wget", "wget"},
 }
 

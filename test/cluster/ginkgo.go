@@ -44,7 +44,7 @@ func (s selection) arguments(programs, kubeconfig, dir string, processes int) []
 		args = append(args, "--skip="+s.skip)
 	}
 	return append(args, filepath.Join(programs, "e2e.test"), "--",
-		"--provider=skeleton", "--kubeconfig="+kubeconfig, "--disable-log-dump=true", "--delete-namespace-on-failure=true")
+		"--provider=skeleton", fmt.Sprint("--num-nodes=", len(nodeNames)), "--kubeconfig="+kubeconfig, "--disable-log-dump=true", "--delete-namespace-on-failure=true")
 }
 
 const reportFile = "report.json"

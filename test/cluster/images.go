@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -138,62 +137,6 @@ func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image,
 	var err error
 	all["busybox:latest"], err = image(v1.Config{Cmd: []string{"sh"}}, shell)
 	return all, err
-}
-
-// testImages is what upstream's tests ask for, under the names by which they do.
-func testImages(ctx context.Context, programs string, binaries map[string]string, shell v1.Layer) (map[string]v1.Image, error) {
-	out, err := exec.CommandContext(ctx, filepath.Join(programs, "e2e.test"), "--list-images").Output()
-	if err != nil {
-		return nil, fmt.Errorf("ask e2e.test for its images: %w", err)
-	}
-	files, err := toolFiles()
-	if err != nil {
-		return nil, err
-	}
-	// Some tests start a DNS server of their own in this image: CoreDNS 1.6.2 or newer.
-	files = append(files, fileInode("coredns", binaries["coredns"]))
-	toolbox, err := layer(withoutDoubles(files))
-	if err != nil {
-		return nil, err
-	}
-	agnhost, err := layer([]inode{
-		fileInode("agnhost", filepath.Join(programs, "agnhost")), linkInode("agnhost-2", "agnhost"), dirInode("uploads"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	pause, err := layer([]inode{fileInode("pause", binaries["pause"])})
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]struct {
-		config v1.Config
-		layers []v1.Layer
-	}{
-		"agnhost":           {v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}}, []v1.Layer{shell, toolbox, agnhost}},
-		"busybox":           {v1.Config{Cmd: []string{"sh"}}, []v1.Layer{shell, toolbox}},
-		"glibc-dns-testing": {v1.Config{Cmd: []string{"sh"}}, []v1.Layer{shell, toolbox}},
-		"pause":             {v1.Config{Entrypoint: []string{"/pause"}}, []v1.Layer{pause}},
-	}
-	all := map[string]v1.Image{}
-	for _, tag := range strings.Fields(string(out)) {
-		if k, ok := known[shortName(tag)]; ok {
-			if all[tag], err = image(k.config, k.layers...); err != nil {
-				return nil, err
-			}
-			delete(known, shortName(tag))
-		}
-	}
-	if len(known) > 0 {
-		return nil, fmt.Errorf("e2e.test --list-images does not list %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-	}
-	return all, nil
-}
-
-// shortName is the part of an image's name that says what it is: "agnhost" of "host/path/agnhost:1.0".
-func shortName(tag string) string {
-	short, _, _ := strings.Cut(tag[strings.LastIndexByte(tag, '/')+1:], ":")
-	return short
 }
 
 // image puts layers together.

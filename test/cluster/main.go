@@ -47,7 +47,7 @@ func commands() []command {
 	return []command{
 		{"build", "compile the missing programs of a GROUP into the cache and print their directory", build},
 		{"where", "print the directory of the programs; fails if one of the GROUP is missing", where},
-		{"up", "start a cluster of two nodes with this repository's DNS and VIPs", up},
+		{"up", "start a cluster of two nodes, or --nodes N, with this repository's DNS and VIPs", up},
 		{"down", "end it and remove everything of it but its logs, also after a crash", down},
 		{"status", "say what runs", status},
 		{"kubeconfig", "print the file with which kubectl reaches it from here", kubeconfig},

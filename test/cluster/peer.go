@@ -41,7 +41,7 @@ func kubeProxyImage(programs string, shell v1.Layer) (v1.Image, error) {
 // toPeer puts the peers in the place of Signpost: kube-proxy for the forwarder, and the word kubernetes for the
 // word signpost in the Corefile, as the README describes the way back.
 func (c *cluster) toPeer(ctx context.Context) error {
-	if _, err := c.kubectl(ctx, "-n", "kube-system", "delete", "daemonset", "signpost-forwarder", "--ignore-not-found", "--timeout=60s"); err != nil {
+	if _, err := c.kubectl(ctx, "-n", "kube-system", "delete", "daemonset", "signpost-forwarder", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"); err != nil {
 		return err
 	}
 	if err := c.onNodes(ctx, ownBinary(c.e, "forwarder"), "--cleanup"); err != nil {
@@ -85,7 +85,7 @@ func peerCorefile(configMap string) (string, error) {
 
 // fromPeer is the way to Signpost again.
 func (c *cluster) fromPeer(ctx context.Context) error {
-	if _, err := c.kubectl(ctx, "-n", "kube-system", "delete", "daemonset", "kube-proxy", "--timeout=60s"); err != nil {
+	if _, err := c.kubectl(ctx, "-n", "kube-system", "delete", "daemonset", "kube-proxy", "--cascade=foreground", "--timeout=60s"); err != nil {
 		return err
 	}
 	if err := c.onNodes(ctx, filepath.Join(c.bin, "kube-proxy"), "--cleanup"); err != nil {

@@ -38,8 +38,21 @@ var (
 	control = member{name: controlName, v4: netip.MustParseAddr("172.30.0.10"), v6: netip.MustParseAddr("fd00:30::10")}
 )
 
-// nodeNames are the two nodes: with one, "on another node" cannot be tested, and a third shows nothing new.
-var nodeNames = []string{"n1", "n2"}
+// nodeNames are the nodes of this process's cluster. Two are enough for people: with one, "on another node"
+// cannot be tested. Some of upstream's specs want three, each in a zone of its own.
+var nodeNames = namesOfNodes(2)
+
+// namesOfNodes returns the names of some nodes: n1, n2, …
+func namesOfNodes(count int) []string {
+	var names []string
+	for i := range count {
+		names = append(names, fmt.Sprint("n", i+1))
+	}
+	return names
+}
+
+// mostNodes is how many there may be: their addresses end in 11 to 19.
+const mostNodes = 9
 
 // nodes returns the plan of each node.
 func nodes() []member {

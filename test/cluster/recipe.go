@@ -23,7 +23,7 @@ type program struct {
 	name string // file name in the cache directory
 	pkg  string // main package, as `go build` takes it
 	// A program is put into the cache only after it ran with versionArgs and printed version: a binary
-	// that does not start is found here and not in somebody's test.
+	// that does not start is found here and not in somebody's test. If version is empty it says none.
 	versionArgs []string
 	version     string
 	test        bool // pkg is no main package: the program is its tests, as `go test -c` links them
@@ -52,9 +52,10 @@ func groups() []group {
 			{name: "kube-proxy", pkg: "k8s.io/kubernetes/cmd/kube-proxy", versionArgs: version, version: kubernetes},
 			{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", versionArgs: version, version: kubernetes},
 		}},
-		{"e2e", "and Kubernetes's own end-to-end tests: agnhost, ginkgo, e2e.test", []program{
+		{"e2e", "and Kubernetes's own end-to-end tests: what runs in their pods, ginkgo, e2e.test", []program{
 			// Kubernetes's release scripts give agnhost its number; without them it calls itself so.
 			{name: "agnhost", pkg: "k8s.io/kubernetes/test/images/agnhost", versionArgs: version, version: "version development"},
+			{name: "regression-issue-74839", pkg: "k8s.io/kubernetes/test/images/regression-issue-74839"},
 			{name: "ginkgo", pkg: "github.com/onsi/ginkgo/v2/ginkgo", versionArgs: []string{"version"}, version: "Ginkgo Version 2.28.1"},
 			{name: "e2e.test", pkg: "k8s.io/kubernetes/test/e2e", versionArgs: version, version: kubernetesVersion, test: true},
 		}},

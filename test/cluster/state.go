@@ -54,6 +54,7 @@ type state struct {
 	Cgroups []string `json:"cgroups"` // folders of ours, one for each hierarchy
 	Pid     int      `json:"pid"`     // of the supervisor, 0 before it started
 	Started uint64   `json:"started"` // its start time in /proc/PID/stat: numbers are used again
+	Nodes   []string `json:"nodes"`   // their names
 }
 
 func (p place) readState() (state, error) {
@@ -140,6 +141,9 @@ func (p place) running() (state, error) {
 	s, err := p.readState()
 	if err == nil && !s.alive() {
 		err = fmt.Errorf("no cluster runs in %s: start one with `%s`", p, upCommand)
+	}
+	if err == nil {
+		nodeNames = s.Nodes
 	}
 	return s, err
 }

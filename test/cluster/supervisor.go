@@ -35,6 +35,7 @@ type order struct {
 	CoreDNS    string   `json:"coredns"`    // the program that plays the world's DNS
 	CNIPlugins string   `json:"cniPlugins"` // their folder
 	Images     []string `json:"images"`     // archives
+	Nodes      []string `json:"nodes"`      // their names
 	Folders    []folder `json:"folders"`    // the cluster's own cgroups
 }
 
@@ -82,6 +83,7 @@ func supervise(text string) error {
 // start brings everything up that needs no kubectl.
 func (s *supervisor) start() error {
 	s.place = place(s.order.Place)
+	nodeNames = s.order.Nodes
 	// Into the cluster's cgroups first, and with us all that we start: who empties them has ended everything.
 	for _, f := range s.order.Folders {
 		if err := enterCgroup(f.Path); err != nil {

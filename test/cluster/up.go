@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,9 +21,17 @@ import (
 
 // up starts a cluster with this repository's DNS and VIPs in it, and leaves it running.
 func up(ctx context.Context, e *env, args []string) error {
-	if len(args) > 0 {
+	count := 0
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	flags.SetOutput(e.stderr)
+	flags.IntVar(&count, "nodes", len(nodeNames), fmt.Sprintf("how many nodes, up to %d", mostNodes))
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return errUsage
 	}
+	if count < 1 || count > mostNodes {
+		return fmt.Errorf("--nodes %d: want 1 to %d", count, mostNodes)
+	}
+	nodeNames = namesOfNodes(count)
 	c, err := startCluster(ctx, e)
 	if err != nil {
 		return err
@@ -84,7 +93,7 @@ func startCluster(ctx context.Context, e *env) (*cluster, error) {
 	}
 	o := order{
 		Place: string(p), Bin: c.bin, CNIPlugins: plugins, Folders: folders,
-		CoreDNS: ownBinary(e, "coredns"), Images: archives,
+		CoreDNS: ownBinary(e, "coredns"), Images: archives, Nodes: nodeNames,
 	}
 	if err := c.supervise(ctx, o, lock); err != nil {
 		return nil, errors.Join(err, p.clean())
@@ -100,7 +109,7 @@ func (c *cluster) tell(format string, args ...any) {
 // supervise starts the supervisor and waits until it says that it is ready. What it is about to make is
 // written down first.
 func (c *cluster) supervise(ctx context.Context, o order, lock *os.File) error {
-	s := state{}
+	s := state{Nodes: o.Nodes}
 	for _, f := range o.Folders {
 		s.Cgroups = append(s.Cgroups, f.Path)
 	}
