@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestExplain asks about packets in the manifests of testdata/explain.
+func TestExplain(t *testing.T) {
+	const flags = " --manifests=testdata/explain --hostname-override=node-1 "
+	var got strings.Builder
+	for _, args := range []string{
+		"10.244.1.9 10.96.0.20:80" + flags + "--cluster-cidr=10.244.0.0/16",
+		"10.244.2.9 10.96.0.20:80/tcp" + flags + "--detect-local-mode=NodeCIDR",
+		"10.244.1.9@eth1 10.96.0.20:80/TCP" + flags + "--detect-local-mode=BridgeInterface --pod-bridge-interface=cni0",
+		"203.0.113.7 198.51.100.9:80" + flags + "--cluster-cidr=10.244.0.0/16",
+		"10.244.1.9 198.51.100.9:80" + flags + "--cluster-cidr=10.244.0.0/16",
+		"203.0.113.7 192.0.2.1:30080" + flags,
+		"203.0.113.7 192.0.2.1:32000" + flags,
+		"203.0.113.7 192.0.2.1:30080" + flags + "--nodeport-addresses=192.0.3.0/24",
+		"10.244.1.9 10.96.0.20:81/udp" + flags,
+		"10.244.1.9 10.96.0.99:80" + flags,
+		"10.244.1.9 198.51.100.30:80" + flags, // another proxy's
+		"10.244.1.9 10.96.0.40:80" + flags,    // its slice is only to be resolved
+	} {
+		out, err := do(t, append([]string{"explain"}, strings.Fields(args)...)...)
+		if err != nil {
+			t.Fatalf("%s: %v", args, err)
+		}
+		packet, rest, _ := strings.Cut(args, flags)
+		got.WriteString("# explain " + strings.TrimSpace(packet+" "+rest) + "\n" + out + "\n")
+	}
+	const golden = "testdata/explain.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestExplainRefuses(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                             "expected forwarder explain SOURCE",
+		"10.0.0.1":                     "expected forwarder explain SOURCE",
+		"--manifests=x 10.0.0.1 1.2.3": "expected forwarder explain SOURCE",
+		"pod 10.96.0.1:80":             `source "pod" is no address`,
+		"10.0.0.1 web:80":              `destination "web:80" is no address with a port`,
+		"10.0.0.1 10.96.0.1":           `destination "10.96.0.1" is no address with a port`,
+		"10.0.0.1 [fd00::1]:80":        "two IP families",
+		"10.0.0.1 10.96.0.1:80/icmp":   `protocol "icmp" is none of tcp, udp, sctp`,
+	} {
+		if _, err := do(t, append([]string{"explain"}, strings.Fields(args)...)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("explain %s: %v, want %q", args, err, want)
+		}
+	}
+	if out, err := do(t, "explain", "--help"); err != nil || !strings.Contains(out, "forwarder explain SOURCE[@INTERFACE]") {
+		t.Errorf("--help: %v\n%s", err, out)
+	}
+}
