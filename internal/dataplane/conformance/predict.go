@@ -27,7 +27,7 @@ func (w *world) predict(q question) (outcome, bool) {
 	case vip.Drop:
 		return outcome{kind: dropped}, true
 	}
-	o := outcome{}
+	o := outcome{sticky: r.Affinity > 0}
 	for _, b := range r.Backends(d.Set) {
 		host := w.hostAt(b.Addr())
 		itself := host == q.from && b.Local

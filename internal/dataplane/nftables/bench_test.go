@@ -2,8 +2,10 @@ package nftables
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,6 +37,85 @@ func BenchmarkInstall(b *testing.B) {
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+// everything is a table of Services with all that there is: a ClusterIP with the rest of
+// its address, a NodePort and an address of a load balancer with source ranges, external
+// traffic to the backends of this node, and affinity if the client is to be remembered.
+func everything(services, backends int, affinity uint32) *vip.Table {
+	t := vip.NewTable()
+	for i := range services {
+		t.Set(service(i), everyRoute(i, backends, affinity))
+	}
+	return t
+}
+
+func everyRoute(i, backends int, affinity uint32) []*vip.Route {
+	inside := testRoute(i, backends)
+	inside.Affinity = affinity
+	outside := *inside
+	outside.Local = inside.Cluster[:1]
+	outside.Decisions[vip.FromOutside] = vip.Decision{Set: vip.Local}
+	port, balancer := outside, outside
+	port.Kind, port.Frontend = vip.NodePort, vip.Frontend{Addr: vip.AnyNode4, Port: uint16(20_000 + i), Protocol: inside.Protocol}
+	balancer.Kind, balancer.Addr = vip.LoadBalancer, netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)})
+	balancer.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.7/32")}
+	return []*vip.Route{&port, restOf(i, inside.Addr), inside, &balancer}
+}
+
+// BenchmarkEverything installs Services with all that there is, replaces one endpoint of
+// one of them, and tells what the kernel takes for each.
+func BenchmarkEverything(b *testing.B) {
+	const n = 10_000
+	for name, affinity := range map[string]uint32{"plain": 0, "affinity": 10800} {
+		b.Run(name+"/install", func(b *testing.B) {
+			ownNetwork(b)
+			table := everything(n, 5, affinity)
+			for b.Loop() {
+				b.StopTimer()
+				d := open(b, shared)
+				for _, f := range families {
+					if err := d.conn.deleteTable(f, tableName); err != nil {
+						b.Fatal(err)
+					}
+				}
+				mustSync(b, d, vip.NewTable())
+				runtime.GC()
+				before := kernelMemory(b)
+				b.StartTimer()
+				mustSync(b, d, table)
+				b.StopTimer()
+				b.ReportMetric(float64(kernelMemory(b)-before)/n, "B/service")
+				d.Close()
+				b.StartTimer()
+			}
+		})
+		for _, n := range []int{1000, n} {
+			b.Run(fmt.Sprintf("%s/replace/services=%d", name, n), func(b *testing.B) {
+				ownNetwork(b)
+				table := everything(n, 5, affinity)
+				d := open(b, shared)
+				mustSync(b, d, table)
+				i := 0
+				b.ReportAllocs()
+				for b.Loop() {
+					i++
+					routes := everyRoute(n/2, 5, affinity)
+					if i%2 == 0 {
+						other := slices.Clone(routes[2].Cluster)
+						other[2].AddrPort = testRoute(1_000_000, 1).Cluster[0].AddrPort
+						sortBackends(other)
+						for _, r := range routes {
+							if r.Cluster != nil {
+								r.Cluster = other
+							}
+						}
+					}
+					mustApply(b, d, table.Set(service(n/2), routes))
+				}
+			})
+		}
 	}
 }
 

@@ -51,8 +51,12 @@ func state() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("nft list ruleset: %w", err)
 	}
+	text := ""
+	for table := range strings.SplitAfterSeq(string(listing), "\n}\n") {
+		text += named(table)
+	}
 	var blocks []string
-	for block := range strings.SplitSeq(sorted(string(listing)), "\ntable ") {
+	for block := range strings.SplitSeq(sorted(text), "\ntable ") {
 		var lines []string
 		for line := range strings.Lines(block) {
 			if slot := slotted.FindStringSubmatch(strings.TrimSpace(line)); slot != nil {
@@ -71,6 +75,34 @@ func state() (string, error) {
 	}
 	return strings.Join(blocks, "\n"), nil
 }
+
+// named has names in place of the numbers of a table: which these are depends on the
+// way too. It leaves out the clients that are remembered.
+func named(table string) string {
+	table = clients.ReplaceAllString(table, "$1")
+	names := map[string]string{}
+	for _, m := range ownerElement.FindAllStringSubmatch(table, -1) {
+		names[m[3]] = "owner/" + m[2] + "/" + m[1]
+	}
+	for _, m := range backendElement.FindAllStringSubmatch(table, -1) {
+		var high, low uint32
+		fmt.Sscanf(m[1], "%x:%x", &high, &low)
+		names[m[1]] = names[numberText((high<<16|low)&ownerMask)] + "/" + m[2]
+	}
+	return numberToken.ReplaceAllStringFunc(table, func(token string) string {
+		if name := names[token]; name != "" {
+			return name
+		}
+		return token
+	})
+}
+
+var (
+	clients        = regexp.MustCompile(`(?s)(map affinity \{[^}]*?)elements = \{[^}]*\}\n`)
+	ownerElement   = regexp.MustCompile(`(tcp|udp|sctp) \. \d+ comment "([^"]*)" : ([0-9a-f]+:[0-9a-f]+)`)
+	backendElement = regexp.MustCompile(`\b([0-9a-f]+:[0-9a-f]+) : ([^ ]+ \. \d+)`)
+	numberToken    = regexp.MustCompile(`\b[0-9a-f]+:[0-9a-f]+\b`)
+)
 
 // slotted is a backend in a slot: 10.96.0.1 . 53 . 0 : 10.244.0.1 . 8080
 var slotted = regexp.MustCompile(`^(.*) \. (\d+) : (.*)$`)

@@ -70,6 +70,8 @@ func (l *layout) route(r *vip.Route, number uint16, have installed) installed {
 		m := membership{set: l.rangesSet(g)}
 		if i > 0 {
 			m.source = r.Sources[i-1].Masked().Addr()
+		} else {
+			m.comment = comment
 		}
 		want.in = append(want.in, m)
 	}

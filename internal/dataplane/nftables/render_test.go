@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -15,27 +16,72 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// goldenTables are the tables and hosts of the golden files, by name.
+func goldenTables() map[string]goldenTable {
+	udp := testRoute(1, 2)
+	udp.Protocol, udp.Port = cluster.UDP, 53
+	local := testRoute(1, 3)
+	local.Kind, local.Addr, local.Local = vip.LoadBalancer, addr("203.0.113.1"), local.Cluster[1:2]
+	local.Decisions = [vip.Classes]vip.Decision{vip.FromNode: {Masquerade: true}, vip.FromOutside: {Set: vip.Local}}
+	dropped := testRoute(2, 1)
+	dropped.Decisions[vip.FromOutside] = vip.Decision{Action: vip.Drop}
+	ranges := testRoute(1, 2)
+	ranges.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("203.0.113.0/25")}
+	nobody := testRoute(2, 0)
+	nobody.Sources = []netip.Prefix{}
+	sticky, port := testRoute(1, 3), testRoute(1, 3)
+	sticky.Affinity = 10800
+	port.Affinity, port.Kind, port.Addr, port.Port = 10800, vip.NodePort, vip.AnyNode4, 30009
+	for c := range port.Decisions {
+		port.Decisions[c].Masquerade = true
+	}
+	bridge, prefix := testHost, testHost
+	bridge.Pods = vip.Pods{Interface: "cni0"}
+	prefix.Pods = vip.Pods{Prefix: "cali"}
+	prefix.NodePortAll4, prefix.NodePortAll6 = true, true
+	table := func(routes ...*vip.Route) *vip.Table {
+		t := vip.NewTable()
+		for i, r := range routes {
+			t.Set(service(i), []*vip.Route{r})
+		}
+		return t
+	}
+	return map[string]goldenTable{
+		"empty":         {testHost, table()},
+		"one-udp":       {testHost, table(udp)},
+		"five-backends": {testHost, testTable(1, 5)},
+		"no-backends":   {testHost, testTable(1, 0)},
+		"mixed":         {testHost, mixedTable()},
+		"policies":      {testHost, table(local, dropped)},
+		"sources":       {testHost, table(ranges, nobody)},
+		"affinity":      {testHost, table(sticky, port)},
+		"rest":          {testHost, table(testRoute(1, 1), restOf(1, testRoute(1, 1).Addr))},
+		"bridge":        {bridge, table(testRoute(1, 1))},
+		"prefix":        {prefix, table(port, testRoute(2, 1))},
+	}
+}
+
+type goldenTable struct {
+	host  dataplane.Host
+	table *vip.Table
+}
+
 // TestGolden holds the text of the rules against testdata: the table as people
 // read it, and what becomes of it.
 func TestGolden(t *testing.T) {
-	udp := testRoute(1, 2)
-	udp.Protocol, udp.Port = cluster.UDP, 53
-	one := vip.NewTable()
-	one.Set(service(1), []*vip.Route{udp})
-	for name, table := range map[string]*vip.Table{
-		"empty": vip.NewTable(), "one-udp": one, "five-backends": testTable(1, 5), "no-backends": testTable(1, 0), "mixed": mixedTable(),
-	} {
+	for name, golden := range goldenTables() {
 		t.Run(name, func(t *testing.T) {
-			rules, err := Render(testHost, table)
+			rules, err := Render(golden.host, golden.table)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := &txtar.Archive{Files: []txtar.File{{Name: "table", Data: []byte(table.String())}, {Name: "rules", Data: []byte(rules)}}}
+			got := &txtar.Archive{Files: []txtar.File{{Name: "table", Data: []byte(golden.table.String())}, {Name: "rules", Data: []byte(rules)}}}
 			file := filepath.Join("testdata", name+".txtar")
 			if *update {
 				if err := os.WriteFile(file, txtar.Format(got), 0o644); err != nil {
@@ -50,9 +96,31 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%s (-want +got), with -update it is written anew:\n%s", file, diff)
 			}
 			for range 5 {
-				if again, _ := Render(testHost, table); again != rules {
+				if again, _ := Render(golden.host, golden.table); again != rules {
 					t.Fatal("the text of the same table differs from time to time")
 				}
+			}
+		})
+	}
+}
+
+// TestHostsAreAdopted loads the text for each of the hosts and writes nothing.
+func TestHostsAreAdopted(t *testing.T) {
+	for _, name := range []string{"bridge", "prefix", "rest", "sources", "policies", "affinity"} {
+		t.Run(name, func(t *testing.T) {
+			ownNetwork(t)
+			golden := goldenTables()[name]
+			plan, err := Render(golden.host, golden.table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustNFT(t, plan, "-f", "-")
+			d := open(t, shared)
+			if err := d.Sync(context.Background(), golden.host, golden.table); err != nil {
+				t.Fatal(err)
+			}
+			if d.conn.commits != 0 {
+				t.Errorf("%d commits after nft loaded the plan, want none", d.conn.commits)
 			}
 		})
 	}
