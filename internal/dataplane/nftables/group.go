@@ -21,32 +21,68 @@ type group struct {
 
 // groupsOf are the groups of a route.
 func groupsOf(r *vip.Route) []group {
-	if r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck {
-		return nil // see layout.clusterIPs; a port that a process of this node answers
-	}
 	var groups []group
-	forward, refuse := group{node: r.IsNodePort(), affinity: r.Affinity}, group{node: r.IsNodePort()}
-	first := slices.IndexFunc(r.Decisions[:], acts(vip.Forward))
-	for c, d := range r.Decisions {
-		refuse.decisions[c].Action = d.Action
-		if d.Action == vip.Forward {
-			forward.decisions[c] = vip.Decision{Set: d.Set, Masquerade: d.Masquerade}
-		} else if first >= 0 {
-			forward.decisions[c].Set = r.Decisions[first].Set // never gets there, so another path must not be made for it
+	for _, of := range []func(*vip.Route) (group, bool){refusing, forwarding} {
+		if g, ok := of(r); ok {
+			groups = append(groups, g)
 		}
-	}
-	if first >= 0 {
-		groups = append(groups, forward)
-	}
-	if !refuse.forwards() {
-		groups = append(groups, refuse)
 	}
 	return groups
 }
 
+// isFrontend reports whether a route is what a table has sets of groups for: not the rest
+// of an address (see layout.clusterIPs), nor a port that a process of this node answers.
+func isFrontend(r *vip.Route) bool { return r.Kind != vip.OtherPorts && r.Kind != vip.HealthCheck }
+
+// refusing is the group of a route that refuses, if it refuses any class.
+func refusing(r *vip.Route) (g group, ok bool) {
+	for c, d := range r.Decisions {
+		g.decisions[c].Action = d.Action
+	}
+	g.node = r.IsNodePort()
+	return g, isFrontend(r) && !g.forwards()
+}
+
+// forwarding is the group of a route that forwards, if it forwards any class.
+func forwarding(r *vip.Route) (g group, ok bool) {
+	if !isFrontend(r) {
+		return g, false
+	}
+	first := slices.IndexFunc(r.Decisions[:], forwards)
+	if first < 0 {
+		return g, false
+	}
+	g.node, g.affinity = r.IsNodePort(), r.Affinity
+	for c, d := range r.Decisions {
+		if forwards(d) {
+			g.decisions[c] = vip.Decision{Set: d.Set, Masquerade: d.Masquerade}
+		} else {
+			g.decisions[c].Set = r.Decisions[first].Set // never gets there, so another path must not be made for it
+		}
+	}
+	return g, true
+}
+
+func forwards(d vip.Decision) bool { return d.Action == vip.Forward }
+
 // forwards reports whether the group is one that forwards.
 func (g group) forwards() bool {
-	return len(g.classes(func(d vip.Decision) bool { return d.Action != vip.Forward })) == 0
+	for _, d := range g.decisions {
+		if !forwards(d) {
+			return false
+		}
+	}
+	return true
+}
+
+// leadsTo reports whether any class is forwarded to a set.
+func (g group) leadsTo(s vip.Set) bool {
+	for _, d := range g.decisions {
+		if d.Set == s {
+			return g.forwards()
+		}
+	}
+	return false
 }
 
 // classes names the source classes whose decision is such.
@@ -76,7 +112,7 @@ func to(s vip.Set) func(vip.Decision) bool {
 func (g group) paths() []path {
 	var list []path
 	for _, s := range sets {
-		if g.forwards() && len(g.classes(to(s))) > 0 {
+		if g.leadsTo(s) {
 			list = append(list, path{g.node, s})
 		}
 	}
@@ -197,17 +233,14 @@ func sizeFor(backends int) uint32 {
 	return 1 << bits.Len(uint(max(1, backends)-1))
 }
 
-// classesOf are the classes of a route's backends. Those of one with affinity are its Owner's.
-func classesOf(r *vip.Route) []class {
-	var list []class
-	for _, g := range groupsOf(r) {
-		for _, p := range g.paths() {
-			if g.affinity == 0 && len(r.Backends(p.set)) > 0 {
-				list = append(list, class{path: p, protocol: byte(r.Protocol), size: sizeFor(len(r.Backends(p.set)))})
-			}
-		}
+// classOf is the class of a route's backends in a set. Those of one with affinity are
+// its Owner's.
+func classOf(r *vip.Route, s vip.Set) (class, bool) {
+	n := len(r.Backends(s))
+	if g, ok := forwarding(r); !ok || n == 0 || g.affinity != 0 || !g.leadsTo(s) {
+		return class{}, false
 	}
-	return list
+	return class{path: path{r.IsNodePort(), s}, protocol: byte(r.Protocol), size: sizeFor(n)}, true
 }
 
 // name is the name of the map: backends-tcp-8, node-local-backends-tcp-8, affinity-slots-8.
@@ -273,7 +306,7 @@ func isRestricted(r *vip.Route) bool {
 			return false
 		}
 	}
-	return r.Sources != nil && len(groupsOf(r)) > 0
+	return r.Sources != nil && isFrontend(r)
 }
 
 // parseRanges finds a set of source ranges by its name.

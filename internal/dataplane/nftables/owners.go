@@ -87,16 +87,18 @@ func (o owners) release(w *owner) {
 // use counts the backends of a route n times.
 func (w *owner) use(r *vip.Route, n int) {
 	w.routes += n
-	for _, g := range groupsOf(r) {
-		for _, p := range g.paths() {
-			for _, b := range r.Backends(p.set) {
-				at := w.pods[b.AddrPort]
-				if at == nil {
-					at = &pod{}
-					w.pods[b.AddrPort] = at
-				}
-				at.wanted[p.set] += n
+	g, _ := forwarding(r)
+	for _, s := range sets {
+		if !g.leadsTo(s) {
+			continue
+		}
+		for _, b := range r.Backends(s) {
+			at := w.pods[b.AddrPort]
+			if at == nil {
+				at = &pod{}
+				w.pods[b.AddrPort] = at
 			}
+			at.wanted[s] += n
 		}
 	}
 }

@@ -66,26 +66,29 @@ func (l *layout) route(r *vip.Route, number uint16, have installed) installed {
 		want.in = []membership{{set: l.clusterIPs, comment: comment}}
 		return want
 	}
-	for i, g := range rangesOf(r) {
-		m := membership{set: l.rangesSet(g)}
-		if i > 0 {
-			m.source = r.Sources[i-1].Masked().Addr()
-		} else {
-			m.comment = comment
+	if isRestricted(r) {
+		node := r.IsNodePort()
+		for _, n := range r.Sources {
+			want.in = append(want.in, membership{set: l.rangesSet(ranges{node, n.Bits()}), source: n.Masked().Addr()})
 		}
-		want.in = append(want.in, m)
+		want.in = append(want.in, membership{set: l.rangesSet(ranges{node, restricted}), comment: comment})
 	}
-	for _, g := range groupsOf(r) {
-		if g.affinity != 0 {
-			want.in = append(want.in, membership{set: l.owners[g.node], number: numberOf(number, 0), comment: comment})
-		}
+	forward, forwards := forwarding(r)
+	if forwards && forward.affinity != 0 {
+		want.in = append(want.in, membership{set: l.owners[forward.node], number: numberOf(number, 0), comment: comment})
+	}
+	if g, ok := refusing(r); ok {
 		want.in = append(want.in, membership{set: l.groupSet(g), comment: comment})
 	}
-	for _, c := range classesOf(r) {
-		s := l.classSet(c)
-		want.slots = append(want.slots, placement{s, place(have.slotsIn(s), r.Backends(c.set))})
+	if forwards {
+		want.in = append(want.in, membership{set: l.groupSet(forward), comment: comment})
 	}
-	slices.SortStableFunc(want.in, func(a, b membership) int { return cmp.Compare(a.set.rank, b.set.rank) })
+	for _, s := range sets {
+		if c, ok := classOf(r, s); ok {
+			m := l.classSet(c)
+			want.slots = append(want.slots, placement{m, place(have.slotsIn(m), r.Backends(s))})
+		}
+	}
 	return want
 }
 
@@ -95,16 +98,24 @@ func (l *layout) need(r *vip.Route, m made) (pods []netip.Addr) {
 	for _, s := range rangesOf(r) {
 		m.ranges[s] = true
 	}
-	for _, c := range classesOf(r) {
-		m.classes[c] = true
-	}
-	for _, g := range groupsOf(r) {
+	if g, ok := refusing(r); ok {
 		m.groups[g] = true
-		for _, p := range g.paths() {
-			for _, b := range r.Backends(p.set) {
-				if b.Local {
-					pods = append(pods, b.Addr())
-				}
+	}
+	g, ok := forwarding(r)
+	if !ok {
+		return nil
+	}
+	m.groups[g] = true
+	for _, s := range sets {
+		if c, ok := classOf(r, s); ok {
+			m.classes[c] = true
+		}
+		if !g.leadsTo(s) {
+			continue
+		}
+		for _, b := range r.Backends(s) {
+			if b.Local {
+				pods = append(pods, b.Addr())
 			}
 		}
 	}

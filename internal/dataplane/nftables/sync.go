@@ -138,7 +138,8 @@ func (t *table) fill(ctx context.Context, want desired, have *foundElements) err
 	t.elements = have.count
 	u := newUse()
 	for _, r := range want.routes {
-		if n, ok := have.of(r.Frontend).owner(); ok && r.Affinity != 0 && t.check(r) == nil {
+		n, known := have.of(r.Frontend).owner()
+		if g, ok := forwarding(r); ok && g.affinity != 0 && known && t.check(r) == nil {
 			t.owners.claim(keyOf(r), n, true)
 		}
 	}

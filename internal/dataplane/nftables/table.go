@@ -137,9 +137,10 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 	if now == nil {
 		now = old
 	} else {
-		for i, c := range classesOf(now) {
-			if o := orderOf(want.slots[i].slots, now.Backends(c.set)); o != nil {
-				t.orders[orderKey{f, c.set}] = o
+		for _, p := range want.slots {
+			s := p.set.class.path.set
+			if o := orderOf(p.slots, now.Backends(s)); o != nil {
+				t.orders[orderKey{f, s}] = o
 			}
 		}
 	}
@@ -153,8 +154,9 @@ func (t *table) replace(w *writer, f vip.Frontend, old *vip.Route, have installe
 // before is what the table has for a route that it got as it should.
 func (t *table) before(r *vip.Route) installed {
 	have := t.route(r, t.number(r), installed{})
-	for i, c := range classesOf(r) {
-		have.slots[i].slots = t.orders[orderKey{r.Frontend, c.set}].slots(r.Backends(c.set))
+	for i, p := range have.slots {
+		s := p.set.class.path.set
+		have.slots[i].slots = t.orders[orderKey{r.Frontend, s}].slots(r.Backends(s))
 	}
 	return have
 }
@@ -194,7 +196,7 @@ func (t *table) use(r *vip.Route, n int, u *use) {
 		}
 		t.hairpins[pod] += n
 	}
-	if r.Affinity != 0 {
+	if g, ok := forwarding(r); ok && g.affinity != 0 {
 		o := t.owners.claim(keyOf(r), 0, false)
 		o.use(r, n)
 		u.owners[o] = true
