@@ -141,6 +141,7 @@ const (
 // Service is a Service object without its endpoints.
 type Service struct {
 	Key
+	Version  uint64 // resourceVersion
 	Type     ServiceType
 	Headless bool // spec.clusterIP is None
 	// InternalLocal and ExternalLocal are the traffic policies Local: who dials the

@@ -17,7 +17,7 @@ func convertService(s *corev1.Service) (cluster.Object, []Problem) {
 	if !ok {
 		return nil, f.list
 	}
-	out := &cluster.Service{Key: f.ref.Key, Type: f.serviceType(s.Spec.Type), Ports: f.servicePorts(s.Spec.Ports)}
+	out := &cluster.Service{Key: f.ref.Key, Version: Version(s.ResourceVersion), Type: f.serviceType(s.Spec.Type), Ports: f.servicePorts(s.Spec.Ports)}
 	if !s.CreationTimestamp.IsZero() {
 		out.Created = uint32(s.CreationTimestamp.Unix())
 	}

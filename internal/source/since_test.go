@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
 func TestSince(t *testing.T) {
@@ -47,5 +49,12 @@ func TestSince(t *testing.T) {
 		if !got.Equal(tt.want) || isExact != tt.exact || FromSelector(tt.obj) != tt.selector {
 			t.Errorf("%s: %v, exact %v, by selector %v; want %v, %v, %v", name, got, isExact, FromSelector(tt.obj), tt.want, tt.exact, tt.selector)
 		}
+	}
+}
+
+func TestServiceVersion(t *testing.T) {
+	o, _ := Convert(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", ResourceVersion: "17"}}, Options{})
+	if s, ok := o.(*cluster.Service); !ok || s.Version != 17 {
+		t.Errorf("%+v, want version 17", o)
 	}
 }

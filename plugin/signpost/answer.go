@@ -62,6 +62,8 @@ func (s *Signpost) records(n *node, q question) answer {
 		if q.qtype == dns.TypePTR {
 			return answer{records: ptrRecords(q.owner, s.ttlIn(q.zone), s.pointersIn(q.zone, n.addr))}
 		}
+	case why:
+		return s.explained(q, n.label)
 	case pod:
 		if q.qtype == familyType(n.addr) {
 			return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), []netip.Addr{n.addr})}

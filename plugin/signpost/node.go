@@ -26,13 +26,15 @@ const (
 	inZone              // the ready endpoints of a headless Service in one zone: A, AAAA, SRV
 	pod                 // dashed address below pod: A or AAAA
 	pointer             // a full reverse name: PTR
+	why                 // _why before any name: TXT that explains
+	nodeKinds
 )
 
 // node is one name of the tree.
 type node struct {
 	kind  nodeKind
 	entry *cluster.Entry   // clusterIP, headless, external, portName, endpoint, inZone
-	label string           // endpoint: its label; portName: the port's name; inZone: the zone
+	label string           // endpoint: its label; portName: the port's name; inZone: the zone; why: the name
 	proto cluster.Protocol // portName
 	addr  netip.Addr       // pod, pointer; endpoint if the label is an address
 

@@ -35,6 +35,8 @@ type settings struct {
 	ptr       ptrPolicy
 	ptrSingle bool // only the first name of an address
 
+	why bool // names with _why before them explain the others
+
 	staleUnready bool          // not ready with an index that was restored
 	staleAfter   time.Duration // not ready with data older than that; 0: never
 }

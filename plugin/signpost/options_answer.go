@@ -17,6 +17,7 @@ var answerOptions = []option{
 	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
 	{"noendpoints", "no argument", 0, 0, setNoEndpoints, nil},
 	{"ignore", "empty_service", 1, 1, setIgnore, needsEndpoints},
+	{"why", "no argument", 0, 0, setWhy, nil},
 	{"zonal", "no argument", 0, 0, setZonal, needsEndpoints},
 }
 
@@ -100,6 +101,11 @@ func setIgnore(s *stanza, args []string) error {
 		return errors.New("want empty_service")
 	}
 	s.ignoreEmpty = true
+	return nil
+}
+
+func setWhy(s *stanza, _ []string) error {
+	s.why = true
 	return nil
 }
 

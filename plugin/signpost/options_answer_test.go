@@ -18,6 +18,9 @@ var answerOptionTests = []optionTest{
 	{"ttl negative ones none", "ttl 30 negative", nil, "option ttl 30 negative: want SECONDS, or"},
 	{"ttl again", "ttl 30 negative 2\nttl 60", func(s *stanza) { s.ttl = 60 }, ""},
 
+	{"why", "why", func(s *stanza) { s.why = true }, ""},
+	{"why not", "why not", nil, "option why not: want no argument"},
+
 	{"ptr all", "ptr all", nil, ""},
 	{"ptr headless", "ptr headless", func(s *stanza) { s.ptr = ptrHeadless }, ""},
 	{"ptr hostname", "ptr hostname", func(s *stanza) { s.ptr = ptrHostname }, ""},

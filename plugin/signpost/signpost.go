@@ -90,6 +90,9 @@ func (s *Signpost) synced(*zone) bool { return s.store.Synced() }
 // find returns what stands at a lower-case name of a zone; rest is its part to the
 // left of the zone.
 func (s *Signpost) find(z *zone, name, rest string) node {
+	if s.why && strings.HasPrefix(name, whyPrefix) {
+		return node{kind: why, label: name[len(whyPrefix):]}
+	}
 	if isReverse(name) { // also in the root zone
 		return s.reverseNode(name, z)
 	}

@@ -1,0 +1,154 @@
+package signpost
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// whyPrefix before any name of our zones asks for a TXT record that explains the
+// answer, with the option why: which objects it comes from, or why the name does
+// not exist.
+const whyPrefix = "_why."
+
+// whyMost bounds lists in an explanation: it should fit into a UDP answer.
+const whyMost = 6
+
+// explained answers a query for a name with whyPrefix; name is in lower case and
+// without it. It is made from what queries are answered with, so it cannot tell
+// another story, and it must not be kept.
+func (s *Signpost) explained(q question, name string) answer {
+	if q.qtype != dns.TypeTXT {
+		return answer{}
+	}
+	return answer{records: []dns.RR{&dns.TXT{Hdr: header(q.owner, dns.TypeTXT, 0), Txt: s.explain(name)}}}
+}
+
+// explain gives the lines of an explanation.
+func (s *Signpost) explain(name string) []string {
+	z, rest := match(s.zones, name)
+	if z == nil {
+		return []string{name + " is in no zone of ours"}
+	}
+	n := s.find(z, name, rest)
+	var lines []string
+	if n.kind == missing {
+		lines = append(lines, name+" does not exist: "+s.absent(z, name, rest))
+		if s.next != nil && s.fall.Through(name) {
+			lines = append(lines, "the query goes on to the next plugin (fallthrough)")
+		}
+	} else {
+		words := nodeWords[n.kind]
+		if n.outside {
+			words += ", as clients outside the cluster see it"
+		}
+		lines = append(lines, name+" is "+words)
+		lines = append(lines, s.sources(&n)...)
+	}
+	lines = append(lines, s.indexLine())
+	for i := range lines {
+		lines[i] = cut(lines[i], 255) // of a character-string, RFC 1035 §3.3
+	}
+	return lines
+}
+
+func cut(text string, most int) string {
+	if len(text) > most {
+		return text[:most-3] + "..."
+	}
+	return text
+}
+
+// nodeWords say what stands at a name, and which types it has.
+var nodeWords = map[nodeKind]string{
+	empty:      "an inner node: it exists because of names below it, and has no records",
+	apex:       "the top of the zone: SOA, NS",
+	nameserver: "the name of this server: A, AAAA",
+	version:    "the version of the DNS specification: TXT",
+	clusterIP:  "a Service with an address of its own: A, AAAA, SRV",
+	headless:   "a headless Service: A, AAAA, SRV of its ready endpoints",
+	external:   "a Service of type ExternalName: CNAME",
+	portName:   "a port of a Service: SRV",
+	endpoint:   "an endpoint of a Service: A, AAAA, SRV",
+	inZone:     "the endpoints of a Service in a topology zone: A, AAAA, SRV",
+	pod:        "the address of a pod: A or AAAA",
+	pointer:    "an address: PTR",
+	why:        "an explanation: TXT",
+}
+
+// indexLine tells how old all of this is.
+func (s *Signpost) indexLine() string {
+	state := "synced"
+	if !s.store.Synced() {
+		state = "restored after a restart, not synced"
+	}
+	line := fmt.Sprintf("index at resourceVersion %d, %s", s.store.Version(), state)
+	if s.heard == nil {
+		return line
+	}
+	if heard := s.heard(); !heard.IsZero() {
+		line += ", confirmed " + time.Since(heard).Round(time.Second).String() + " ago"
+	}
+	return line
+}
+
+// sources tells which objects a node is made of.
+func (s *Signpost) sources(n *node) []string {
+	switch {
+	case n.entry != nil:
+		return entrySources(n.entry)
+	case n.kind == pod && s.pods == podsInsecure:
+		return []string{"pods insecure: the name says its own address, whether a pod has it or not"}
+	case n.kind == pod:
+		var lines []string
+		for p := range s.store.PodsAt(n.addr) {
+			lines = append(lines, "pod "+p.Key.String())
+		}
+		return lines
+	case n.kind == pointer:
+		var lines []string
+		for o := s.store.Owners(n.addr); o.Valid(); o = o.Next() {
+			if e := o.Entry(); e != nil {
+				lines = append(lines, entrySources(e)...)
+			}
+		}
+		return lines
+	}
+	return nil
+}
+
+// entrySources tells of a Service and its EndpointSlices.
+func entrySources(e *cluster.Entry) []string {
+	v4, v6 := e.Ready()
+	lines := []string{fmt.Sprintf("service %v resourceVersion %d: %d addresses, %d ports, %d of %d endpoints ready",
+		e.Service.Key, e.Service.Version, len(e.Service.ClusterIPs), len(e.Service.Ports), v4+v6, e.Size())}
+	for i, sl := range e.Slices {
+		if i == whyMost {
+			lines = append(lines, fmt.Sprintf("and %d more endpointslices", len(e.Slices)-i))
+			break
+		}
+		ready := 0
+		for i := range sl.Endpoints {
+			if sl.Endpoints[i].Has(cluster.Ready) {
+				ready++
+			}
+		}
+		lines = append(lines, fmt.Sprintf("endpointslice %v resourceVersion %d: %d of %d endpoints ready", sl.Key, sl.Version, ready, len(sl.Endpoints)))
+	}
+	return lines
+}
+
+// list joins the first few of a list.
+func list(items []string) string {
+	if len(items) == 0 {
+		return "none"
+	}
+	if len(items) > whyMost {
+		return fmt.Sprintf("%s and %d more", strings.Join(items[:whyMost], ", "), len(items)-whyMost)
+	}
+	return strings.Join(items, ", ")
+}
