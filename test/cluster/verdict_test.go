@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -184,6 +185,24 @@ func TestListedSpecs(t *testing.T) {
 	}
 	if got, err := os.ReadFile(listFile); err != nil || string(got) != string(want) {
 		t.Errorf("%s is not as `conformance --write` writes it (%v)", listFile, err)
+	}
+}
+
+// TestCertifiedSpecsAreListed checks that none of the 23 is given up.
+func TestCertifiedSpecsAreListed(t *testing.T) {
+	all, err := readList(listFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certified := regexp.MustCompile(conformance23.focus)
+	n := 0
+	for _, name := range all {
+		if certified.MatchString(name) {
+			n++
+		}
+	}
+	if n != 23 {
+		t.Errorf("%d of the 23 Conformance specs of Services and DNS are listed", n)
 	}
 }
 
