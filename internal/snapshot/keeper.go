@@ -45,6 +45,8 @@ type Keeper struct {
 	path    string
 	now     func() time.Time
 
+	restored time.Time // zero: nothing was, or the first sync has replaced it
+
 	// The writer's: what was saved, when, and when the next attempt may be.
 	changes uint64
 	heard   time.Time
@@ -95,6 +97,7 @@ func (k *Keeper) Restore() bool {
 	}
 	k.store.Put(h.Version, objects...)
 	k.store.MarkRestored()
+	k.restored = begin
 	k.mu.Lock()
 	k.status.Load, k.status.Heard, k.status.Size = Taken, h.Heard, size
 	k.mu.Unlock()
@@ -155,6 +158,10 @@ func (k *Keeper) Run(ctx context.Context) {
 // tick writes if there is a reason to and the time has come.
 func (k *Keeper) tick() {
 	now := k.now()
+	if !k.restored.IsZero() && k.store.Synced() {
+		k.options.Logf("info", "snapshot %s: replaced by the first sync, %v after it was taken", k.path, now.Sub(k.restored).Round(look))
+		k.restored = time.Time{}
+	}
 	heard, changed := k.news()
 	stale := heard.After(k.heard) && now.Sub(k.saved) >= refresh
 	if k.store.Synced() && (changed || stale) && !now.Before(k.next) {

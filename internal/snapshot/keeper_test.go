@@ -102,6 +102,7 @@ func TestRestart(t *testing.T) {
 	second.store.MarkSynced()
 	second.heard = second.clock
 	second.after(time.Second)
+	second.says(t, "replaced by the first sync, 1h0m1s after it was taken")
 	third := newStage(dir, cluster.NewStore(), nil)
 	if third.clock = second.clock; !third.Restore() || third.store.Count(cluster.KindNode) != 0 {
 		t.Error("what was deleted after the restart is there again", third.lines)
