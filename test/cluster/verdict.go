@@ -126,34 +126,46 @@ func specNames(sides []side) []string {
 	return names
 }
 
-// failures prints what did not pass, with the reason and what the others say to the same spec.
+// failures prints every spec that did not pass on a side, with what each side has to say about it.
 func failures(sides []side) string {
 	var b strings.Builder
 	for _, s := range sides {
 		for _, failure := range s.suite {
-			fmt.Fprintf(&b, "\n%s: the suite itself: %s\n", s.name, indent(failure, 20))
+			fmt.Fprintf(&b, "\n%s: the suite itself\n%s\n", s.name, excerpt(failure))
 		}
-		for _, o := range s.ran {
-			if o.passed() {
-				continue
+	}
+	for _, name := range specNames(sides) {
+		var lines []string
+		bad := false
+		for _, s := range sides {
+			o, ran := s.find(name)
+			switch {
+			case !ran:
+			case o.passed():
+				lines = append(lines, fmt.Sprintf("  %s: pass", s.name))
+			default:
+				bad = true
+				lines = append(lines, fmt.Sprintf("  %s: %s after %s", s.name, o.word(), o.took.Round(100*time.Millisecond)), excerpt(o.why))
 			}
-			fmt.Fprintf(&b, "\n%s: %s: %s (%s)\n", s.name, o.word(), o.name, o.took.Round(time.Millisecond))
-			for _, other := range sides {
-				if p, ran := other.find(o.name); ran && other.name != s.name {
-					fmt.Fprintf(&b, "    (%s: %s)\n", other.name, p.word())
-				}
-			}
-			b.WriteString(indent(o.why, 20) + "\n")
+		}
+		if bad {
+			fmt.Fprintf(&b, "\n%s\n%s\n", name, strings.Join(lines, "\n"))
 		}
 	}
 	return b.String()
 }
 
-// indent moves a text to the right and ends it after some lines.
-func indent(text string, most int) string {
+// excerpt is the begin of a text, moved to the right: some specs print whole objects.
+func excerpt(text string) string {
+	const mostLines, mostRunes = 12, 240
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if len(lines) > most {
-		lines = append(lines[:most], "…")
+	if len(lines) > mostLines {
+		lines = append(lines[:mostLines], "…")
+	}
+	for i, line := range lines {
+		if r := []rune(line); len(r) > mostRunes {
+			lines[i] = string(r[:mostRunes]) + "…"
+		}
 	}
 	return "    " + strings.Join(lines, "\n    ")
 }

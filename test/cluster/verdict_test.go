@@ -144,13 +144,29 @@ FAIL   1.5s     pass   1.5s     Services b
 		t.Errorf("table: got\n%swant\n%s", got, want)
 	}
 	want = `
-signpost: FAIL: [sig-network] Services b (1.5s)
-    (peer: pass)
+[sig-network] Services b
+  signpost: FAIL after 1.5s
     one
     two
+  peer: pass
 `
 	if got := failures(sides); got != want {
 		t.Errorf("failures: got\n%swant\n%s", got, want)
+	}
+}
+
+func TestFailuresOfTheSuite(t *testing.T) {
+	sides := []side{{"signpost", outcomes{suite: []string{"no nodes"}}}}
+	if got, want := failures(sides), "\nsignpost: the suite itself\n    no nodes\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	long := strings.Repeat("x", 1000) + strings.Repeat("\nline", 50)
+	got := strings.Split(excerpt(long), "\n")
+	if len(got) != 13 || len(got[0]) > 300 || got[12] != "    …" {
+		t.Errorf("got %d lines, the first of %d bytes, the last %q", len(got), len(got[0]), got[len(got)-1])
 	}
 }
 
