@@ -122,8 +122,9 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 	ready := n.countReady(q.qtype)
 	want := min(ready, q.limit/addressSize)
 	addrs := make([]netip.Addr, 0, want)
+	v4 := q.qtype == dns.TypeA
 	fits := func(ep *cluster.Endpoint) bool {
-		return !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype && n.standsFor(ep)
+		return ep.Addr.Is4() == v4 && !ep.Has(cluster.Repeated) && n.standsFor(ep)
 	}
 	rotate(n.entry, somewhere(want < ready, ready), fits, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
 		addrs = append(addrs, ep.Addr)

@@ -250,7 +250,7 @@ func (r *run) cut(c couple, q query) {
 func (r *run) overNetwork(c couple, z *spec) {
 	names := existing(z)
 	for range 40 {
-		q := query{name: names[r.IntN(len(names))], qtype: qtypes[r.IntN(4)], size: 8192, tcp: r.IntN(2) == 0}
+		q := query{name: names[r.IntN(len(names))], qtype: qtypes[r.IntN(4)], size: 32768, tcp: r.IntN(2) == 0}
 		r.judge(c, z, q, exchange(r, c.ours, q), exchange(r, c.theirs, q))
 	}
 }

@@ -20,6 +20,14 @@ import (
 type spec struct {
 	setup
 	names map[string]map[string][]string // lower-case name → type → data; an inner node has no types
+	along map[string][]glue              // what goes along with the SRV records of a name
+}
+
+// glue is an address at which the port of an SRV record is served: of several
+// endpoints with one hostname only those that have the port.
+type glue struct {
+	target string
+	addr   netip.Addr
 }
 
 const (
@@ -28,7 +36,7 @@ const (
 )
 
 func newSpec(s setup, objects map[string]runtime.Object) *spec {
-	z := &spec{setup: s, names: map[string]map[string][]string{}}
+	z := &spec{setup: s, names: map[string]map[string][]string{}, along: map[string][]glue{}}
 	for _, apex := range []string{zone, "in-addr.arpa.", "ip6.arpa."} {
 		z.names[apex] = map[string][]string{}
 		z.add(apex, "SOA", fmt.Sprintf("ns.dns.%s hostmaster.%[1]s 0%s%d", zone, soa, s.ttl))
@@ -133,7 +141,9 @@ func (z *spec) service(s *corev1.Service, list []*discoveryv1.EndpointSlice) {
 			z.pointer(a, name)
 		}
 		for _, p := range s.Spec.Ports {
-			z.srv(name, p.Name, string(p.Protocol), p.Port, name)
+			for _, ip := range s.Spec.ClusterIPs {
+				z.srv(name, p.Name, string(p.Protocol), p.Port, glue{name, netip.MustParseAddr(ip)})
+			}
 		}
 	}
 	for _, sl := range list {
@@ -150,22 +160,25 @@ func (z *spec) service(s *corev1.Service, list []*discoveryv1.EndpointSlice) {
 				z.address(name, a)
 			}
 			for _, p := range sl.Ports {
-				z.add(own, "SRV", fmt.Sprintf("0 0 %d %s", *p.Port, own))
+				z.srv(own, "", "", *p.Port, glue{own, a})
 				if headless {
-					z.srv(name, *p.Name, string(*p.Protocol), *p.Port, own)
+					z.srv(name, *p.Name, string(*p.Protocol), *p.Port, glue{own, a})
 				}
 			}
 		}
 	}
 }
 
-// srv adds a port at the Service's own name and, if it has a name, at its own.
-// Weights are left to the server, so they are 0 here.
-func (z *spec) srv(service, port, protocol string, number int32, target string) {
-	data := fmt.Sprintf("0 0 %d %s", number, target)
-	z.add(service, "SRV", data)
+// srv adds a port at a Service's or endpoint's own name and, if it has a name, at
+// that. Weights are left to the server, so they are 0 here.
+func (z *spec) srv(owner, port, protocol string, number int32, at glue) {
+	names := []string{owner}
 	if port != "" {
-		z.add("_"+port+"._"+strings.ToLower(protocol)+"."+service, "SRV", data)
+		names = append(names, "_"+port+"._"+strings.ToLower(protocol)+"."+owner)
+	}
+	for _, name := range names {
+		z.add(name, "SRV", fmt.Sprintf("0 0 %d %s", number, at.target))
+		z.along[name] = append(z.along[name], at)
 	}
 }
 
@@ -226,7 +239,7 @@ func (z *spec) chase(owner, qtype string, before []string) reply {
 	r.answer = z.records(owner, qtype, sets[qtype])
 	r.soa = len(r.answer) == 0
 	if qtype == "SRV" {
-		r.extra = z.glue(sets["SRV"])
+		r.extra = z.glue(name)
 	}
 	return r
 }
@@ -271,13 +284,14 @@ func (z *spec) records(owner, rrtype string, data []string) []string {
 }
 
 // glue is what a client would ask for next.
-func (z *spec) glue(srv []string) []string {
+func (z *spec) glue(name string) []string {
 	var list []string
-	for _, d := range srv {
-		target := strings.Fields(d)[3]
-		for _, t := range []string{"A", "AAAA"} {
-			list = append(list, z.records(target, t, z.names[target][t])...)
+	for _, g := range z.along[name] {
+		rrtype := "AAAA"
+		if g.addr.Is4() {
+			rrtype = "A"
 		}
+		list = append(list, z.records(g.target, rrtype, []string{g.addr.String()})...)
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
