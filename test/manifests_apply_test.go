@@ -43,7 +43,7 @@ func TestApply(t *testing.T) {
 			t.Errorf("applied a second time it changes objects (-before +after):\n%s", diff)
 		}
 		authorized(t, api, "coredns", "services", "namespaces", "endpointslices.discovery.k8s.io")
-		authorized(t, api, "signpost-forwarder", "services", "nodes", "endpointslices.discovery.k8s.io")
+		authorized(t, api, "signpost-forwarder", "services", "nodes", "endpointslices.discovery.k8s.io", "servicecidrs.networking.k8s.io")
 		testForwarderReads(t, api)
 		testEndpointConfigMap(t, api)
 		testCleanupCommand(t, api)
