@@ -58,6 +58,7 @@ type forwarder struct {
 	plane   *nftables.Dataplane
 	cleaner *conntrack.Cleaner
 	agent   *agent.Agent
+	ports   *healthcheck.Ports
 	servers []healthcheck.Server
 }
 
@@ -92,6 +93,8 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	}
 	o := options(c, name, store)
 	o.Dataplane, o.Machine, o.Flows, o.Health, o.Metrics, o.Log = f.plane, f.machine, f.cleaner, health, metrics, log
+	f.ports = healthcheck.NewPorts(health, portTaken(log))
+	o.Ports = f.ports
 	f.agent = agent.New(o)
 	f.servers = servers(c, f.agent, store, health, metrics, registry, name)
 	return f, nil
@@ -113,6 +116,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	all.Go(func() error { f.objects.Run(ctx); return nil })
 	all.Go(func() error { f.machine.Run(ctx, warning(f.log)); return nil })
 	all.Go(func() error { f.cleaner.Run(ctx); return nil })
+	all.Go(func() error { f.ports.Run(ctx); return nil })
 	all.Go(func() error { return f.agent.Run(ctx) })
 	all.Go(func() error { return watchConfig(ctx, f.config.Flags.ConfigFile) })
 	for _, s := range f.servers {

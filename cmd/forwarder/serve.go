@@ -14,6 +14,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/conntrack"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // servers are the two of them, less those that the user turned off.
@@ -67,6 +68,14 @@ func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
 		case r.Removed > 0:
 			log.Debug("removed UDP flows to backends that are gone", "flows", r.Removed, "took", r.Took.String())
 		}
+	}
+}
+
+// portTaken tells of a healthCheckNodePort that cannot be bound.
+func portTaken(log *slog.Logger) func(*vip.Route, error) {
+	return func(r *vip.Route, err error) {
+		log.Error("a load balancer cannot ask whether this node has endpoints of a Service; it will be tried again",
+			"service", r.Owner.Service.String(), "healthCheckNodePort", r.Port, "error", err)
 	}
 }
 

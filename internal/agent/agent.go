@@ -44,7 +44,7 @@ type Events interface {
 	Event(service cluster.Key, reason, message string)
 }
 
-// Options are what an Agent needs. Events may be nil.
+// Options are what an Agent needs. Events and Ports may be nil.
 type Options struct {
 	Store     *cluster.Store
 	Dataplane dataplane.Dataplane
@@ -54,6 +54,7 @@ type Options struct {
 	Metrics   *Metrics
 	Log       *slog.Logger
 	Events    Events
+	Ports     Ports
 
 	NodeName       string
 	NodeAddr       netip.Addr // said by the user; unspecified: the Node object tells
@@ -78,6 +79,7 @@ type Agent struct {
 	conflicts conflicts
 	failing   failing
 	counts    counts
+	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
 	dirty  bool // the kernel may hold anything: only a Sync is of use
 	retry  *time.Timer

@@ -29,6 +29,7 @@ func (a *Agent) take(refs []cluster.Ref) []vip.Change {
 		a.mu.Unlock()
 		a.flows.update(ref.Key, entry, routes, differ)
 		a.counts.add(differ)
+		a.noteChecks(differ)
 		a.contested(ref.Key, routes, differ)
 		changes = append(changes, differ...)
 	}
@@ -130,6 +131,7 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.refused(refused, touched)
 	a.Metrics.inPlace(len(a.failing))
 	a.Health.Updated()
+	a.tellChecks()
 	return true
 }
 
