@@ -38,6 +38,21 @@ var blocks = []block{
 // podNetworks take in the pods of all nodes; see package netlab.
 var podNetworks = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")}
 
+// serviceCIDRs are where ClusterIPs come from.
+var serviceCIDRs = blocks[0].prefix[:]
+
+// podBridge is the interface by which packets of pods come in; see package netlab.
+const podBridge = "cbr0"
+
+// sourceNetworks are those that a Service may let in, by their names.
+var sourceNetworks = map[string][2]netip.Prefix{
+	"everybody": {netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+	"pods":      {podNetworks[0], podNetworks[1]},
+	"nodes":     {netip.MustParsePrefix("172.30.0.0/27"), netip.MustParsePrefix("fd00:30::/123")}, // node-1 is .11, the host outside .250
+	"outside":   {netip.MustParsePrefix("172.30.0.250/32"), netip.MustParsePrefix("fd00:30::fa/128")},
+	"elsewhere": {netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:2::/48")},
+}
+
 // secondAddr is what is meant by node-1-second, and loopback by localhost.
 var (
 	secondAddr = [2]netip.Prefix{netip.MustParsePrefix("172.30.0.111/24"), netip.MustParsePrefix("fd00:30::111/64")}
@@ -82,6 +97,7 @@ func kindOf(name string) string {
 // The hosts of the network, by the node that they are on.
 var (
 	nodeNames = []string{"node-1", "node-2"}
+	zoneNames = []string{"zone-1", "zone-2"}
 	podNames  = [][]string{
 		{"client", "stranger", "local-1", "local-2", "local-3", "local-4", "local-5"},
 		{"far-client", "remote-1", "remote-2", "remote-3", "remote-4"},

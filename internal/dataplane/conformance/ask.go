@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,10 @@ func (s seen) String() string {
 	return s.kind.String()
 }
 
+// rested is how often to ask, with pauses, for a second of eight backends: if all were drawn
+// evenly, one time of a quarter of a million it would not be seen.
+const rested = 7
+
 // usual is how often to ask for what must happen each time.
 const usual = 3
 
@@ -63,8 +68,38 @@ func (w *world) check(q question, want outcome) string {
 	case untouched:
 		return w.each(q, usual, func(s seen) bool { return s.from(witness, w.kept(q)) })
 	}
+	if want.stuck != spread {
+		return w.checkStuck(q, want)
+	}
 	return w.checkAnswers(q, want)
 }
+
+// checkStuck asks a few times and says if it was not the same backend that answered.
+func (w *world) checkStuck(q question, want outcome) string {
+	w.mu.Lock()
+	met := w.met[q.client()]
+	w.mu.Unlock()
+	if want.stuck == oneOf {
+		met = ""
+	}
+	for range 2 * usual {
+		s := w.once(q, w.patience)
+		if !slices.ContainsFunc(want.answers, func(a answer) bool { return s.from(a.from.String(), w.sees(q, a)) }) {
+			return s.String()
+		}
+		if met != "" && met != s.reply.Server {
+			return fmt.Sprintf("answered by %s, after %s", s.reply.Server, met)
+		}
+		met = s.reply.Server
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.met[q.client()] = met
+	return ""
+}
+
+// client is who a backend remembers.
+func (q question) client() string { return fmt.Sprintf("%s %v", q.from, q.family) }
 
 // times is how often to ask: once where a refusal is an ICMP message, for these are rate-limited.
 func (w *world) times(q question) int {
@@ -99,10 +134,9 @@ func (w *world) checkAnswers(q question, want outcome) string {
 		expected[a.from.String()] = w.sees(q, a)
 	}
 	counts := map[string]int{}
-	least, most := 2*len(expected), max(2, enough(len(expected)))
-	if want.sticky { // one in a million that a client without memory gets the same each time
-		least = 20
-		most = least
+	least, most, others := 2*len(expected), max(2, enough(len(expected))), len(expected)
+	if want.pause > 0 { // it is not asked who gets how many, and pauses take long
+		least, most, others = 2, rested, min(2, others)
 	}
 	if want.evenly {
 		least = samples
@@ -111,7 +145,8 @@ func (w *world) checkAnswers(q question, want outcome) string {
 		}
 		most = least
 	}
-	for n := 0; n < most && (n < least || len(counts) < len(expected) && !want.sticky); n++ {
+	for n := 0; n < most && (n < least || len(counts) < others); n++ {
+		time.Sleep(time.Duration(want.pause) * time.Second)
 		s := w.once(q, w.patience)
 		client, ok := expected[s.reply.Server]
 		if !ok || !s.from(s.reply.Server, client) {
@@ -128,10 +163,7 @@ func (w *world) checkAnswers(q question, want outcome) string {
 		}
 	}
 	switch {
-	case want.sticky && len(counts) > 1:
-		return fmt.Sprintf("answered by more than one: %v", counts)
-	case want.sticky:
-	case len(missing) > 0:
+	case len(counts) < others:
 		return fmt.Sprintf("never answered by %s; answers: %v", strings.Join(missing, ", "), counts)
 	case want.evenly && uneven(numbers):
 		return fmt.Sprintf("uneven answers: %v", counts)

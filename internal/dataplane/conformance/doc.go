@@ -19,15 +19,19 @@
 // comment. The statements after the name are played in order:
 //
 //	fails under MUTANT…      with which faults of a dataplane the scenario must not pass: see mutants.go
-//	config WORD…             masquerade-all; service-cidrs: the dataplanes know the range of ClusterIPs; every-address of
-//	                         a node serves NodePorts; pods are told pods-by-bridge, pods-by-prefix, or not: no-pod-cidrs
+//	config WORD…             masquerade-all; service-cidrs: where ClusterIPs come from is known; every-address of
+//	                         a node serves NodePorts; no-pod-cidrs: pods cannot be told from the rest; pods-by-bridge, pods-by-prefix: they are
+//	                         told by the interface that they come in by
 //	service NAME …           makes a Service, or replaces it: at ADDRESS… [families FAMILY] [created SECONDS]
+//	                         [internal local] [external local] [affinity SECONDS] [sources NETWORK,…] [proxied ADDRESS,…]
 //	                         {port [NAME:]NUMBER/PROTOCOL [to NUMBER] [node-port NUMBER]} [endpoints …]
-//	endpoints NAME HOST…     replaces its endpoints; HOST(unready), HOST(terminating), HOST(ipv4) are special
+//	                         A NETWORK is everybody, pods, nodes, outside or elsewhere
+//	endpoints NAME HOST…     replaces its endpoints; HOST(MARK,…) is special: unready, terminating, dying (terminates
+//	                         and does not serve), ipv4, ipv6 (in this family only), for-zone-N, for-node-N (hints)
 //	delete NAME              deletes a Service or a route
 //	route NAME ADDRESS:PORT/PROTOCOL pod=DECISION node=DECISION outside=DECISION [to HOST[:PORT]…]
 //	                         [local HOST[:PORT]…] [sources HOST…] [affinity SECONDS]
-//	                         a frontend without a Service, for decisions that no Service leads to yet;
+//	                         a frontend without a Service, for decisions that no Service leads to;
 //	                         ADDRESS node-port is any address of the node; local is for decisions that say so
 //	restart                  closes the dataplanes and opens them again
 //	ask HOST PROTOCOL ADDRESS:PORT -> OUTCOME
@@ -45,8 +49,9 @@
 //	dropped                  no answer at all
 //	untouched                the packet goes on to where the routes lead
 //
-// Several may be joined by commas, and end in ", evenly", or in ", always the same": not each of them answers a client,
-// but one of them. A port that is left out is 8080. The entry node is
+// Several may be joined by commas, and end in ", evenly", or in ", after N": a connection every N seconds.
+// "one of" before them means that one of them answers, each time the same; "the same of", that it is the one
+// that the client met by the last such question. A port that is left out is 8080. The entry node is
 // the one whose dataplane meets the packet first: the node whose address was dialled, or else the client's own, or
 // node-1 for the client outside.
 //
@@ -54,11 +59,11 @@
 //
 // Both nodes run the dataplane. Everything exists in IPv4 and IPv6, and every ask is made in both.
 //
-//	node-1   the pods client, stranger, local-1 … local-5; a second address, node-1-second, that serves no NodePorts
-//	node-2   the pods far-client, remote-1 … remote-4
+//	node-1   in zone-1; the pods client, stranger, local-1 … local-5; a second address, node-1-second, that serves no NodePorts
+//	node-2   in zone-2; the pods far-client, remote-1 … remote-4
 //	outside  routes cluster-ip-N, external-ip-N and load-balancer-N by node-1
 //
-// Every pod answers on the ports 8080 to 8083, TCP, UDP and (if the kernel has it) SCTP, and tells its name and the client's address; so do the
-// nodes. No dataplane should lead to the stranger. Where a packet goes that no dataplane touches, a
+// Every pod answers on the ports 8080 to 8083, TCP, UDP and (if the kernel has it) SCTP, and tells its name and the
+// client's address; so do the nodes. No dataplane should lead to the stranger. Where a packet goes that no dataplane touches, a
 // witness answers: untouched is seen, not guessed from silence.
 package conformance

@@ -36,26 +36,54 @@ var mutants = []mutant{
 			r.Decisions[c] = r.Decisions[vip.FromPod]
 		}
 	})},
-	{name: "one-backend", routes: edited(func(r *vip.Route, _ *world) { r.Cluster = r.Cluster[:min(1, len(r.Cluster))] })},
-	{name: "other-backend", routes: edited(func(r *vip.Route, w *world) {
-		if len(r.Cluster) > 0 {
-			r.Cluster[0].AddrPort = netip.AddrPortFrom(w.stranger(r.Addr), r.Cluster[0].Port())
-		}
+	{name: "one-backend", routes: served(func(list []vip.Backend, _ *world) []vip.Backend { return list[:1] })},
+	{name: "other-backend", routes: served(func(list []vip.Backend, w *world) []vip.Backend {
+		list[0].AddrPort = netip.AddrPortFrom(w.stranger(list[0].Addr()), list[0].Port())
+		return list
 	})},
-	{name: "other-port", routes: edited(func(r *vip.Route, _ *world) {
-		for i, b := range r.Cluster {
-			r.Cluster[i].AddrPort = netip.AddrPortFrom(b.Addr(), b.Port()+1)
+	{name: "other-port", routes: served(func(list []vip.Backend, _ *world) []vip.Backend {
+		for i, b := range list {
+			list[i].AddrPort = netip.AddrPortFrom(b.Addr(), b.Port()+1)
 		}
+		return list
 	})},
-	{name: "uneven", routes: edited(func(r *vip.Route, _ *world) {
+	{name: "uneven", routes: served(func(list []vip.Backend, _ *world) []vip.Backend {
 		for _, port := range morePorts {
-			if len(r.Cluster) > 0 {
-				b := r.Cluster[0]
-				b.AddrPort = netip.AddrPortFrom(b.Addr(), port)
-				r.Cluster = append(r.Cluster, b)
+			list = append(list, vip.Backend{AddrPort: netip.AddrPortFrom(list[0].Addr(), port), Local: list[0].Local})
+		}
+		return list
+	})},
+	{name: "local-is-cluster", routes: edited(func(r *vip.Route, _ *world) {
+		elsewhere := slices.DeleteFunc(slices.Clone(r.Cluster), func(b vip.Backend) bool { return slices.Contains(r.Local, b) })
+		if len(r.Local) > 0 && len(elsewhere) > 0 {
+			r.Local = elsewhere
+		}
+	})},
+	{name: "local-for-cluster", routes: edited(func(r *vip.Route, _ *world) {
+		for c, d := range r.Decisions {
+			if d.Action == vip.Forward && len(r.Local) > 0 {
+				r.Decisions[c].Set = vip.Local
 			}
 		}
 	})},
+	{name: "every-source", routes: edited(func(r *vip.Route, _ *world) { r.Sources = nil })},
+	{name: "no-affinity", routes: edited(func(r *vip.Route, _ *world) { r.Affinity = 0 })},
+	{name: "eternal-affinity", routes: edited(func(r *vip.Route, _ *world) { r.Affinity = min(r.Affinity*10000, 86400) })},
+	{name: "affinity-by-frontend", routes: edited(func(r *vip.Route, _ *world) { r.Owner.Port += r.Kind.String() })},
+	{name: "no-other-ports", routes: func(r vip.Route, _ *world) []*vip.Route {
+		if r.IsOtherPorts() {
+			return nil
+		}
+		return []*vip.Route{&r}
+	}},
+	{name: "no-service-cidrs", host: func(h dataplane.Host) dataplane.Host { h.ServiceCIDRs = nil; return h }},
+	{name: "one-address", host: func(h dataplane.Host) dataplane.Host {
+		h.NodePortAll4, h.NodePortAll6 = false, false
+		h.NodePortAddrs = slices.DeleteFunc(slices.Clone(h.NodePortAddrs), func(a netip.Addr) bool {
+			return a == secondAddr[ipv4].Addr() || a == secondAddr[ipv6].Addr()
+		})
+		return h
+	}},
 	{name: "lost", routes: func(vip.Route, *world) []*vip.Route { return nil }},
 	{name: "no-refusal", routes: func(r vip.Route, _ *world) []*vip.Route {
 		for c, d := range r.Decisions {
@@ -78,24 +106,12 @@ var mutants = []mutant{
 			*d = vip.Decision{Action: vip.Reject}
 		}
 	})},
-	{name: "no-hairpin", routes: edited(func(r *vip.Route, _ *world) {
-		for i := range r.Cluster {
-			r.Cluster[i].Local = false
+	{name: "no-hairpin", routes: served(func(list []vip.Backend, _ *world) []vip.Backend {
+		for i := range list {
+			list[i].Local = false
 		}
+		return list
 	})},
-	{name: "no-affinity", routes: edited(func(r *vip.Route, _ *world) { r.Affinity = 0 })},
-	{name: "every-source", routes: edited(func(r *vip.Route, _ *world) { r.Sources = nil })},
-	{name: "local-is-cluster", routes: edited(func(r *vip.Route, _ *world) {
-		if len(r.Local) > 0 {
-			r.Local = r.Reachable()
-		}
-	})},
-	{name: "no-other-ports", routes: func(r vip.Route, _ *world) []*vip.Route {
-		if r.IsOtherPorts() {
-			return nil
-		}
-		return []*vip.Route{&r}
-	}},
 	{name: "stray", routes: stray},
 	{name: "every-address", host: func(h dataplane.Host) dataplane.Host {
 		for _, f := range bothFamilies {
@@ -103,7 +119,6 @@ var mutants = []mutant{
 		}
 		return h
 	}},
-	{name: "no-service-cidrs", host: func(h dataplane.Host) dataplane.Host { h.ServiceCIDRs = nil; return h }},
 	{name: "pods-unknown", host: func(h dataplane.Host) dataplane.Host { h.Pods = vip.Pods{}; return h }},
 	{name: "no-update", misses: func(c vip.Change) bool { return c.Old != nil && c.New != nil }},
 	{name: "no-deletion", misses: func(c vip.Change) bool { return c.New == nil }},
@@ -125,11 +140,23 @@ func mutantOf(name string) mutant {
 // edited is a mutation of a copy.
 func edited(change func(*vip.Route, *world)) func(vip.Route, *world) []*vip.Route {
 	return func(r vip.Route, w *world) []*vip.Route {
-		r.Cluster = slices.Clone(r.Cluster)
+		r.Cluster, r.Local = slices.Clone(r.Cluster), slices.Clone(r.Local)
 		change(&r, w)
 		sortBackends(r.Cluster)
+		sortBackends(r.Local)
 		return []*vip.Route{&r}
 	}
+}
+
+// served is a mutation of each set of backends that is not empty.
+func served(change func([]vip.Backend, *world) []vip.Backend) func(vip.Route, *world) []*vip.Route {
+	return edited(func(r *vip.Route, w *world) {
+		for _, set := range []*[]vip.Backend{&r.Cluster, &r.Local} {
+			if len(*set) > 0 {
+				*set = change(*set, w)
+			}
+		}
+	})
 }
 
 // decided is a mutation of each decision.

@@ -159,25 +159,17 @@ func (p *parser) fails() step {
 
 func (p *parser) config() step {
 	c := &p.current().config
-	for _, word := range p.all("an option") {
-		switch word {
-		case "masquerade-all":
-			c.masqueradeAll = true
-		case "service-cidrs":
-			c.serviceCIDRs = true
-		case "every-address":
-			c.everyAddress = true
-		default:
-			known := false
-			for way, name := range podWays {
-				if name == word {
-					c.pods, known = way, true
-				}
+	for _, word := range p.all("a word") {
+		i := slices.IndexFunc(configWords, func(w configWord) bool { return w.word == word })
+		if i < 0 {
+			var known []string
+			for _, w := range configWords {
+				known = append(known, w.word)
 			}
-			if !known {
-				p.fail("%q: expected masquerade-all, service-cidrs, every-address, pods-by-bridge, pods-by-prefix or no-pod-cidrs", word)
-			}
+			p.fail("%q: expected one of %s", word, strings.Join(known, ", "))
+			return nil
 		}
+		configWords[i].set(c)
 	}
 	return nil
 }
@@ -257,14 +249,19 @@ func (p *parser) outcome() outcome {
 			return o
 		}
 	}
+	for word, how := range map[string]stuck{"one of ": oneOf, "the same of ": sameOf} {
+		if rest, ok := strings.CutPrefix(text, word); ok {
+			o.stuck, text = how, rest
+		}
+	}
 	for group := range strings.SplitSeq(text, ", ") {
 		words := strings.Fields(group)
-		if len(words) == 1 && words[0] == "evenly" && len(o.answers) > 0 {
+		switch {
+		case len(words) == 1 && words[0] == "evenly" && len(o.answers) > 0:
 			o.evenly = true
 			continue
-		}
-		if group == "always the same" && len(o.answers) > 0 {
-			o.sticky = true
+		case len(words) == 2 && words[0] == "after" && len(o.answers) > 0:
+			o.pause = uint16(p.number(words[1], 60))
 			continue
 		}
 		source := ""

@@ -8,7 +8,9 @@ import (
 )
 
 // serviceWords begin the parts of a service.
-var serviceWords = []string{"at", "families", "created", "port", "endpoints"}
+var serviceWords = []string{
+	"at", "families", "created", "internal", "external", "affinity", "sources", "proxied", "port", "endpoints",
+}
 
 func (p *parser) service() step {
 	s := service{name: p.next("a name"), families: bothFamilies}
@@ -20,6 +22,16 @@ func (p *parser) service() step {
 			s.families = p.family(p.next("a family"))
 		case "created":
 			s.created = uint32(p.number(p.next("seconds"), math.MaxUint32))
+		case "internal":
+			s.internalLocal = p.local()
+		case "external":
+			s.externalLocal = p.local()
+		case "affinity":
+			s.affinity = uint32(p.number(p.next("seconds"), 86400))
+		case "sources":
+			s.sources = p.named(p.next("the names of networks"), func(n string) bool { _, ok := sourceNetworks[n]; return ok })
+		case "proxied":
+			s.proxied = p.named(p.next("addresses"), func(n string) bool { return kindOf(n) == "load-balancer" })
 		case "port":
 			s.ports = append(s.ports, p.port())
 		case "endpoints":
@@ -80,18 +92,37 @@ func (p *parser) endpoints() step {
 	return e
 }
 
-// hosts reads HOST or HOST(MARK).
+// hosts reads HOST or HOST(MARK,…).
 func (p *parser) hosts(words []string) []endpoint {
 	var list []endpoint
 	for _, w := range words {
-		host, mark, marked := strings.Cut(w, "(")
-		mark, closed := strings.CutSuffix(mark, ")")
-		ep, known := marks[mark]
-		if marked != closed || marked && mark == "" || !known || strings.Contains(host, ":") {
-			p.fail("%q: expected HOST, HOST(unready), HOST(terminating), HOST(ipv4) or HOST(ipv6)", w)
+		host, words, marked := strings.Cut(w, "(")
+		words, closed := strings.CutSuffix(words, ")")
+		if marked != closed || strings.Contains(host, ":") {
+			p.fail("%q: expected HOST or HOST(MARK,…)", w)
 		}
-		ep.host = p.backend(host).host
-		list = append(list, ep)
+		if marked {
+			words = p.named(words, func(m string) bool { return marks[m] != nil })
+		}
+		list = append(list, endpoint{p.backend(host).host, words})
+	}
+	return list
+}
+
+// local reads the traffic policy Local.
+func (p *parser) local() bool {
+	if !p.takes("local") {
+		p.fail("expected local")
+	}
+	return true
+}
+
+// named checks names that are separated by commas.
+func (p *parser) named(list string, known func(string) bool) string {
+	for name := range strings.SplitSeq(list, ",") {
+		if !known(name) {
+			p.fail("%q: not known here", name)
+		}
 	}
 	return list
 }

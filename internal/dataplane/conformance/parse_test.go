@@ -28,7 +28,7 @@ func TestParseErrors(t *testing.T) {
 		{"fails without under", begun + "fails lost", "f.txt:4: expected: fails under MUTANT…"},
 		{"an unknown mutant", begun + "fails under godzilla", `f.txt:4: "godzilla": expected the name of a mutant: no-masquerade, `},
 		{"no mutant", begun + "fails under", "f.txt:4: expected the names of mutants"},
-		{"an unknown option", begun + "config fast", `f.txt:4: "fast": expected masquerade-all, service-cidrs, every-address, pods-by-bridge, pods-by-prefix or no-pod-cidrs`},
+		{"an unknown option", begun + "config fast", `f.txt:4: "fast": expected one of masquerade-all, no-pod-cidrs, `},
 		{"a Service without a name", begun + "service", "f.txt:4: expected a name"},
 		{"a Service without an address", begun + "service x port 80/tcp", "f.txt:4: service x: expected at ADDRESS… and a port"},
 		{"a Service without a port", begun + "service x at cluster-ip-1", "f.txt:4: service x: expected at ADDRESS… and a port"},
@@ -37,7 +37,7 @@ func TestParseErrors(t *testing.T) {
 		{"a real address", begun + "service x at 10.96.0.1 port 80/tcp", `"10.96.0.1": expected one cluster-ip-N, then`},
 		{"an address out of range", begun + "service x at cluster-ip-255 port 80/tcp", `"cluster-ip-255": expected one cluster-ip-N`},
 		{"an address with a zero in front", begun + "service x at cluster-ip-01 port 80/tcp", `"cluster-ip-01": expected one cluster-ip-N`},
-		{"a word that no Service has", begun + "service x with cluster-ip-1", `"with": expected one of at, families, created, port, endpoints`},
+		{"a word that no Service has", begun + "service x with cluster-ip-1", `"with": expected one of at, families, created, internal, `},
 		{"an unknown family", begun + "service x at cluster-ip-1 families ipv5 port 80/tcp", `"ipv5": expected ipv4 or ipv6`},
 		{"created in no number", begun + "service x at cluster-ip-1 created soon port 80/tcp", `"soon": expected a number from 1 to 4294967295`},
 		{"a port of 0", begun + "service x at cluster-ip-1 port 0/tcp", `"0": expected a number from 1 to 65535`},
@@ -48,10 +48,14 @@ func TestParseErrors(t *testing.T) {
 		{"no endpoints", begun + "service x at cluster-ip-1 port 80/tcp endpoints", "expected endpoints"},
 		{"an unknown endpoint", begun + "endpoints web local-9", `"local-9": expected a pod or a node`},
 		{"the outside as an endpoint", begun + "endpoints web outside", `"outside": expected a pod or a node`},
-		{"an unknown mark", begun + "endpoints web local-1(tired)", `"local-1(tired)": expected HOST, HOST(unready)`},
-		{"an open mark", begun + "endpoints web local-1(unready", `"local-1(unready": expected HOST, HOST(unready)`},
-		{"an empty mark", begun + "endpoints web local-1()", `"local-1()": expected HOST, HOST(unready)`},
-		{"an endpoint with a port", begun + "endpoints web local-1:80", `"local-1:80": expected HOST, HOST(unready)`},
+		{"an unknown mark", begun + "endpoints web local-1(tired)", `"tired": not known here`},
+		{"an unknown policy", begun + "service x at cluster-ip-1 internal near port 80/tcp", "expected local"},
+		{"an unknown network", begun + "service x at cluster-ip-1 sources mars port 80/tcp", `"mars": not known here`},
+		{"a ClusterIP of the load balancer", begun + "service x at cluster-ip-1 proxied cluster-ip-1 port 80/tcp", `"cluster-ip-1": not known here`},
+		{"a pause without a number", begun + "ask client tcp cluster-ip-1:80 -> local-1 kept, after lunch", `"lunch"`},
+		{"an open mark", begun + "endpoints web local-1(unready", `"local-1(unready": expected HOST or HOST(MARK,…)`},
+		{"an empty mark", begun + "endpoints web local-1()", `"": not known here`},
+		{"an endpoint with a port", begun + "endpoints web local-1:80", `"local-1:80": expected HOST or HOST(MARK,…)`},
 		{"endpoints of nothing", begun + "endpoints shop local-1", `"shop": expected the name of a Service that is there`},
 		{"endpoints of a deleted Service", begun + "delete web\nendpoints web", `f.txt:5: "web": expected the name of a Service`},
 		{"endpoints of a route", begun + "route r node-port:1/tcp pod=drop node=drop outside=drop\nendpoints r local-1", `"r": expected the name of a Service`},
@@ -167,7 +171,13 @@ func TestScenariosAreComplete(t *testing.T) {
 	}
 	words := []string{
 		"families", "created", "node-port", "evenly", "refused", "dropped", "untouched", "kept", "masqueraded",
-		"masquerade-all", "no-pod-cidrs", "tcp", "udp", "sctp", "local-5", "remote-4", nodeSecond, "localhost",
+		"internal", "external", "affinity", "sources", "proxied", "one", "same", "after", "tcp", "udp", "sctp", "local-5", "remote-4", nodeSecond, "localhost",
+	}
+	for _, w := range configWords {
+		words = append(words, w.word)
+	}
+	for name := range sourceNetworks {
+		words = append(words, name)
 	}
 	for mark := range marks {
 		words = append(words, mark)

@@ -68,7 +68,8 @@ func (w *world) begin(s scenario) *play {
 
 // step plays a step, unless a dataplane failed before.
 func (p *play) step(st step) {
-	if _, more := st.(ask); !more {
+	// What a client meets depends on what it met before, if it stays with that.
+	if a, more := st.(ask); !more || a.want.stuck != spread {
 		p.settle()
 	}
 	if !p.broken {

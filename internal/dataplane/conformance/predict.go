@@ -15,19 +15,22 @@ import (
 func (w *world) predict(q question) (outcome, bool) {
 	n, r := entry(q.from, q.to), w.routeTo(q)
 	if r == nil {
-		return outcome{kind: w.rest(q, n)}, true
+		return outcome{kind: untouched}, true
+	}
+	if r.Sources != nil && !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return p.Contains(w.kept(q)) }) {
+		return outcome{kind: dropped}, true
 	}
 	d := r.Decisions[w.class(q.from, n)]
-	if r.Sources != nil && !inAny(r.Sources, w.addr(q.from, q.family)) {
-		d = vip.Decision{Action: vip.Drop}
-	}
 	switch d.Action {
 	case vip.Reject:
 		return outcome{kind: refused}, true
 	case vip.Drop:
 		return outcome{kind: dropped}, true
 	}
-	o := outcome{sticky: r.Affinity > 0}
+	o := outcome{}
+	if r.Affinity > 0 && len(r.Backends(d.Set)) > 1 {
+		o.stuck = oneOf
+	}
 	for _, b := range r.Backends(d.Set) {
 		host := w.hostAt(b.Addr())
 		itself := host == q.from && b.Local
@@ -41,37 +44,33 @@ func (w *world) predict(q question) (outcome, bool) {
 	return o, true
 }
 
-// rest is what happens to what no frontend is.
-func (w *world) rest(q question, node int) kind {
-	p, a := w.proxies[node], w.addr(q.to.host, q.family)
-	switch {
-	case kindOf(q.to.host) == "":
-		return untouched // an address of a host
-	case p.table.Route(vip.Frontend{Addr: a}) != nil:
-		return refused
-	case inAny(p.facts.ServiceCIDRs, a):
-		return dropped
-	}
-	return untouched
-}
-
-func inAny(networks []netip.Prefix, a netip.Addr) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
-}
-
-// routeTo is the route that the entry node has for what a client dials, or nil.
+// routeTo is the route that the entry node has for what a client dials, or nil. Where
+// only the rest of an address is, that is it; an address that is nobody's though it could be is refused
+// as if there were one that drops.
 func (w *world) routeTo(q question) *vip.Route {
 	f := vip.Frontend{Addr: w.addr(q.to.host, q.family), Port: q.to.port, Protocol: q.protocol}
 	if isNode(q.to.host) {
 		f.Addr = [2]netip.Addr{vip.AnyNode4, vip.AnyNode6}[q.family]
 	}
-	return w.proxies[entry(q.from, q.to)].table.Route(f)
+	p := w.proxies[entry(q.from, q.to)]
+	if r := p.table.Route(f); r != nil || f.IsNodePort() {
+		return r
+	}
+	rest := vip.Frontend{Addr: f.Addr}
+	if r := p.table.Route(rest); r != nil || !slices.ContainsFunc(p.facts.ServiceCIDRs, func(c netip.Prefix) bool { return c.Contains(f.Addr) }) {
+		return r
+	}
+	nobodys := &vip.Route{Frontend: rest}
+	for c := range nobodys.Decisions {
+		nobodys.Decisions[c].Action = vip.Drop
+	}
+	return nobodys
 }
 
 // class is what a node takes a client for.
 func (w *world) class(from string, node int) vip.Class {
 	switch {
-	case isPod(from) && (w.config.pods == byCIDR || w.config.pods != noWay && home(from) == node):
+	case isPod(from) && w.config.pods == byCIDRs, isPod(from) && home(from) == node && w.config.pods != byNothing:
 		return vip.FromPod
 	case isNode(from) && home(from) == node:
 		return vip.FromNode
@@ -92,5 +91,6 @@ func (w *world) hostAt(a netip.Addr) string {
 // equal reports whether two outcomes are the same but for their order and evenness.
 func (o outcome) equal(p outcome) bool {
 	return o.kind == p.kind && len(o.answers) == len(p.answers) &&
+		((o.stuck == spread && o.pause == 0) == (p.stuck == spread && p.pause == 0)) &&
 		!slices.ContainsFunc(o.answers, func(a answer) bool { return !slices.Contains(p.answers, a) })
 }

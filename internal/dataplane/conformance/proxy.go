@@ -27,9 +27,6 @@ type proxy struct {
 	plane plane
 }
 
-// podBridge is the interface by which the packets of a node's pods come in.
-const podBridge = "cbr0"
-
 // masqueradeMark is kube-proxy's.
 const masqueradeMark = 0x4000
 
@@ -37,7 +34,9 @@ const masqueradeMark = 0x4000
 func (w *world) start() error {
 	for i, node := range w.lab.Nodes {
 		p := &proxy{
-			host: node.Host, table: vip.NewTable(), self: vip.Node{Name: cluster.MakeAtom(nodeNames[i])},
+			host: node.Host, table: vip.NewTable(), self: vip.Node{
+				Name: cluster.MakeAtom(nodeNames[i]), Zone: cluster.MakeAtom(zoneNames[i]),
+			},
 			facts: dataplane.Host{MasqueradeMark: masqueradeMark},
 		}
 		p.open = func() (plane, error) {
@@ -46,6 +45,9 @@ func (w *world) start() error {
 				return nil, err
 			}
 			return w.mutated(opened), nil
+		}
+		for _, f := range w.families() {
+			p.self.Addrs = append(p.self.Addrs, addrOf(node.Host, f))
 		}
 		if err := p.start(); err != nil {
 			return err
@@ -94,7 +96,7 @@ func (w *world) sync() error {
 func (w *world) configure(c config) error {
 	w.config = c
 	for i, p := range w.proxies {
-		w.tell(p, c)
+		p.facts.Host = w.hostFacts(i)
 		p.self.MasqueradeAll, p.self.Pods = c.masqueradeAll, p.facts.Pods
 		p.table = w.freshTable(i)
 		if err := p.sync(); err != nil {
@@ -104,28 +106,38 @@ func (w *world) configure(c config) error {
 	return nil
 }
 
-// tell gives a dataplane what an administrator chose.
-func (w *world) tell(p *proxy, c config) {
-	p.facts.Pods, p.facts.ServiceCIDRs = vip.Pods{}, nil
-	switch c.pods {
-	case byCIDR:
-		p.facts.Pods.CIDRs = podNetworks
+// hostFacts are what a node knows of itself by the configuration.
+func (w *world) hostFacts(node int) vip.Host {
+	var h vip.Host
+	switch w.config.pods {
+	case byCIDRs:
+		h.Pods.CIDRs = podNetworks
 	case byBridge:
-		p.facts.Pods.Interface = podBridge
+		h.Pods.Interface = podBridge
 	case byPrefix:
-		p.facts.Pods.Prefix = podBridge[:len(podBridge)-1]
+		h.Pods.Prefix = podBridge[:2]
 	}
-	p.facts.Addrs, p.facts.NodePortAddrs = nil, nil
-	p.facts.NodePortAll4, p.facts.NodePortAll6 = c.everyAddress, c.everyAddress
 	for _, f := range w.families() {
-		p.facts.NodePortAddrs = append(p.facts.NodePortAddrs, addrOf(p.host, f))
-		if c.everyAddress && p == w.proxies[0] {
-			p.facts.NodePortAddrs = append(p.facts.NodePortAddrs, secondAddr[f].Addr())
+		primary := addrOf(w.lab.Nodes[node].Host, f)
+		h.Addrs = append(h.Addrs, primary, w.bridge(node, f), loopback[f])
+		h.NodePortAddrs = append(h.NodePortAddrs, primary)
+		if node == 0 {
+			h.Addrs = append(h.Addrs, secondAddr[f].Addr())
 		}
-		if c.serviceCIDRs {
-			p.facts.ServiceCIDRs = append(p.facts.ServiceCIDRs, blocks[0].prefix[f])
+		if w.config.nodePorts != everywhere {
+			continue
+		}
+		h.NodePortAddrs = append(h.NodePortAddrs, w.bridge(node, f))
+		if node == 0 {
+			h.NodePortAddrs = append(h.NodePortAddrs, secondAddr[f].Addr())
 		}
 	}
+	h.NodePortAll4, h.NodePortAll6 = w.config.nodePorts == everywhere, w.config.nodePorts == everywhere
+	if w.config.serviceCIDRs {
+		h.ServiceCIDRs = serviceCIDRs
+	}
+	slices.SortFunc(h.Addrs, netip.Addr.Compare)
+	return h
 }
 
 func (p *proxy) start() error {

@@ -4,7 +4,6 @@ package conformance
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -22,23 +21,28 @@ type scenario struct {
 // config is what an administrator chooses for all nodes.
 type config struct {
 	masqueradeAll bool
-	pods          podWay
-	serviceCIDRs  bool // told to the dataplanes
-	everyAddress  bool // of a node serves NodePorts
+	pods          podsBy
+	nodePorts     nodePortsAt
+	serviceCIDRs  bool // where ClusterIPs come from is known
 }
 
-// podWay is how pods are told from the rest.
-type podWay uint8
+// podsBy is how nodes tell pods from others.
+type podsBy uint8
 
 const (
-	byCIDR podWay = iota
-	byBridge
-	byPrefix
-	noWay
+	byCIDRs podsBy = iota
+	byNothing
+	byBridge // the interface that pods' packets come in by
+	byPrefix // the beginning of its name
 )
 
-// podWays are the words for all ways but the first.
-var podWays = map[podWay]string{byBridge: "pods-by-bridge", byPrefix: "pods-by-prefix", noWay: "no-pod-cidrs"}
+// nodePortsAt is which addresses of a node serve NodePorts.
+type nodePortsAt uint8
+
+const (
+	atPrimary nodePortsAt = iota
+	everywhere
+)
 
 // step is a statement of a scenario. Its String is that statement, in one line.
 type step interface {
@@ -48,12 +52,21 @@ type step interface {
 
 // service is a Service with the ports of its endpoints.
 type service struct {
-	name      string
-	created   uint32 // Unix seconds
-	at        []string
-	families  []family
+	name     string
+	created  uint32 // Unix seconds
+	at       []string
+	families []family
+	policy
 	ports     []port
 	endpoints endpoints
+}
+
+// policy is who may use a Service, and how. The zero value is that of most.
+type policy struct {
+	internalLocal, externalLocal bool
+	affinity                     uint32 // seconds
+	sources                      string // names of networks, with commas: see sourceNetworks
+	proxied                      string // names of load balancers' addresses, with commas, that nodes leave alone
 }
 
 type port struct {
@@ -63,11 +76,10 @@ type port struct {
 	target, nodePort uint16 // nodePort 0: none
 }
 
-// endpoint is a host that serves a Service, with its condition and families.
+// endpoint is a host that serves a Service.
 type endpoint struct {
-	host       string
-	conditions cluster.Conditions
-	families   []family
+	host  string
+	marks string // words with commas: see marks
 }
 
 // endpoints replaces the endpoints of a Service.
@@ -123,8 +135,18 @@ type outcome struct {
 	kind    kind
 	answers []answer // of answered, in the order of the text
 	evenly  bool
-	sticky  bool // the same one each time
+	stuck   stuck
+	pause   uint16 // seconds before each connection
 }
+
+// stuck is whether a client meets one backend every time (session affinity).
+type stuck uint8
+
+const (
+	spread stuck = iota
+	oneOf        // one of those, each time the same
+	sameOf       // the one that this client met before
+)
 
 // kind is how a connection ends.
 type kind uint8
@@ -167,19 +189,28 @@ func (s scenario) String() string {
 	return b.String()
 }
 
+// configWord is what a config can say.
+type configWord struct {
+	word string
+	set  func(*config)
+	is   func(config) bool
+}
+
+var configWords = []configWord{
+	{"masquerade-all", func(c *config) { c.masqueradeAll = true }, func(c config) bool { return c.masqueradeAll }},
+	{"no-pod-cidrs", func(c *config) { c.pods = byNothing }, func(c config) bool { return c.pods == byNothing }},
+	{"pods-by-bridge", func(c *config) { c.pods = byBridge }, func(c config) bool { return c.pods == byBridge }},
+	{"pods-by-prefix", func(c *config) { c.pods = byPrefix }, func(c config) bool { return c.pods == byPrefix }},
+	{"every-address", func(c *config) { c.nodePorts = everywhere }, func(c config) bool { return c.nodePorts == everywhere }},
+	{"service-cidrs", func(c *config) { c.serviceCIDRs = true }, func(c config) bool { return c.serviceCIDRs }},
+}
+
 func (c config) words() []string {
 	var words []string
-	if c.masqueradeAll {
-		words = append(words, "masquerade-all")
-	}
-	if c.pods != byCIDR {
-		words = append(words, podWays[c.pods])
-	}
-	if c.serviceCIDRs {
-		words = append(words, "service-cidrs")
-	}
-	if c.everyAddress {
-		words = append(words, "every-address")
+	for _, w := range configWords {
+		if w.is(c) {
+			words = append(words, w.word)
+		}
 	}
 	return words
 }
@@ -192,11 +223,32 @@ func (s service) String() string {
 	if s.created != 0 {
 		text += fmt.Sprintf(" created %d", s.created)
 	}
+	text += s.policy.text()
 	for _, p := range s.ports {
 		text += " port " + p.String()
 	}
 	if len(s.endpoints.list) > 0 {
 		text += " endpoints" + s.endpoints.text()
+	}
+	return text
+}
+
+func (p policy) text() string {
+	text := ""
+	if p.internalLocal {
+		text += " internal local"
+	}
+	if p.externalLocal {
+		text += " external local"
+	}
+	if p.affinity != 0 {
+		text += fmt.Sprintf(" affinity %d", p.affinity)
+	}
+	if p.sources != "" {
+		text += " sources " + p.sources
+	}
+	if p.proxied != "" {
+		text += " proxied " + p.proxied
 	}
 	return text
 }
@@ -221,29 +273,44 @@ func (e endpoints) text() string {
 	text := ""
 	for _, ep := range e.list {
 		text += " " + ep.host
-		if m := ep.mark(); m != "" {
-			text += "(" + m + ")"
+		if ep.marks != "" {
+			text += "(" + ep.marks + ")"
 		}
 	}
 	return text
 }
 
-// marks are the special endpoints, by their words.
-var marks = map[string]endpoint{
-	"":            {conditions: cluster.Ready | cluster.Serving, families: bothFamilies},
-	"unready":     {families: bothFamilies},
-	"terminating": {conditions: cluster.Serving | cluster.Terminating, families: bothFamilies},
-	"ipv4":        {conditions: cluster.Ready | cluster.Serving, families: []family{ipv4}},
-	"ipv6":        {conditions: cluster.Ready | cluster.Serving, families: []family{ipv6}},
+// marks are what can be special about an endpoint. Without one it is ready in both families.
+var marks = map[string]func(*cluster.Endpoint){
+	"unready":     func(e *cluster.Endpoint) { e.Conditions = 0 },
+	"terminating": func(e *cluster.Endpoint) { e.Conditions = cluster.Serving | cluster.Terminating },
+	"dying":       func(e *cluster.Endpoint) { e.Conditions = cluster.Terminating }, // and does not serve any more
+	"ipv4":        func(e *cluster.Endpoint) { e.Conditions *= condition(e.Addr.Is4()) },
+	"ipv6":        func(e *cluster.Endpoint) { e.Conditions *= condition(!e.Addr.Is4()) },
+	"for-zone-1":  func(e *cluster.Endpoint) { e.ForZones = cluster.MakeAtom("zone-1") },
+	"for-zone-2":  func(e *cluster.Endpoint) { e.ForZones = cluster.MakeAtom("zone-2") },
+	"for-node-1":  func(e *cluster.Endpoint) { e.ForNodes = cluster.MakeAtom("node-1") },
+	"for-node-2":  func(e *cluster.Endpoint) { e.ForNodes = cluster.MakeAtom("node-2") },
 }
 
-func (e endpoint) mark() string {
-	for word, m := range marks {
-		if m.conditions == e.conditions && slices.Equal(m.families, e.families) {
-			return word
+func condition(holds bool) cluster.Conditions {
+	if holds {
+		return 1
+	}
+	return 0
+}
+
+// in is the endpoint as the API tells it, at its address in one family.
+func (e endpoint) in(w *world, f family) cluster.Endpoint {
+	made := cluster.Endpoint{
+		Addr: w.addr(e.host, f), Node: cluster.MakeAtom(nodeNames[home(e.host)]), Conditions: cluster.Ready | cluster.Serving,
+	}
+	for _, word := range strings.Split(e.marks, ",") {
+		if mark, ok := marks[word]; ok {
+			mark(&made)
 		}
 	}
-	return "unknown"
+	return made
 }
 
 func (r remove) String() string  { return "delete " + r.name }
@@ -299,6 +366,7 @@ func (o outcome) text() string {
 		return o.kind.String()
 	}
 	var b strings.Builder
+	b.WriteString([...]string{"", "one of ", "the same of "}[o.stuck])
 	for i, a := range o.answers {
 		b.WriteString(a.from.text())
 		if i+1 < len(o.answers) && o.answers[i+1].masquerade == a.masquerade {
@@ -313,8 +381,8 @@ func (o outcome) text() string {
 	if o.evenly {
 		b.WriteString(", evenly")
 	}
-	if o.sticky {
-		b.WriteString(", always the same")
+	if o.pause > 0 {
+		fmt.Fprintf(&b, ", after %d", o.pause)
 	}
 	return b.String()
 }

@@ -196,6 +196,9 @@ func (s *sequence) service() service {
 		o.families = []family{pick(s, "family", bothFamilies)}
 	}
 	o.at = append([]string{backgroundIPs[n]}, some(s, "external", backgroundExternal)...)
+	o.internalLocal, o.externalLocal = s.choose(3, "internal") == 0, s.choose(3, "external") == 0
+	o.affinity = pick(s, "affinity", []uint32{0, 0, 3600})
+	o.sources = pick(s, "sources", []string{"", "", "", "pods", "nodes,outside", "outside", "elsewhere", "pods,everybody"})
 	for i, protocol := range []cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP} {
 		if i > 0 && s.choose(2, "port") == 0 {
 			continue
@@ -212,9 +215,9 @@ func (s *sequence) service() service {
 func (s *sequence) endpoints() []endpoint {
 	var list []endpoint
 	for _, host := range s.backends() {
-		ep := marks[pick(s, "mark", []string{"", "", "", "", "unready", "terminating", "ipv4", "ipv6"})]
-		ep.host = host
-		list = append(list, ep)
+		list = append(list, endpoint{host, pick(s, "mark", []string{
+			"", "", "", "", "", "unready", "terminating", "dying", "ipv4", "ipv6", "for-zone-1", "for-zone-2", "for-node-1",
+		})})
 	}
 	return list
 }

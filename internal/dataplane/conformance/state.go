@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/vip"
@@ -93,7 +94,11 @@ func (w *world) freshTable(node int) *vip.Table {
 }
 
 func (w *world) object(s service) *cluster.Service {
-	o := &cluster.Service{Key: key(s.name), Created: s.created, External: &cluster.External{}}
+	o := &cluster.Service{
+		Key: key(s.name), Created: s.created, External: &cluster.External{},
+		InternalLocal: s.internalLocal, ExternalLocal: s.externalLocal,
+	}
+	o.External.Affinity = s.affinity
 	for _, f := range s.families {
 		for _, name := range s.at {
 			a := w.addr(name, f)
@@ -104,7 +109,15 @@ func (w *world) object(s service) *cluster.Service {
 				o.External.IPs = append(o.External.IPs, a)
 			case vip.LoadBalancer:
 				o.External.LB = append(o.External.LB, a)
+				if slices.Contains(strings.Split(s.proxied, ","), name) {
+					o.External.Proxied = append(o.External.Proxied, a)
+				}
 			}
+		}
+	}
+	for name := range strings.SplitSeq(s.sources, ",") {
+		if n, ok := sourceNetworks[name]; ok {
+			o.External.Sources = append(o.External.Sources, n[0], n[1])
 		}
 	}
 	for _, p := range s.ports {
@@ -129,9 +142,8 @@ func (w *world) slice(s service, f family) *cluster.Slice {
 	}
 	var list []cluster.Endpoint
 	for _, ep := range s.endpoints.list {
-		if slices.Contains(ep.families, f) && slices.Contains(w.families(), f) {
-			node := cluster.MakeAtom(nodeNames[home(ep.host)])
-			list = append(list, cluster.Endpoint{Addr: w.addr(ep.host, f), Node: node, Conditions: ep.conditions})
+		if slices.Contains(w.families(), f) {
+			list = append(list, ep.in(w, f))
 		}
 	}
 	return cluster.NewSlice(sliceKey(s.name, f), key(s.name), 0, ports, list)

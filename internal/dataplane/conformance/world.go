@@ -36,8 +36,9 @@ type world struct {
 
 	patience time.Duration // how long an answer may take
 
-	mu    sync.Mutex     // guards ports
-	ports map[string]int // the UDP port from which a host asked last
+	mu    sync.Mutex        // guards what follows
+	ports map[string]int    // the UDP port from which a host asked last
+	met   map[string]string // which backend a client met last, where that is always the same
 }
 
 // Kernels answer within a millisecond. These are for machines that are busy.
@@ -53,7 +54,7 @@ func newWorld(t *testing.T, b Backend, dialled []destination) *world {
 	w := &world{
 		lab: netlab.New(t, netlab.Config{Nodes: len(nodeNames)}), hosts: map[string]*netlab.Host{}, open: b.Open,
 		store: cluster.NewStore(), services: map[string]service{}, routes: map[string]route{},
-		patience: patience, ports: map[string]int{},
+		patience: patience, ports: map[string]int{}, met: map[string]string{},
 	}
 	if !w.lab.HasIPv6() && os.Getenv("CI") == "true" {
 		t.Fatal("with CI=true nothing is skipped: this kernel has no IPv6")

@@ -59,21 +59,37 @@ func state() (string, error) {
 	for block := range strings.SplitSeq(sorted(text), "\ntable ") {
 		var lines []string
 		for line := range strings.Lines(block) {
-			if slot := slotted.FindStringSubmatch(strings.TrimSpace(line)); slot != nil {
-				lines = append(lines, slot[1]+" has slot "+slot[2], slot[1]+" leads to "+slot[3])
-			} else if strings.Contains(line, `"`) {
-				lines = append(lines, strings.TrimSpace(line))
-			} else {
-				lines = append(lines, strings.Split(strings.TrimSpace(line), ", ")...)
-			}
+			lines = append(lines, elements(line)...)
 		}
 		name := lines[0]
+		// Whom clients met is not of the table.
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, " expires ") })
 		if !strings.Contains(name, " chain ") { // the order of rules matters
 			slices.Sort(lines[1:])
 		}
 		blocks = append(blocks, name+": "+strings.Join(lines[1:], "\n"+name+": "))
 	}
 	return strings.Join(blocks, "\n"), nil
+}
+
+// elements are the elements on a line of a listing, or the line.
+func elements(line string) []string {
+	line = strings.TrimSpace(line)
+	if rest, first := strings.CutPrefix(line, "elements = { "); first {
+		line = rest
+	}
+	line = strings.TrimSuffix(strings.TrimSuffix(line, " }"), ",")
+	all := []string{line}
+	if !strings.Contains(line, `"`) {
+		all = strings.Split(line, ", ")
+	}
+	for i, e := range all {
+		if slot := slotted.FindStringSubmatch(e); slot != nil {
+			all[i] = slot[1] + " has slot " + slot[2]
+			all = append(all, slot[1]+" leads to "+slot[3])
+		}
+	}
+	return all
 }
 
 // named has names in place of the numbers of a table: which these are depends on the
@@ -87,7 +103,7 @@ func named(table string) string {
 	for _, m := range backendElement.FindAllStringSubmatch(table, -1) {
 		var high, low uint32
 		fmt.Sscanf(m[1], "%x:%x", &high, &low)
-		names[m[1]] = names[numberText((high<<16|low)&ownerMask)] + "/" + m[2]
+		names[m[1]] = names[numberText((high<<16|low)&ownerMask)] + "/" + strings.ReplaceAll(m[2], " . ", ":")
 	}
 	return numberToken.ReplaceAllStringFunc(table, func(token string) string {
 		if name := names[token]; name != "" {
