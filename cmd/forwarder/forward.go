@@ -117,6 +117,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	all.Go(func() error { f.machine.Run(ctx, warning(f.log)); return nil })
 	all.Go(func() error { f.cleaner.Run(ctx); return nil })
 	all.Go(func() error { f.ports.Run(ctx); return nil })
+	all.Go(func() error { f.takeOver(ctx); return nil })
 	all.Go(func() error { return f.agent.Run(ctx) })
 	all.Go(func() error { return watchConfig(ctx, f.config.Flags.ConfigFile) })
 	for _, s := range f.servers {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
+	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
 )
 
@@ -68,16 +70,17 @@ func run(ctx context.Context, args []string, env environment) error {
 	case c.Flags.WriteConfigTo != "":
 		return writeConfig(c)
 	case c.Flags.Cleanup:
-		return cleanup(ctx)
+		return cleanup(ctx, c, newLog(c, env.stderr))
 	case c.Flags.InitOnly:
 		return prepare(c, newLog(c, env.stderr))
 	}
 	return do(ctx, c, env)
 }
 
-// cleanup leaves nothing of ours in the kernel. A forwarder that runs would only write it
-// again, so there must be none.
-func cleanup(ctx context.Context) error {
+// cleanup leaves nothing of ours in the kernel, nor of a kube-proxy. A forwarder that runs
+// would only write it again, so there must be none; the rules of a kube-proxy that runs
+// are in use.
+func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	release, err := node.Claim()
 	if err != nil {
 		return fmt.Errorf("removing the rules: %w: stop it first", err)
@@ -86,7 +89,11 @@ func cleanup(ctx context.Context) error {
 	if err := nftables.Cleanup(ctx); err != nil {
 		return fmt.Errorf("removing the rules: %w", err)
 	}
-	return nil
+	if healthcheck.Other(ctx, healthAddress(c)) {
+		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))
+		return nil
+	}
+	return removeLeftovers(ctx, log)
 }
 
 func writeConfig(c *config.Config) error {

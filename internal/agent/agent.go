@@ -81,6 +81,9 @@ type Agent struct {
 	counts    counts
 	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
+	inPlace     chan struct{} // closed once the kernel has the table for the first time
+	tellInPlace func()
+
 	dirty  bool // the kernel may hold anything: only a Sync is of use
 	retry  *time.Timer
 	pause  backoff // after the kernel refused
@@ -90,7 +93,9 @@ type Agent struct {
 
 // New returns an Agent that does nothing until Run.
 func New(o Options) *Agent {
+	inPlace := make(chan struct{})
 	return &Agent{
+		inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.Build, table: vip.NewTable(),
 		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
 		ref:   (&cluster.Node{Name: o.NodeName}).Ref(),
@@ -105,6 +110,9 @@ func (a *Agent) Table() string {
 	defer a.mu.RUnlock()
 	return a.table.String()
 }
+
+// InPlace is closed once the kernel has the whole table for the first time.
+func (a *Agent) InPlace() <-chan struct{} { return a.inPlace }
 
 // Run works until ctx is done, and returns nil then. The rules stay. It returns an error
 // at once if another process has the rules.

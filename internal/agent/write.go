@@ -132,6 +132,7 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.Metrics.inPlace(len(a.failing))
 	a.Health.Updated()
 	a.tellChecks()
+	a.tellInPlace()
 	return true
 }
 

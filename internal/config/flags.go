@@ -114,7 +114,7 @@ func (p *parser) addOwn() {
 	f.StringVar(&o.WriteConfigTo, "write-config-to", "", "write the configuration to this file and exit")
 	f.StringVar(&o.Manifests, "manifests", "", "folder of manifests to read in place of an API")
 	f.BoolVar(&o.InitOnly, "init-only", false, "set what needs all privileges (sysctls) and exit; CAP_NET_ADMIN is enough for the rest")
-	f.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules from this node and exit")
+	f.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules from this node, also those of a kube-proxy that does not run, and exit")
 	f.BoolVar(&o.Version, "version", false, "print the version and exit")
 }
 

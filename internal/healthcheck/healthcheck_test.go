@@ -246,3 +246,34 @@ func TestServerEnds(t *testing.T) {
 	}
 	<-asked
 }
+
+// Who is asked by another proxy's name: kube-proxy is one, we are not, nor is a web server.
+func TestOther(t *testing.T) {
+	answer := func(h http.Handler) string {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		return s.Listener.Addr().String()
+	}
+	health := Probes{Health: NewHealth(time.Minute), Eligible: func() bool { return false }, Answered: func(string, int) {}}.Handler()
+	free, l := takePort(t)
+	l.Close()
+	for _, c := range []struct {
+		name, addr string
+		want       bool
+	}{
+		{"kube-proxy", answer(health), true},
+		{"ours", answer(named(health)), false},
+		{"a web server", answer(http.NotFoundHandler()), false},
+		{"nobody", fmt.Sprintf("127.0.0.1:%d", free), false},
+		{"no address", "somewhere", false},
+	} {
+		if got := Other(t.Context(), c.addr); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if _, port, err := net.SplitHostPort(c.addr); err == nil {
+			if got := Other(t.Context(), "0.0.0.0:"+port); got != c.want {
+				t.Errorf("%s on all addresses: %v, want %v", c.name, got, c.want)
+			}
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (s Server) serve(ctx context.Context) error {
 		return fmt.Errorf("serving %s on %s: %w", s.Name, s.Addr, err)
 	}
 	server := http.Server{
-		Handler:           s.Handler,
+		Handler:           named(s.Handler),
 		ReadHeaderTimeout: 5 * time.Second, // a client that says nothing does not keep a connection
 		IdleTimeout:       2 * time.Minute,
 	}
