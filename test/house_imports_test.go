@@ -85,7 +85,7 @@ var table = []room{
 	},
 	{
 		path:    "./internal/dataplane/iptables",
-		ours:    []string{"./internal/dataplane", "./internal/vip"},
+		ours:    []string{"./internal/cluster", "./internal/dataplane", "./internal/vip"}, // of cluster the names of protocols
 		outside: []string{"golang.org/x/sys"},
 		because: "it translates a table; a Service was turned into one before it got here",
 	},

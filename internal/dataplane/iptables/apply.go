@@ -1,0 +1,229 @@
+package iptables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Options are what can be chosen about a Dataplane.
+type Options struct {
+	// Log gets a line where an operator may want to know. Nil is silence.
+	Log *slog.Logger
+	// Tools are the programs; the zero value lets Open find out which the node uses.
+	Tools Tools
+}
+
+// lockPatience is how long iptables-restore waits for the lock of the tables (legacy only).
+const lockPatience = 5 * time.Second
+
+// Dataplane is a dataplane.Dataplane by iptables. It is used by one goroutine.
+type Dataplane struct {
+	log      *slog.Logger
+	families []*family
+	doubt    error     // why it is not known what is in the kernel; nil if it is
+	looked   time.Time // when Intact looked last, how long that took, and what it saw
+	look     time.Duration
+	intact   bool
+}
+
+// A family is one of the two sets of programs with what was written by it.
+type family struct {
+	Tools
+	v4      bool
+	rules   *ruleset
+	written int // lines that restore was given
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// Open opens a dataplane in the network namespace of the calling thread. It changes
+// nothing yet.
+func Open(o Options) (*Dataplane, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Tools == (Tools{}) {
+		var err error
+		if o.Tools, err = Detect(); err != nil {
+			return nil, err
+		}
+	}
+	d := &Dataplane{log: o.Log, doubt: errors.New("there was no Sync yet")}
+	for _, v4 := range []bool{true, false} {
+		f := &family{Tools: o.Tools.of(v4), v4: v4}
+		if _, err := f.save(context.Background()); err == nil {
+			d.families = append(d.families, f)
+		} else if v4 {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Sync implements dataplane.Dataplane.
+func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
+	if bits.OnesCount32(host.MasqueradeMark) != 1 {
+		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
+	}
+	d.doubt = errors.New("the last Sync did not end")
+	d.looked = time.Time{}
+	var changes []vip.Change
+	for r := range t.All() {
+		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
+	}
+	liberal := readsOne("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+	for _, f := range d.families {
+		f.rules = newRuleset(&host, f.v4, liberal)
+		f.rules.change(changes)
+		there, err := f.save(ctx)
+		if err != nil {
+			d.doubt = err
+			return err
+		}
+		loopback := host.NodePortLoopback && f.v4
+		s := repair(there, f.rules.tables(), jumps(loopback), fixed(&host, f.v4, liberal))
+		if err := f.restore(ctx, s); err != nil {
+			d.doubt = err
+			return err
+		}
+	}
+	d.doubt = nil
+	return d.unsupported(changes)
+}
+
+// unsupported is the errors about routes of a family that the node has no iptables for.
+func (d *Dataplane) unsupported(changes []vip.Change) error {
+	var errs []error
+	for _, c := range changes {
+		if c.New != nil && !c.Addr.Is4() && len(d.families) < 2 {
+			errs = append(errs, &dataplane.RouteError{Route: c.New, Err: fmt.Errorf("ip6tables: %w", dataplane.ErrNotSupported)})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Apply implements dataplane.Dataplane.
+func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
+	if d.doubt != nil {
+		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
+	}
+	for _, f := range d.families {
+		s := script{}
+		for g, was := range f.rules.change(changes) {
+			s.pieces(was, f.rules.pieces[g])
+		}
+		if err := f.restore(ctx, s); err != nil {
+			d.doubt = err
+			return err
+		}
+	}
+	return d.unsupported(changes)
+}
+
+// Intact implements dataplane.Dataplane: it looks at a rule of ours in each table, which is
+// gone after a flush. A look costs a process for each; legacy reads all rules for it, so
+// looks are fewer where they take long.
+func (d *Dataplane) Intact() (bool, error) {
+	if d.doubt != nil {
+		return false, nil
+	}
+	const rest = 20
+	if time.Since(d.looked) < rest*d.look {
+		return d.intact, nil
+	}
+	start := time.Now()
+	d.intact = true
+	for _, f := range d.families {
+		for _, c := range []chain{natCanary, filterCanary} {
+			out, err := run(context.Background(), nil, f.Iptables, "-w", "1", "-t", c.table, "-S", c.name)
+			if err != nil && !strings.Contains(err.Error(), "No chain") && !strings.Contains(err.Error(), "does not exist") {
+				return false, err
+			}
+			if err != nil || !bytes.Contains(out, []byte("-A "+c.name)) {
+				d.log.Warn("another program changed our rules", "table", c.table, "missing", c.name)
+				d.intact = false
+			}
+		}
+	}
+	d.looked, d.look = time.Now(), time.Since(start)
+	return d.intact, nil
+}
+
+// Close implements dataplane.Dataplane.
+func (d *Dataplane) Close() error { return nil }
+
+// save lists what is there.
+func (f *family) save(ctx context.Context) (listing, error) {
+	all := listing{}
+	for _, table := range []string{nat, filter} {
+		out, err := run(ctx, nil, f.Save, "-t", table)
+		if err != nil {
+			return nil, err
+		}
+		part, err := parse(out)
+		if err != nil {
+			return nil, fmt.Errorf("%s -t %s: %w", f.Save, table, err)
+		}
+		for c, rules := range part {
+			all[c] = rules
+		}
+	}
+	return all, nil
+}
+
+// restore writes a script, if there is anything in it.
+func (f *family) restore(ctx context.Context, s script) error {
+	if len(s) == 0 {
+		return nil
+	}
+	text := s.String()
+	f.written += strings.Count(text, "\n")
+	_, err := run(ctx, []byte(text), f.Restore, "--noflush", "--counters", "-w", fmt.Sprint(int(lockPatience.Seconds())))
+	return err
+}
+
+// run runs a program. The error says what it printed.
+func run(ctx context.Context, input []byte, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = bytes.NewReader(input)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		return out.Bytes(), fmt.Errorf("%s %s: %w: %s%s", name, strings.Join(args, " "), err, strings.TrimSpace(said.String()), blamed(said.String(), input))
+	}
+	return out.Bytes(), nil
+}
+
+// blamed adds the line of the input that the program complains of.
+func blamed(said string, input []byte) string {
+	_, rest, found := strings.Cut(said, "line")
+	if !found || len(input) == 0 {
+		return ""
+	}
+	var n int
+	if _, err := fmt.Sscanf(strings.TrimLeft(rest, " :"), "%d", &n); err != nil || n < 1 {
+		return ""
+	}
+	lines := strings.Split(string(input), "\n")
+	if n > len(lines) {
+		return ""
+	}
+	return fmt.Sprintf(" (%q)", lines[n-1])
+}
+
+// readsOne reports whether a file of /proc/sys says 1.
+func readsOne(file string) bool {
+	text, err := os.ReadFile(file)
+	return err == nil && strings.TrimSpace(string(text)) == "1"
+}

@@ -1,0 +1,74 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Cleanup removes all rules of this mode, ours or kube-proxy's, by every backend and family
+// that the node has programs for, and returns how many chains that were. What the kubelet
+// has in the same tables stays.
+func Cleanup(ctx context.Context) (int, error) {
+	var errs []error
+	removed := 0
+	for _, backend := range []string{"nft", "legacy"} {
+		for _, v4 := range []bool{true, false} {
+			f := family{Tools: tools(backend).of(v4), v4: v4}
+			if _, err := exec.LookPath(f.Save); err != nil {
+				continue
+			}
+			there, err := f.save(ctx)
+			if err != nil {
+				continue // a kernel without tables of this backend has no rules there
+			}
+			s := clear(there)
+			for _, p := range s {
+				removed += len(p.drop)
+			}
+			if err := f.restore(ctx, s); err != nil {
+				errs = append(errs, fmt.Errorf("remove the rules of %s: %w", f.Iptables, err))
+			}
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+// clear is the script that removes our chains and what leads to them.
+func clear(there listing) script {
+	s := script{}
+	gone := map[chain]bool{}
+	for c := range there {
+		if ours(c) {
+			gone[c] = true
+			s.drop(c)
+		}
+	}
+	for c, rules := range there {
+		if gone[c] {
+			continue
+		}
+		for _, r := range rules {
+			_, target, _ := strings.Cut(r, "-j ")
+			target, _, _ = strings.Cut(target, " ")
+			if gone[chain{c.table, target}] {
+				s.remove(c, r)
+			}
+		}
+	}
+	return s
+}
+
+// ours reports whether a chain is of this mode. KUBE-FIREWALL is the kubelet's, too.
+func ours(c chain) bool {
+	if c.table != nat && c.table != filter || c == kubeFirewall {
+		return false
+	}
+	return private(c) || slices.Contains([]chain{
+		services, nodePorts, postrouting, markMasq, refused, refusedElse, refusedPorts, otherPorts, reject, healthChecks,
+		firewall, forward, natCanary, filterCanary,
+	}, c)
+}

@@ -1,0 +1,51 @@
+package iptables
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Nothing of ours stays, and all of others' does.
+func TestCleanup(t *testing.T) {
+	for _, tools := range backends(t) {
+		t.Run(tools.Backend(), func(t *testing.T) {
+			ownNetwork(t)
+			f := family{Tools: tools, v4: true}
+			others := "*nat\n:OTHERS - [0:0]\n-A OTHERS -d 192.0.2.1/32 -j RETURN\n-A PREROUTING -j OTHERS\nCOMMIT\n" +
+				"*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -d 192.0.2.2/32 -j DROP\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
+			if _, err := run(t.Context(), []byte(others), f.Restore, "--noflush"); err != nil {
+				t.Fatal(err)
+			}
+			before, err := f.save(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := open(t, tools).Sync(t.Context(), testHost, everything()); err != nil {
+				t.Fatal(err)
+			}
+			n, err := Cleanup(t.Context())
+			if err != nil || n == 0 {
+				t.Fatalf("%d chains removed, %v", n, err)
+			}
+			for _, v4 := range []bool{true, false} {
+				f := family{Tools: tools.of(v4), v4: v4}
+				after, err := f.save(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for c, rules := range after {
+					if ours(c) || strings.Contains(strings.Join(rules, " "), "KUBE-SERVICES") {
+						t.Errorf("left: %s %s %v", c.table, c.name, rules)
+					}
+					if v4 && !alike(rules, before[c]) {
+						t.Errorf("%s %s was %v, is %v", c.table, c.name, before[c], rules)
+					}
+				}
+			}
+			if out, err := exec.Command(tools.Save).Output(); err != nil || !strings.Contains(string(out), "-A OTHERS") {
+				t.Errorf("the rules of others: %v\n%s", err, out)
+			}
+		})
+	}
+}

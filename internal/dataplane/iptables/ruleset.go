@@ -1,0 +1,80 @@
+package iptables
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// A ruleset is what one family should have: the routes by group and the rules made of them.
+type ruleset struct {
+	v4      bool
+	host    *dataplane.Host
+	liberal bool // the kernel forwards what it takes for no part of a flow
+	routes  map[group]map[vip.Frontend]*vip.Route
+	pieces  map[group]piece
+}
+
+func newRuleset(h *dataplane.Host, v4, liberal bool) *ruleset {
+	return &ruleset{v4, h, liberal, map[group]map[vip.Frontend]*vip.Route{}, map[group]piece{}}
+}
+
+// change takes routes in and out, and returns the groups that this concerns with the
+// pieces that they had.
+func (s *ruleset) change(changes []vip.Change) map[group]piece {
+	was := map[group]piece{}
+	touch := func(r *vip.Route) map[vip.Frontend]*vip.Route {
+		g := groupOf(r)
+		if _, seen := was[g]; !seen {
+			was[g] = s.pieces[g]
+		}
+		if s.routes[g] == nil {
+			s.routes[g] = map[vip.Frontend]*vip.Route{}
+		}
+		return s.routes[g]
+	}
+	for _, c := range changes {
+		if c.Addr.Is4() != s.v4 {
+			continue
+		}
+		if c.Old != nil {
+			delete(touch(c.Old), c.Frontend)
+		}
+		if c.New != nil {
+			touch(c.New)[c.Frontend] = c.New
+		}
+	}
+	for g := range was {
+		if len(s.routes[g]) == 0 {
+			delete(s.routes, g)
+			delete(s.pieces, g)
+			continue
+		}
+		routes := slices.SortedFunc(maps.Values(s.routes[g]), func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
+		s.pieces[g] = render(s.host, g, routes)
+	}
+	return was
+}
+
+// tables is the whole of it, as iptables-save would list our chains: for each its rules. The
+// fixed rules of shared chains come last; shared tells how many they are there.
+func (s *ruleset) tables() map[chain][]string {
+	all := map[chain][]string{}
+	for _, p := range s.pieces {
+		maps.Copy(all, p.chains)
+		for c, entries := range p.entries {
+			all[c] = append(all[c], entries...)
+		}
+	}
+	for c, rules := range all {
+		if !private(c) {
+			slices.Sort(rules)
+		}
+	}
+	for c, rules := range fixed(s.host, s.v4, s.liberal) {
+		all[c] = append(all[c], rules...)
+	}
+	return all
+}

@@ -1,0 +1,143 @@
+package iptables
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A script is what iptables-restore is told, by table. Each table is committed as one.
+type script map[string]*part
+
+// A part is what happens in one table, in this order.
+type part struct {
+	write  []chain            // made, or emptied
+	remove []string           // -D lines
+	insert []string           // -I lines: before what is there
+	rules  map[chain][]string // of those that are written
+	drop   []chain            // emptied and deleted, when nothing leads there any more
+}
+
+func (s script) in(table string) *part {
+	if s[table] == nil {
+		s[table] = &part{rules: map[chain][]string{}}
+	}
+	return s[table]
+}
+
+// put makes a chain anew with these rules.
+func (s script) put(c chain, rules []string) {
+	p := s.in(c.table)
+	if _, again := p.rules[c]; !again {
+		p.write = append(p.write, c)
+	}
+	p.rules[c] = rules
+}
+
+func (s script) insert(c chain, rule string) {
+	p := s.in(c.table)
+	p.insert = append(p.insert, "-I "+c.name+" 1 "+rule)
+}
+
+func (s script) remove(c chain, rule string) {
+	p := s.in(c.table)
+	p.remove = append(p.remove, "-D "+c.name+" "+rule)
+}
+
+// drop deletes a chain.
+func (s script) drop(c chain) {
+	p := s.in(c.table)
+	p.drop = append(p.drop, c)
+}
+
+// pieces writes the differences between two pieces of a group.
+func (s script) pieces(old, now piece) {
+	for c, rules := range now.chains {
+		if was, there := old.chains[c]; !there || !slices.Equal(was, rules) {
+			s.put(c, rules)
+		}
+	}
+	for c := range old.chains {
+		if _, stays := now.chains[c]; !stays {
+			s.drop(c)
+		}
+	}
+	for c, entries := range now.entries {
+		s.entries(c, old.entries[c], entries)
+	}
+	for c, entries := range old.entries {
+		if _, stays := now.entries[c]; !stays {
+			s.entries(c, entries, nil)
+		}
+	}
+}
+
+// entries writes the differences between a group's lines in a shared chain. Their order
+// matters within a frontend, so what is there goes if anything is another.
+func (s script) entries(c chain, old, now []string) {
+	if slices.Equal(old, now) {
+		return
+	}
+	for _, r := range old {
+		s.remove(c, r)
+	}
+	for _, r := range slices.Backward(now) {
+		s.insert(c, r)
+	}
+}
+
+// join appends what another script does.
+func (s script) join(o script) {
+	for table, p := range o {
+		for _, c := range p.write {
+			s.put(c, p.rules[c])
+		}
+		t := s.in(table)
+		t.remove, t.insert, t.drop = append(t.remove, p.remove...), append(t.insert, p.insert...), append(t.drop, p.drop...)
+	}
+}
+
+// settle takes chains off the list of those to be deleted that are written after all: a
+// backend may leave one group's draw and come into another's.
+func (p *part) settle() {
+	p.drop = slices.DeleteFunc(p.drop, func(c chain) bool { _, written := p.rules[c]; return written })
+	order := func(a, b chain) int { return cmp.Compare(a.name, b.name) }
+	slices.SortFunc(p.write, order)
+	slices.SortFunc(p.drop, order)
+	p.drop = slices.Compact(p.drop)
+}
+
+// String prints the script. Table filter comes first: who is not translated any more is
+// refused at once, and not sent on to the default gateway.
+func (s script) String() string {
+	var b bytes.Buffer
+	for _, table := range slices.Sorted(maps.Keys(s)) {
+		p := s[table]
+		p.settle()
+		fmt.Fprintf(&b, "*%s\n", table)
+		for _, c := range slices.Concat(p.write, p.drop) {
+			fmt.Fprintf(&b, ":%s - [0:0]\n", c.name)
+		}
+		for _, line := range slices.Concat(p.remove, p.insert) {
+			b.WriteString(line + "\n")
+		}
+		for _, c := range p.write {
+			for _, r := range p.rules[c] {
+				fmt.Fprintf(&b, "-A %s %s\n", c.name, r)
+			}
+		}
+		for _, c := range p.drop {
+			fmt.Fprintf(&b, "-X %s\n", c.name)
+		}
+		b.WriteString("COMMIT\n")
+	}
+	return b.String()
+}
+
+// private reports whether a chain belongs to one Service port alone.
+func private(c chain) bool {
+	return slices.ContainsFunc(ofPorts, func(prefix string) bool { return strings.HasPrefix(c.name, prefix) })
+}
