@@ -49,14 +49,15 @@ type Options struct {
 
 // Feed keeps a Store equal to the API. Make one with New.
 type Feed struct {
-	options Options
-	clients *clients
-	store   *cluster.Store
-	reports *reports
-	barrier *barrier
-	wide    []*link      // watches over the whole cluster
-	scope   *scope       // watches in namespaces; nil: there are none
-	calls   sync.RWMutex // held for reading by requests in flight, for which Reflectors do not wait
+	options  Options
+	clients  *clients
+	store    *cluster.Store
+	reports  *reports
+	barrier  *barrier
+	wide     []*link // watches over the whole cluster
+	scope    *scope  // watches in namespaces; nil: there are none
+	patience patience
+	calls    sync.RWMutex // held for reading by requests in flight, for which Reflectors do not wait
 }
 
 // New prepares a feed; Run starts it. The store is marked as synced once every
@@ -78,7 +79,7 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}}
+	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, patience: usual}
 	wide, inside := o.split()
 	if len(inside) > 0 {
 		f.barrier.expect() // which namespaces there are
@@ -134,7 +135,7 @@ func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 	s.namespace, s.programmed.tell = namespace, f.options.Programmed
 	l := &link{
 		resource: &resources[kind], namespace: namespace, client: f.clients.of(kind),
-		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, calls: &f.calls,
+		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, calls: &f.calls, patience: f.patience,
 	}
 	if kind == cluster.KindNamespace && f.scope != nil {
 		l.into = follower{s, f.scope}

@@ -24,6 +24,7 @@ type health struct {
 	status source.Status
 	reason metav1.StatusReason // of the failure that people were told of
 	since  uint64              // Failures when it began to fail
+	remind time.Time           // when people are told again
 }
 
 func (h *health) get() source.Status {
@@ -63,12 +64,21 @@ func (h *health) works() {
 	}
 }
 
+// firstReminder is how long it fails until people are told again, with how old the data
+// is by then; after that each time that it is twice as long.
+const firstReminder = time.Minute
+
 // failed notes an error. A different reason is worth another line; the same one
 // in other words (ports, times) is not.
 func (h *health) failed(err error) {
 	text, reason := describe(h.kind, h.namespace, err), apierrors.ReasonForError(err)
 	h.mu.Lock()
-	tell := !h.status.Failing || h.reason != reason
+	now := time.Now()
+	tell := !h.status.Failing || h.reason != reason || now.After(h.remind)
+	age := now.Sub(h.status.LastEvent)
+	if tell {
+		h.remind = now.Add(max(firstReminder, age))
+	}
 	if !h.status.Failing {
 		h.since = h.status.Failures
 	}
@@ -81,7 +91,7 @@ func (h *health) failed(err error) {
 	}
 	rest := "nothing is known of them yet"
 	if synced {
-		rest = "what is known stays"
+		rest = fmt.Sprintf("what is known stays, the server was heard %v ago", age.Round(time.Second))
 	}
 	h.logf("error", "watching %s: %s; %s, trying again", h.what(), text, rest)
 }

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -109,6 +107,7 @@ type link struct {
 	sink      *sink
 	into      cache.ReflectorStore // the sink, or what stands before it
 	calls     *sync.RWMutex
+	patience  patience
 }
 
 func (l *link) listWatch() *cache.ListWatch {
@@ -146,19 +145,6 @@ func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, 
 	return out, err
 }
 
-func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	o.Watch = true
-	w, err := l.request(o).Watch(ctx)
-	if err != nil {
-		if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
-			return nil, err // an older server: the Reflector lists instead
-		}
-		l.failed(ctx, err)
-		return nil, err
-	}
-	return l.observe(ctx, w), nil
-}
-
 // failed notes an error, unless it is our own end or an ordinary relist. Nobody waits
 // for what is optional and not to be had.
 func (l *link) failed(ctx context.Context, err error) {
@@ -172,65 +158,4 @@ func (l *link) failed(ctx context.Context, err error) {
 	if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 		l.sink.health.failed(err)
 	}
-}
-
-// veryShort is how long a watch must last to be one, as Reflectors see it.
-const veryShort = time.Second
-
-var errShort = errors.New("the watch ended at once: the connection is lost, or the server takes no watches")
-
-// observed is a watch that tells what comes through it.
-type observed struct {
-	upstream watch.Interface
-	events   chan watch.Event
-	stopped  chan struct{}
-	once     sync.Once
-}
-
-// ResultChan implements watch.Interface.
-func (o *observed) ResultChan() <-chan watch.Event { return o.events }
-
-// Stop implements watch.Interface.
-func (o *observed) Stop() { o.once.Do(func() { close(o.stopped) }) }
-
-// observe passes the events on. A watch works when an event comes, or when it
-// stays open although none does.
-func (l *link) observe(ctx context.Context, w watch.Interface) watch.Interface {
-	o := &observed{upstream: w, events: make(chan watch.Event), stopped: make(chan struct{})}
-	l.calls.RLock()
-	go func() {
-		defer l.calls.RUnlock()
-		defer close(o.events)
-		defer w.Stop()
-		settled := time.NewTimer(veryShort)
-		defer settled.Stop()
-		works := false
-		for {
-			select {
-			case <-o.stopped:
-				return
-			case <-settled.C:
-				works = true
-				l.sink.health.works()
-			case ev, open := <-w.ResultChan():
-				if !open {
-					if !works {
-						l.failed(ctx, errShort)
-					}
-					return
-				}
-				if works = true; ev.Type == watch.Error {
-					l.failed(ctx, apierrors.FromObject(ev.Object))
-				} else {
-					l.sink.health.works()
-				}
-				select {
-				case o.events <- ev:
-				case <-o.stopped:
-					return
-				}
-			}
-		}
-	}()
-	return o
 }

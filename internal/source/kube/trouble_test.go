@@ -117,7 +117,7 @@ func TestAway(t *testing.T) {
 	l.stop()
 	for _, kind := range allKinds {
 		lines := slices.DeleteFunc(l.loud(), func(s string) bool { return !strings.Contains(s, " watching "+kind.String()+": ") })
-		if len(lines) != 2 || !strings.HasPrefix(lines[0], "error") || !strings.HasSuffix(lines[0], "; what is known stays, trying again") ||
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "error") || !strings.Contains(lines[0], "; what is known stays, the server was heard ") || !strings.HasSuffix(lines[0], "s ago, trying again") ||
 			!strings.HasPrefix(lines[1], "info watching "+kind.String()+": works again after ") {
 			t.Errorf("logged %q", lines)
 		}

@@ -1,0 +1,163 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// patience is how long a server may say nothing until its watch counts as stuck: a proxy
+// on the way has forgotten the connection, or the server has.
+type patience struct {
+	begin time.Duration // from the request to the head of the answer
+	// quiet is between two bookmarks. An API server sends one a minute (k8s.io/apiserver,
+	// storage/cacher, bookmarkFrequency); one that sends none is not held to it.
+	quiet time.Duration
+	over  time.Duration // past the end that the watch was asked for
+}
+
+var usual = patience{begin: 30 * time.Second, quiet: 3*time.Minute + 30*time.Second, over: 30 * time.Second}
+
+func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	o.Watch = true
+	opened, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(l.patience.begin, func() { cancel(errNoAnswer) })
+	w, err := l.request(o).Watch(opened)
+	if !late.Stop() && err == nil { // it came at the last moment
+		w.Stop()
+		err = errNoAnswer
+	}
+	if err != nil {
+		if cause := context.Cause(opened); errors.Is(cause, errNoAnswer) {
+			err = fmt.Errorf("%w within %v", errNoAnswer, l.patience.begin)
+		}
+		cancel(nil)
+		if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
+			return nil, err // an older server: the Reflector lists instead
+		}
+		l.failed(ctx, err)
+		return nil, err
+	}
+	end := time.Duration(0)
+	if o.TimeoutSeconds != nil {
+		end = time.Duration(*o.TimeoutSeconds)*time.Second + l.patience.over
+	}
+	return l.observe(ctx, w, end, func() { cancel(nil) }), nil
+}
+
+// veryShort is how long a watch must last to be one, as Reflectors see it.
+const veryShort = time.Second
+
+var (
+	errShort    = errors.New("the watch ended at once: the connection is lost, or the server takes no watches")
+	errNoAnswer = errors.New("the server does not answer the request for a watch")
+	errStuck    = errors.New("the watch hangs")
+)
+
+// observed is a watch that tells what comes through it.
+type observed struct {
+	link     *link
+	upstream watch.Interface
+	events   chan watch.Event
+	stopped  chan struct{}
+	once     sync.Once
+	works    bool
+}
+
+// ResultChan implements watch.Interface.
+func (o *observed) ResultChan() <-chan watch.Event { return o.events }
+
+// Stop implements watch.Interface.
+func (o *observed) Stop() { o.once.Do(func() { close(o.stopped) }) }
+
+// observe passes the events on, until the watch ends or is given up: at its end, if that
+// is not 0, or because nothing comes that should. Then closed is called. The Reflector
+// begins another one where this ended.
+func (l *link) observe(ctx context.Context, w watch.Interface, end time.Duration, closed func()) watch.Interface {
+	o := &observed{link: l, upstream: w, events: make(chan watch.Event), stopped: make(chan struct{})}
+	l.calls.RLock()
+	go func() {
+		defer l.calls.RUnlock()
+		defer close(o.events)
+		defer closed()
+		defer w.Stop()
+		o.run(ctx, end)
+	}()
+	return o
+}
+
+// run passes events on. A watch works when an event comes, or when it stays open although
+// none does.
+func (o *observed) run(ctx context.Context, end time.Duration) {
+	settled := time.NewTimer(veryShort)
+	defer settled.Stop()
+	over, quiet := time.NewTimer(end), time.NewTimer(o.link.patience.quiet)
+	defer over.Stop()
+	defer quiet.Stop()
+	if end == 0 {
+		over.Stop()
+	}
+	quiet.Stop() // until the server shows that it sends bookmarks
+	regular := false
+	for {
+		select {
+		case <-o.stopped:
+			return
+		case <-settled.C:
+			o.works = true
+			o.link.sink.health.works()
+		case <-over.C:
+			o.link.failed(ctx, fmt.Errorf("%w: it is open %v after it was to end", errStuck, o.link.patience.over))
+			return
+		case <-quiet.C:
+			o.link.failed(ctx, fmt.Errorf("%w: no event and no bookmark for %v", errStuck, o.link.patience.quiet))
+			return
+		case ev, open := <-o.upstream.ResultChan():
+			if !open {
+				if !o.works {
+					o.link.failed(ctx, errShort)
+				}
+				return
+			}
+			regular = regular || isRegular(ev)
+			if regular {
+				quiet.Reset(o.link.patience.quiet)
+			}
+			if !o.pass(ctx, ev) {
+				return
+			}
+		}
+	}
+}
+
+// isRegular reports whether an event is a bookmark as they come from time to time, not
+// that which ends a list.
+func isRegular(ev watch.Event) bool {
+	if ev.Type != watch.Bookmark {
+		return false
+	}
+	m, err := meta.Accessor(ev.Object)
+	return err == nil && m.GetAnnotations()[metav1.InitialEventsAnnotationKey] != "true"
+}
+
+// pass hands an event over; false: nobody wants it any more.
+func (o *observed) pass(ctx context.Context, ev watch.Event) bool {
+	if o.works = true; ev.Type == watch.Error {
+		o.link.failed(ctx, apierrors.FromObject(ev.Object))
+	} else {
+		o.link.sink.health.works()
+	}
+	select {
+	case o.events <- ev:
+		return true
+	case <-o.stopped:
+		return false
+	}
+}
