@@ -16,6 +16,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/source/kube"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -78,7 +79,7 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	metrics := agent.NewMetrics(registry, families(facts)...)
 	health := healthcheck.NewHealth(2*c.SyncPeriod, families(facts)...)
 	store := cluster.NewStore()
-	if f.objects, err = newFeed(c, name, store, log); err != nil {
+	if f.objects, err = newFeed(c, name, store, log, f.programmed); err != nil {
 		return f, err
 	}
 	registry.MustRegister(freshness{f.objects})
@@ -98,6 +99,18 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	f.agent = agent.New(o)
 	f.servers = servers(c, f.agent, store, health, metrics, registry, name)
 	return f, nil
+}
+
+// programmed passes on when endpoints changed. Other changes are not dated well enough.
+func (f *forwarder) programmed(p kube.Programmed) {
+	if p.Kind != cluster.KindSlice || !p.Exact {
+		return
+	}
+	family := healthcheck.IPv4
+	if p.IPv6 {
+		family = healthcheck.IPv6
+	}
+	f.agent.Programmed(family, p.Since)
 }
 
 // options are what the configuration says to an agent.

@@ -34,7 +34,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	}
 	log := newLog(c, env.stderr)
 	v := &view{store: cluster.NewStore(), table: vip.NewTable()}
-	objects, err := newFeed(c, name, v.store, log)
+	objects, err := newFeed(c, name, v.store, log, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -181,6 +181,7 @@ func TestLife(t *testing.T) {
 	}
 	shop(t, dir, "10.244.1.2", "10.244.1.4")
 	p.routes("10.244.1.2", "10.244.1.4")
+	p.metricsAreDocumented()
 
 	second := start(t, n.Host, false, args...)
 	if code := second.ends(); code != 1 || !strings.Contains(second.logged(), "another forwarder is at work") {

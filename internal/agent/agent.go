@@ -79,6 +79,7 @@ type Agent struct {
 	conflicts conflicts
 	failing   failing
 	counts    counts
+	latency   *latency
 	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
 	inPlace     chan struct{} // closed once the kernel has the table for the first time
@@ -97,9 +98,10 @@ func New(o Options) *Agent {
 	return &Agent{
 		inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.Build, table: vip.NewTable(),
-		node:  vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
-		ref:   (&cluster.Node{Name: o.NodeName}).Ref(),
-		flows: newFlows(), conflicts: newConflicts(), failing: failing{},
+		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
+		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
+		latency: newLatency(),
+		flows:   newFlows(), conflicts: newConflicts(), failing: failing{}, counts: newCounts(),
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
 	}
 }
@@ -128,6 +130,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer inspect.Stop()
 
 	a.look()
+	a.latency.take()
 	a.take(changes.Take())
 	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
 		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
@@ -137,7 +140,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changes.Wake():
-			a.change(ctx, changes.Take())
+			a.follow(ctx, changes)
+		case <-a.latency.wake: // changes may have been taken before their time was told
+			a.follow(ctx, changes)
 		case <-a.Machine.Changed():
 			a.change(ctx, nil)
 		case <-a.retry.C:
@@ -145,6 +150,16 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-inspect.C:
 			a.inspect(ctx)
 		}
+	}
+}
+
+// follow takes the changes that there are.
+func (a *Agent) follow(ctx context.Context, changes *cluster.Subscription) {
+	a.latency.take()
+	if refs := changes.Take(); len(refs) > 0 {
+		a.change(ctx, refs)
+	} else if !a.dirty {
+		a.latency.done(a.Metrics)
 	}
 }
 

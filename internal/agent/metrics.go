@@ -22,7 +22,8 @@ type Metrics struct {
 	lastQueued, lastWritten                      *prometheus.GaugeVec
 	failures                                     *prometheus.CounterVec
 	healthz, livez                               *prometheus.CounterVec
-	cleanDuration                                *prometheus.HistogramVec
+	programming, cleanDuration                   *prometheus.HistogramVec
+	noLocal                                      *prometheus.GaugeVec
 	cleaned                                      *prometheus.CounterVec
 
 	// Of our own.
@@ -46,10 +47,15 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		lastQueued:      gauges("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When there was something to write last.", "ip_family"),
 		lastWritten:     gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When rules were written last, without an error.", "ip_family"),
 		failures:        counters("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "Attempts to write rules that failed.", "ip_family"),
-		healthz:         counters("kubeproxy_proxy_healthz_total", "Answers of /healthz by HTTP status.", "code"),
-		livez:           counters("kubeproxy_proxy_livez_total", "Answers of /livez by HTTP status.", "code"),
-		cleanDuration:   histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Time to look for stale UDP flows.", 0.001, 15, "ip_family"),
-		cleaned:         counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale UDP flows that were removed.", "ip_family"),
+		programming: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kubeproxy_network_programming_duration_seconds", Help: "Time from the change of a pod or Service to the rules that lead to its endpoints.",
+			Buckets: programmingBuckets(),
+		}, []string{"ip_family"}),
+		noLocal:       gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Service ports with a traffic policy Local and endpoints, but none on this node.", "traffic_policy", "ip_family"),
+		healthz:       counters("kubeproxy_proxy_healthz_total", "Answers of /healthz by HTTP status.", "code"),
+		livez:         counters("kubeproxy_proxy_livez_total", "Answers of /livez by HTTP status.", "code"),
+		cleanDuration: histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Time to look for stale UDP flows.", 0.001, 15, "ip_family"),
+		cleaned:       counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale UDP flows that were removed.", "ip_family"),
 
 		written:        histogram("signpost_write_duration_seconds", "Time of one write into the kernel: all, or the changes.", 0.00005, 20, "what"),
 		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by where their address comes from.", "kind"),
@@ -60,10 +66,10 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale UDP flows that failed; they are repeated."),
 		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
 	}
-	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures,
+	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.contested,
 		m.routesFailing, m.repairs, m.cleanFailures, m.serviceChanges)
-	for k := range vip.NodePort + 1 {
+	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
 	}
 	for _, f := range families {
@@ -155,26 +161,11 @@ func (m *Metrics) table(c *counts, contested, built int) {
 		m.frontends.WithLabelValues(vip.Kind(k).String()).Set(float64(n))
 	}
 	m.backends.Set(float64(c.backends))
+	for _, f := range m.families {
+		for policy, n := range c.noLocal[f] {
+			m.noLocal.WithLabelValues(policy, string(f)).Set(float64(len(n)))
+		}
+	}
 	m.contested.Set(float64(contested))
 	m.serviceChanges.Add(float64(built))
-}
-
-// counts follows the table by its changes.
-type counts struct {
-	frontends [vip.NodePort + 1]int // by kind
-	backends  int
-}
-
-func (c *counts) add(changes []vip.Change) {
-	for _, ch := range changes {
-		c.one(ch.Old, -1)
-		c.one(ch.New, 1)
-	}
-}
-
-func (c *counts) one(r *vip.Route, by int) {
-	if r != nil && r.Kind <= vip.NodePort {
-		c.frontends[r.Kind] += by
-		c.backends += by * len(r.Reachable())
-	}
 }

@@ -80,6 +80,7 @@ func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 		a.apply(ctx, changes)
 	default:
 		a.Health.Updated()
+		a.latency.done(a.Metrics)
 	}
 	if !a.dirty {
 		a.clean() // also where no route changed: a backend may have served old flows alone

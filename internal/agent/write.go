@@ -131,6 +131,7 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.refused(refused, touched)
 	a.Metrics.inPlace(len(a.failing))
 	a.Health.Updated()
+	a.latency.done(a.Metrics)
 	a.tellChecks()
 	a.tellInPlace()
 	return true

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/source"
 )
@@ -15,6 +17,7 @@ type Programmed struct {
 	Kind     cluster.Kind     // KindService: the Service itself; KindSlice: its endpoints
 	Service  *cluster.Service // as it is now
 	Selector bool             // it finds its endpoints by a selector
+	IPv6     bool             // of endpoints: their addresses
 	Since    time.Time        // when the change was made; never zero
 	Exact    bool             // Since is exact, not in whole seconds
 }
@@ -88,7 +91,11 @@ func (p *programmed) forget() { clear(p.held) }
 
 func changeOf(obj any, kind cluster.Kind) Programmed {
 	since, exact := source.Since(obj)
-	return Programmed{Kind: kind, Selector: source.FromSelector(obj), Since: since, Exact: exact}
+	s, ok := obj.(*discoveryv1.EndpointSlice)
+	return Programmed{
+		Kind: kind, Selector: source.FromSelector(obj), Since: since, Exact: exact,
+		IPv6: ok && s.AddressType == discoveryv1.AddressTypeIPv6,
+	}
 }
 
 // say tells, if the time is known and the Service has names.
