@@ -62,6 +62,7 @@ type Options struct {
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
+	CutHalfOpen    bool // have Flows remove TCP connections that nobody has answered, too
 }
 
 // Agent is the loop. Make one with New.
@@ -101,7 +102,7 @@ func New(o Options) *Agent {
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
 		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
 		latency: newLatency(),
-		flows:   newFlows(), conflicts: newConflicts(), failing: failing{}, counts: newCounts(),
+		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(),
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
 	}
 }

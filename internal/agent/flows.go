@@ -10,36 +10,46 @@ import (
 )
 
 // flows knows which UDP backends serve, and so which UDP frontends have flows to
-// look for. A backend that takes no new flows may go on serving old ones: the routes
+// look for; where half-open connections are cut, the same of TCP. A backend that takes no new flows may go on serving old ones: the routes
 // do not tell (a policy must not cut a flow), so it is read from the endpoints.
 type flows struct {
-	serving map[vip.Owner]backends      // of each UDP port
-	ports   map[cluster.Key][]vip.Owner // the UDP ports of a Service
-	look    map[vip.Frontend]struct{}   // frontends that lost something since the last stale
+	tcp     bool                      // TCP, too
+	serving map[portKey]backends      // of each port that is tracked
+	ports   map[cluster.Key][]portKey // those of a Service
+	look    map[vip.Frontend]struct{} // frontends that lost something since the last stale
 }
 
 // backends are endpoints that answer, sorted: those that are ready, and those that only
 // finish what goes on.
 type backends struct{ ready, draining []netip.AddrPort }
 
-func newFlows() flows {
-	return flows{serving: map[vip.Owner]backends{}, ports: map[cluster.Key][]vip.Owner{}, look: map[vip.Frontend]struct{}{}}
+// portKey is a port of a Service: two may have one name, each of its own protocol.
+type portKey struct {
+	vip.Owner
+	protocol cluster.Protocol
 }
 
+func newFlows(tcp bool) flows {
+	return flows{tcp: tcp, serving: map[portKey]backends{}, ports: map[cluster.Key][]portKey{}, look: map[vip.Frontend]struct{}{}}
+}
+
+// tracks reports whether flows of a protocol may be stale.
+func (f *flows) tracks(p cluster.Protocol) bool { return p == cluster.UDP || f.tcp && p == cluster.TCP }
+
 // update takes over a Service as it is now, with its routes and what they changed in
-// the table. The cost is that of this Service; without UDP ports nearly nothing.
+// the table. The cost is that of this Service; without such ports nearly nothing.
 func (f *flows) update(service cluster.Key, e *cluster.Entry, routes []*vip.Route, differ []vip.Change) {
 	for _, c := range differ {
 		// A frontend that is new may have flows from before it was one.
-		if c.Protocol == cluster.UDP && (c.Old == nil || c.New == nil || c.Old.Owner != c.New.Owner) {
+		if f.tracks(c.Protocol) && (c.Old == nil || c.New == nil || c.Old.Owner != c.New.Owner) {
 			f.look[c.Frontend] = struct{}{}
 		}
 	}
-	now := map[vip.Owner]backends{}
+	now := map[portKey]backends{}
 	if e != nil && len(routes) > 0 {
 		for i := range e.Service.Ports {
-			if p := &e.Service.Ports[i]; p.Protocol == cluster.UDP {
-				now[vip.Owner{Service: service, Port: p.Name}] = serving(e, p)
+			if p := &e.Service.Ports[i]; f.tracks(p.Protocol) {
+				now[portKey{vip.Owner{Service: service, Port: p.Name}, p.Protocol}] = serving(e, p)
 			}
 		}
 	}
@@ -58,9 +68,9 @@ func (f *flows) update(service cluster.Key, e *cluster.Entry, routes []*vip.Rout
 	}
 }
 
-func (f *flows) lookAt(owner vip.Owner, routes []*vip.Route) {
+func (f *flows) lookAt(port portKey, routes []*vip.Route) {
 	for _, r := range routes {
-		if r.Owner == owner && r.Protocol == cluster.UDP {
+		if r.Owner == port.Owner && r.Protocol == port.protocol {
 			f.look[r.Frontend] = struct{}{}
 		}
 	}
@@ -73,7 +83,7 @@ func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 	for at := range f.look {
 		k := conntrack.Keep{Frontend: at}
 		if r := t.Route(at); r != nil {
-			there := f.serving[r.Owner]
+			there := f.serving[portKey{r.Owner, r.Protocol}]
 			k.Backends, k.Draining = there.ready, there.draining
 		}
 		out = append(out, k)
@@ -82,13 +92,13 @@ func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 	return out
 }
 
-// lookAtAll has stale return every UDP frontend.
+// lookAtAll has stale return every frontend that is tracked.
 func (f *flows) lookAtAll(t *vip.Table) {
 	if len(f.serving) == 0 {
 		return
 	}
 	for r := range t.All() {
-		if r.Protocol == cluster.UDP {
+		if f.tracks(r.Protocol) {
 			f.look[r.Frontend] = struct{}{}
 		}
 	}

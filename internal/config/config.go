@@ -53,6 +53,7 @@ type Flags struct {
 	Manifests     string // folder that stands in for an API
 	Cleanup       bool
 	InitOnly      bool
+	CutHalfOpen   bool // TCP connections to endpoints that are gone, if nobody has answered
 	Version       bool
 }
 

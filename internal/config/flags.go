@@ -113,6 +113,8 @@ func (p *parser) addOwn() {
 	f.StringVar(&o.ConfigFile, "config", "", "file with a KubeProxyConfiguration; most flags are passed over then")
 	f.StringVar(&o.WriteConfigTo, "write-config-to", "", "write the configuration to this file and exit")
 	f.StringVar(&o.Manifests, "manifests", "", "folder of manifests to read in place of an API")
+	f.BoolVar(&o.CutHalfOpen, "conntrack-cut-half-open", false, "forget TCP connections to an endpoint that is gone and never answered, so that the client's next attempt reaches another; "+
+		"reads all tracked connections then. Counts beside --config")
 	f.BoolVar(&o.InitOnly, "init-only", false, "set what needs all privileges (sysctls) and exit; CAP_NET_ADMIN is enough for the rest")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules from this node, also those of a kube-proxy that does not run, and exit")
 	f.BoolVar(&o.Version, "version", false, "print the version and exit")

@@ -22,9 +22,12 @@ const (
 	share = 5
 	// again is the pause before another attempt after an error.
 	again = 5 * time.Second
+	// batch is how many flows are gathered, at a hundred bytes or so each, before they are
+	// removed and the table is read again: a client may leave millions.
+	batch = 1 << 15
 )
 
-// Result is what one look at the table of a family came to.
+// Result is what one look at the table of a family and a protocol came to.
 type Result struct {
 	IPv6    bool // else IPv4
 	Took    time.Duration
@@ -37,6 +40,7 @@ type Cleaner struct {
 	socket *nl.SocketHandle
 	report func(Result)
 	wake   chan struct{}
+	batch  int
 
 	mu      sync.Mutex
 	pending work
@@ -52,7 +56,7 @@ func New(report func(Result)) (*Cleaner, error) {
 	if report == nil {
 		report = func(Result) {}
 	}
-	return &Cleaner{socket: &nl.SocketHandle{Socket: socket}, report: report, wake: make(chan struct{}, 1)}, nil
+	return &Cleaner{socket: &nl.SocketHandle{Socket: socket}, report: report, wake: make(chan struct{}, 1), batch: batch}, nil
 }
 
 // Close frees the socket; Run must have ended.
@@ -60,7 +64,7 @@ func (c *Cleaner) Close() { c.socket.Socket.Close() }
 
 // Clean asks to look at these frontends; it does not wait. nodeAddrs are the addresses
 // of this node that serve NodePorts, not to be changed afterwards. Frontends
-// that are not UDP are passed over.
+// that are neither UDP nor TCP are passed over.
 func (c *Cleaner) Clean(nodeAddrs []netip.Addr, list []Keep) {
 	c.mu.Lock()
 	c.pending.add(nodeAddrs, list)
@@ -118,34 +122,42 @@ func (c *Cleaner) once() time.Duration {
 }
 
 func (c *Cleaner) remove(w *work) (err error) {
-	v4, v6 := w.families()
-	for family, asked := range map[uint8]bool{unix.AF_INET: v4, unix.AF_INET6: v6} {
-		if !asked {
-			continue
+	for _, p := range w.parts() {
+		start, n, more := time.Now(), 0, true
+		var failed error
+		for more && failed == nil {
+			var some int
+			some, more, failed = c.removeFrom(p, w)
+			n += some
 		}
-		start := time.Now()
-		n, failed := c.removeIn(family, w)
-		c.report(Result{IPv6: family == unix.AF_INET6, Took: time.Since(start), Removed: n, Err: failed})
+		c.report(Result{IPv6: p.v6, Took: time.Since(start), Removed: n, Err: failed})
 		err = errors.Join(err, failed)
 	}
 	return err
 }
 
-// removeIn reads the table of a family once and removes what is stale.
-func (c *Cleaner) removeIn(family uint8, w *work) (removed int, err error) {
+// removeFrom reads a part of the table once and removes what is stale in it; more: not all
+// of that, for it is a lot.
+func (c *Cleaner) removeFrom(p part, w *work) (removed int, more bool, err error) {
 	var found []entry
-	err = c.execute(dumpRequest(family), func(message []byte) bool {
-		if e, ok := parse(message); ok && w.stale(e.flow) {
-			e.tuple, e.id = bytes.Clone(e.tuple), bytes.Clone(e.id)
-			found = append(found, e)
+	err = c.execute(dumpRequest(p), func(message []byte) bool {
+		e, ok := parse(message)
+		if !ok || e.protocol != p.protocol || !w.stale(e.flow) {
+			return true
 		}
+		if len(found) == c.batch {
+			more = true
+			return true // the rest is read all the same: the socket must be empty
+		}
+		e.tuple, e.id = bytes.Clone(e.tuple), bytes.Clone(e.id)
+		found = append(found, e)
 		return true
 	})
 	if err != nil {
 		err = fmt.Errorf("reading the tracked flows: %w", err)
 	}
 	for _, e := range found {
-		failed := c.execute(deleteRequest(family, e), func([]byte) bool { return true })
+		failed := c.execute(deleteRequest(p.family(), e), func([]byte) bool { return true })
 		switch {
 		case failed == nil:
 			removed++
@@ -154,7 +166,7 @@ func (c *Cleaner) removeIn(family uint8, w *work) (removed int, err error) {
 			err = errors.Join(err, fmt.Errorf("removing the flow to %v, answered by %v: %w", e.dialled, e.answerer, failed))
 		}
 	}
-	return removed, err
+	return removed, more && removed > 0, err
 }
 
 func (c *Cleaner) execute(r *nl.NetlinkRequest, f func([]byte) bool) error {

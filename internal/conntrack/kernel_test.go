@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
@@ -41,24 +42,43 @@ func run(t *testing.T, c *Cleaner) {
 	t.Cleanup(func() { cancel(); <-ended })
 }
 
+// trackAs is track for TCP connections in another state than established.
+func trackAs(t *testing.T, h *netlab.Host, state uint8, client, dialled, answerer string) {
+	t.Helper()
+	f := tuples(unix.IPPROTO_TCP, client, dialled, answerer)
+	f.ProtoInfo = &netlink.ProtoInfoTCP{State: state}
+	if err := h.Do(func() error {
+		return netlink.ConntrackCreate(netlink.ConntrackTable, netlink.InetFamily(f.FamilyType), f)
+	}); err != nil {
+		t.Fatalf("tracking a connection from %s to %s: %v", client, dialled, err)
+	}
+}
+
 // track puts a flow into the table: from a client to dialled, answered by answerer.
 func track(t *testing.T, h *netlab.Host, protocol uint8, client, dialled, answerer string) {
 	t.Helper()
+	if protocol == unix.IPPROTO_TCP {
+		trackAs(t, h, nl.TCP_CONNTRACK_ESTABLISHED, client, dialled, answerer)
+		return
+	}
+	f := tuples(protocol, client, dialled, answerer)
+	if err := h.Do(func() error {
+		return netlink.ConntrackCreate(netlink.ConntrackTable, netlink.InetFamily(f.FamilyType), f)
+	}); err != nil {
+		t.Fatalf("tracking a flow from %s to %s: %v", client, dialled, err)
+	}
+}
+
+func tuples(protocol uint8, client, dialled, answerer string) *netlink.ConntrackFlow {
 	c, d, a := at(client), at(dialled), at(answerer)
 	family := netlink.InetFamily(unix.AF_INET)
 	if d.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	f := &netlink.ConntrackFlow{
+	return &netlink.ConntrackFlow{
 		FamilyType: uint8(family), TimeOut: 600,
 		Forward: netlink.IPTuple{Protocol: protocol, SrcIP: c.Addr().AsSlice(), SrcPort: c.Port(), DstIP: d.Addr().AsSlice(), DstPort: d.Port()},
 		Reverse: netlink.IPTuple{Protocol: protocol, SrcIP: a.Addr().AsSlice(), SrcPort: a.Port(), DstIP: c.Addr().AsSlice(), DstPort: c.Port()},
-	}
-	if protocol == unix.IPPROTO_TCP {
-		f.ProtoInfo = &netlink.ProtoInfoTCP{State: nl.TCP_CONNTRACK_ESTABLISHED}
-	}
-	if err := h.Do(func() error { return netlink.ConntrackCreate(netlink.ConntrackTable, family, f) }); err != nil {
-		t.Fatalf("tracking a flow from %s to %s: %v", client, dialled, err)
 	}
 }
 
@@ -162,12 +182,12 @@ func TestManyRequestsAreOneReading(t *testing.T) {
 }
 
 // Nothing to look for reads nothing.
-func TestOnlyUDPIsLookedFor(t *testing.T) {
+func TestNothingToLookFor(t *testing.T) {
 	_, c, results := host(t)
-	tcp := keep("10.96.0.1:443", "")
-	tcp.Frontend.Protocol = unix.IPPROTO_TCP
+	sctp := keep("10.96.0.1:443", "")
+	sctp.Frontend.Protocol = cluster.SCTP
 	c.Clean(nil, nil)
-	c.Clean(nil, []Keep{tcp})
+	c.Clean(nil, []Keep{sctp})
 	select {
 	case <-c.wake:
 		t.Error("the cleaner was woken for nothing")
@@ -186,7 +206,7 @@ func TestKernelFiltersTheTable(t *testing.T) {
 	}
 	track(t, h, unix.IPPROTO_UDP, "10.244.1.9:1000", "10.96.0.10:53", "10.244.2.2:53")
 	messages := 0
-	if err := c.execute(dumpRequest(unix.AF_INET), func([]byte) bool { messages++; return true }); err != nil {
+	if err := c.execute(dumpRequest(part{protocol: cluster.UDP}), func([]byte) bool { messages++; return true }); err != nil {
 		t.Fatal(err)
 	}
 	if messages != 1 {

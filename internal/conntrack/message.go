@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
 // Attributes of ctnetlink that package nl does not name (linux/netfilter/nfnetlink_conntrack.h).
@@ -18,20 +20,30 @@ const (
 	// Bits of CTA_STATUS (linux/netfilter/nf_conntrack_common.h).
 	seenReply = 1 << 1
 	assured   = 1 << 2 // of UDP: answered, and went on
+
+	synSent = 1 // TCP_CONNTRACK_SYN_SENT (linux/netfilter/nf_conntrack_tcp.h)
 )
 
 // nfgenLen is the length of struct nfgenmsg, which every message begins with.
 const nfgenLen = 4
 
-// dumpRequest asks for the UDP flows of a family. Kernels before 5.8 do not know the
-// filter and send all flows.
-func dumpRequest(family uint8) *nl.NetlinkRequest {
-	r := request(family, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+// family is the address family of a part.
+func (p part) family() uint8 {
+	if p.v6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// dumpRequest asks for the flows of a part. Kernels before 5.8 do not know the filter and
+// send all flows.
+func dumpRequest(p part) *nl.NetlinkRequest {
+	r := request(p.family(), nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
 	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
 	filter.AddRtAttr(ctaFilterOrigFlags, nl.Uint32Attr(filterProtoNum))
 	tuple := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, nil)
 	proto := tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
-	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP})
+	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{byte(p.protocol)})
 	r.AddData(filter)
 	r.AddData(tuple)
 	return r
@@ -61,13 +73,15 @@ type entry struct {
 	tuple, id []byte // share memory with the message
 }
 
-// parse reads a flow; ok is false for one that is not UDP over IP, that is in a
-// conntrack zone (ours are not), or that makes no sense.
+// parse reads a flow; ok is false for one that is neither UDP nor TCP over IP, that is in
+// a conntrack zone (ours are not), or that makes no sense.
 func parse(message []byte) (e entry, ok bool) {
 	if len(message) < nfgenLen {
 		return e, false
 	}
 	var there, back tuple
+	var status uint32
+	var state byte // of TCP
 	for kind, value := range attributes(message[nfgenLen:]) {
 		switch kind {
 		case nl.CTA_TUPLE_ORIG:
@@ -78,15 +92,32 @@ func parse(message []byte) (e entry, ok bool) {
 			e.id = value
 		case nl.CTA_STATUS:
 			if len(value) == 4 {
-				e.over = binary.BigEndian.Uint32(value)&(seenReply|assured) == seenReply
+				status = binary.BigEndian.Uint32(value)
 			}
+		case nl.CTA_PROTOINFO:
+			state = tcpState(value)
 		case nl.CTA_ZONE:
 			return e, false
 		}
 	}
 	e.dialled = netip.AddrPortFrom(there.dst, there.dstPort)
 	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
-	return e, there.protocol == unix.IPPROTO_UDP && e.dialled.IsValid() && e.answerer.IsValid()
+	e.protocol = cluster.Protocol(there.protocol)
+	e.over = status&(seenReply|assured) == seenReply
+	e.halfOpen = state == synSent && status&seenReply == 0
+	return e, isTracked(e.protocol) && e.dialled.IsValid() && e.answerer.IsValid()
+}
+
+// tcpState finds the state of a connection in CTA_PROTOINFO; 0: there is none.
+func tcpState(b []byte) byte {
+	for kind, group := range attributes(b) {
+		for inner, value := range attributes(group) {
+			if kind == nl.CTA_PROTOINFO_TCP && inner == nl.CTA_PROTOINFO_TCP_STATE && len(value) == 1 {
+				return value[0]
+			}
+		}
+	}
+	return 0
 }
 
 // tuple is one direction of a flow.

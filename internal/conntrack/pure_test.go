@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,13 +67,40 @@ func TestStale(t *testing.T) {
 		{"IPv6 NodePort, backend left", "[2001:db8::7]:30053", "[fd00:10::3]:53", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := w.stale(flow{dialled: at(c.dialled), answerer: at(c.answerer), over: true}); got != c.want {
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), over: true}); got != c.want {
 				t.Errorf("stale: %v, want %v", got, c.want)
 			}
 		})
 	}
-	if v4, v6 := w.families(); !v4 || !v6 {
-		t.Errorf("families %v %v, want both", v4, v6)
+	want := []part{{false, cluster.UDP}, {false, cluster.TCP}, {true, cluster.UDP}}
+	if got := w.parts(); !slices.Equal(got, want) {
+		t.Errorf("parts %v, want %v", got, want)
+	}
+}
+
+// Of TCP only what nobody has answered.
+func TestStaleTCP(t *testing.T) {
+	var w work
+	k := Keep{udp("10.96.0.10:80"), ats("10.244.1.2:8080"), ats("10.244.2.2:8080")}
+	k.Frontend.Protocol = cluster.TCP
+	w.add(nil, []Keep{k})
+	for _, c := range []struct {
+		name, answerer string
+		halfOpen, want bool
+	}{
+		{"half open to one that is there", "10.244.1.2:8080", true, false},
+		{"half open to one that drains", "10.244.2.2:8080", true, false},
+		{"half open to one that left", "10.244.3.2:8080", true, true},
+		{"never translated", "10.96.0.10:80", true, true},
+		{"established to one that left", "10.244.3.2:8080", false, false},
+	} {
+		f := flow{protocol: cluster.TCP, dialled: at("10.96.0.10:80"), answerer: at(c.answerer), halfOpen: c.halfOpen}
+		if got := w.stale(f); got != c.want {
+			t.Errorf("%s: stale: %v, want %v", c.name, got, c.want)
+		}
+		if f.protocol = cluster.UDP; w.stale(f) {
+			t.Errorf("%s: stale as a flow of UDP", c.name)
+		}
 	}
 }
 
@@ -95,7 +123,7 @@ func TestStaleWhereBackendsDrain(t *testing.T) {
 		{"NodePort, answered", "192.0.2.7:30053", "10.244.2.2:53", true, true},
 		{"stream to one that left", "10.96.0.10:53", "10.244.3.2:53", false, true},
 	} {
-		if got := w.stale(flow{dialled: at(c.dialled), answerer: at(c.answerer), over: c.over}); got != c.want {
+		if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), over: c.over}); got != c.want {
 			t.Errorf("%s: stale: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -109,7 +137,7 @@ func TestWorkIsGathered(t *testing.T) {
 	w.add(nil, []Keep{keep("10.0.0.2:1", "10.1.0.3:1")})
 	w.later(earlier)
 	for f, want := range map[string]string{"10.0.0.1:1": "10.1.0.1:1", "10.0.0.2:1": "10.1.0.3:1"} {
-		if w.stale(flow{dialled: at(f), answerer: at(want)}) {
+		if w.stale(flow{protocol: cluster.UDP, dialled: at(f), answerer: at(want)}) {
 			t.Errorf("%s: the flow to %s is stale", f, want)
 		}
 	}
@@ -118,8 +146,8 @@ func TestWorkIsGathered(t *testing.T) {
 	if fresh.empty() {
 		t.Error("the earlier work is lost")
 	}
-	if v4, v6 := fresh.families(); !v4 || v6 {
-		t.Errorf("families %v %v, want IPv4 alone", v4, v6)
+	if got := fresh.parts(); !slices.Equal(got, []part{{false, cluster.UDP}}) {
+		t.Errorf("parts %v, want UDP over IPv4 alone", got)
 	}
 }
 

@@ -11,6 +11,10 @@ import (
 // Keep says of one frontend to which backends flows may go on; others are stale.
 // None: the frontend is gone, or nobody serves it. The lists are not to be changed once
 // passed.
+//
+// Of a TCP frontend only connections are stale whose first packet nobody has answered:
+// the client sends it again, and it is led to somebody who is there. What is established
+// ends in TCP's own ways.
 type Keep struct {
 	Frontend vip.Frontend
 	Backends []netip.AddrPort
@@ -22,11 +26,14 @@ type Keep struct {
 
 // flow is a tracked flow as far as it matters here.
 type flow struct {
+	protocol cluster.Protocol
 	dialled  netip.AddrPort // where the client sent its packet
 	answerer netip.AddrPort // who is to answer: the backend, or dialled where no rule applied
 	// The kernel saw an answer, and nothing that went on for two seconds after it
 	// (net/netfilter/nf_conntrack_proto_udp.c).
 	over bool
+	// Of TCP: the first packet was sent, and nothing came back.
+	halfOpen bool
 }
 
 // work is what to look for in the table, gathered from any number of calls.
@@ -41,7 +48,7 @@ func (w *work) add(nodeAddrs []netip.Addr, list []Keep) {
 	}
 	w.nodeAddrs = nodeAddrs
 	for _, k := range list {
-		if k.Frontend.Protocol == cluster.UDP {
+		if isTracked(k.Frontend.Protocol) {
 			w.keep[k.Frontend] = k
 		}
 	}
@@ -62,18 +69,39 @@ func (w *work) later(earlier work) {
 
 func (w *work) empty() bool { return len(w.keep) == 0 }
 
-// families tells in which there is something to look for.
-func (w *work) families() (v4, v6 bool) {
+// isTracked reports whether flows of a protocol are ever stale.
+func isTracked(p cluster.Protocol) bool { return p == cluster.UDP || p == cluster.TCP }
+
+// part is what one reading of the kernel's table brings.
+type part struct {
+	v6       bool
+	protocol cluster.Protocol
+}
+
+// parts tells which of them there is something to look for in, in an order of their own.
+func (w *work) parts() []part {
+	var out []part
 	for f := range w.keep {
-		v4, v6 = v4 || f.Addr.Is4(), v6 || f.Addr.Is6()
+		if p := (part{f.Addr.Is6(), f.Protocol}); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
 	}
-	return v4, v6
+	slices.SortFunc(out, func(a, b part) int {
+		if a.v6 != b.v6 {
+			return map[bool]int{false: -1, true: 1}[a.v6]
+		}
+		return int(b.protocol) - int(a.protocol) // UDP before TCP
+	})
+	return out
 }
 
 // stale reports whether a flow must go. A NodePort is one only on the addresses that
 // serve them: the same port elsewhere is somebody else's.
 func (w *work) stale(f flow) bool {
-	at := vip.Frontend{Addr: f.dialled.Addr(), Port: f.dialled.Port(), Protocol: cluster.UDP}
+	if f.protocol == cluster.TCP && !f.halfOpen {
+		return false
+	}
+	at := vip.Frontend{Addr: f.dialled.Addr(), Port: f.dialled.Port(), Protocol: f.protocol}
 	if k, asked := w.keep[at]; asked {
 		return !k.allows(f)
 	}

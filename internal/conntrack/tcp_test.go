@@ -1,0 +1,58 @@
+package conntrack
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// Half-open connections to a backend that is gone are cut; established ones are not, nor
+// is anybody else's.
+func TestHalfOpenConnections(t *testing.T) {
+	h, c, results := host(t)
+	const dead = "10.244.2.2:8080"
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1001", "10.96.0.10:80", dead)
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1002", "10.96.0.10:80", "10.244.1.2:8080")
+	trackAs(t, h, nl.TCP_CONNTRACK_ESTABLISHED, "10.244.1.9:1003", "10.96.0.10:80", dead)
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1004", "10.96.0.99:80", dead)
+	track(t, h, unix.IPPROTO_UDP, "10.244.1.9:1005", "10.96.0.10:80", dead)
+	run(t, c)
+	k := Keep{Frontend: udp("10.96.0.10:80"), Backends: ats("10.244.1.2:8080")}
+	k.Frontend.Protocol = cluster.TCP
+	c.Clean([]netip.Addr{}, []Keep{k})
+	if r := <-results; r.Err != nil || r.Removed != 1 {
+		t.Errorf("removed %d, %v; want 1", r.Removed, r.Err)
+	}
+	if left := strings.Join(tracked(t, h), "\n"); strings.Contains(left, ":1001 ") || strings.Count(left, "\n") != 3 {
+		t.Errorf("left\n%s", left)
+	}
+}
+
+// However many flows are stale, few are held at a time.
+func TestManyStaleFlows(t *testing.T) {
+	h, c, results := host(t)
+	c.batch = 7
+	for i := range 50 {
+		track(t, h, unix.IPPROTO_UDP, fmt.Sprintf("10.244.1.9:%d", 1000+i), "10.96.0.10:53", "10.244.2.2:53")
+	}
+	run(t, c)
+	c.Clean(nil, []Keep{keep("10.96.0.10:53", "")})
+	select {
+	case r := <-results:
+		if r.Removed != 50 || r.Err != nil {
+			t.Errorf("removed %d, %v; want 50", r.Removed, r.Err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it does not end")
+	}
+	if n := len(tracked(t, h)); n != 0 {
+		t.Errorf("%d flows are left", n)
+	}
+}
