@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -52,7 +53,8 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 
 // forwarder is what runs together.
 type forwarder struct {
-	config  *config.Config
+	config  *config.Config                // as the process started
+	current atomic.Pointer[config.Config] // as it is now
 	log     *slog.Logger
 	objects feed
 	machine *node.Machine
@@ -66,6 +68,7 @@ type forwarder struct {
 // assemble puts the parts together and starts none.
 func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, err error) {
 	f = &forwarder{config: c, log: log}
+	f.current.Store(c)
 	defer func() {
 		if err != nil {
 			f.close()
@@ -97,7 +100,7 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	f.ports = healthcheck.NewPorts(health, portTaken(log))
 	o.Ports = f.ports
 	f.agent = agent.New(o)
-	f.servers = servers(c, f.agent, store, health, metrics, registry, name)
+	f.servers = servers(&f.current, f.agent, store, health, metrics, registry, name)
 	return f, nil
 }
 
@@ -132,7 +135,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	all.Go(func() error { f.ports.Run(ctx); return nil })
 	all.Go(func() error { f.takeOver(ctx); return nil })
 	all.Go(func() error { return f.agent.Run(ctx) })
-	all.Go(func() error { return watchConfig(ctx, f.config.Flags.ConfigFile) })
+	all.Go(func() error { return f.watchConfig(ctx) })
 	for _, s := range f.servers {
 		s.Logf = warning(f.log)
 		all.Go(func() error { return s.Run(ctx) })

@@ -245,30 +245,6 @@ func TestWithoutTheRight(t *testing.T) {
 	}
 }
 
-func TestChangedConfigurationEndsIt(t *testing.T) {
-	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
-	dir := t.TempDir()
-	shop(t, dir, "10.244.1.2")
-	file := filepath.Join(t.TempDir(), "config")
-	const text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nconntrack: {maxPerCore: 0}\n"
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	p := start(t, n.Host, false, "--manifests="+dir, "--config="+file)
-	p.routes("10.244.1.2")
-	// As a ConfigMap changes: another file takes the name.
-	if err := os.WriteFile(file+".new", []byte(text+"portRange: x\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.ends(); code != 1 || !strings.Contains(p.logged(), file+" changed") {
-		t.Errorf("ended with %d:\n%s", code, p.logged())
-	}
-	p.routes0("10.244.1.2")
-}
-
 func TestInitOnly(t *testing.T) {
 	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
 	p := start(t, n.Host, false, "--init-only", "--conntrack-max-per-core=0", "--conntrack-udp-timeout=77s")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,15 +19,16 @@ import (
 )
 
 // servers are the two of them, less those that the user turned off.
-func servers(c *config.Config, a *agent.Agent, store *cluster.Store, health *healthcheck.Health,
+func servers(current *atomic.Pointer[config.Config], a *agent.Agent, store *cluster.Store, health *healthcheck.Health,
 	metrics *agent.Metrics, registry *prometheus.Registry, name string) []healthcheck.Server {
+	c := current.Load()
 	probes := healthcheck.Probes{
 		Health: health, Answered: metrics.Answered,
 		// Without an API nobody keeps Node objects, and nobody takes a node away by them.
 		Eligible: func() bool { return c.Flags.Manifests != "" || store.Node(name) != nil },
 	}
 	pages := healthcheck.Pages{
-		Mode: string(c.Wire.Mode), Table: a.Table, Config: c.Wire, Profiling: c.Wire.EnableProfiling,
+		Mode: string(c.Wire.Mode), Table: a.Table, Config: func() any { return current.Load().Wire }, Profiling: c.Wire.EnableProfiling,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	var out []healthcheck.Server

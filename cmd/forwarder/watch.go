@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -14,10 +15,12 @@ import (
 // How often the file is looked at besides events: some file systems tell nothing.
 const configPoll = time.Minute
 
-// watchConfig returns an error when the content of the configuration file changes, as
-// kube-proxy does: whoever starts the process starts it again, with what the file
-// says then. It costs no traffic, for the rules stay meanwhile.
-func watchConfig(ctx context.Context, path string) error {
+// watchConfig takes over what changes in the configuration file. What a running process
+// cannot take over is an error, as any change is with kube-proxy: whoever starts the
+// process starts it again, which costs no traffic, for the rules stay meanwhile. A file
+// that cannot be used changes nothing.
+func (f *forwarder) watchConfig(ctx context.Context) error {
+	path := f.config.Flags.ConfigFile
 	if path == "" {
 		return nil
 	}
@@ -43,8 +46,35 @@ func watchConfig(ctx context.Context, path string) error {
 		case <-poll.C:
 		}
 		now, err := os.ReadFile(path)
-		if err == nil && !bytes.Equal(before, now) { // one that is away will be back
-			return fmt.Errorf("the configuration in %s changed: start again to use it", path)
+		if err != nil || bytes.Equal(before, now) { // one that is away will be back
+			continue
+		}
+		before = now
+		if err := f.reconfigure(); err != nil {
+			return err
 		}
 	}
+}
+
+// reconfigure takes over the configuration as it is now.
+func (f *forwarder) reconfigure() error {
+	now := f.current.Load()
+	path := now.Flags.ConfigFile
+	later, err := now.Reload()
+	if err != nil {
+		f.log.Error("the configuration changed and cannot be used; the one before goes on", "file", path, "error", err)
+		return nil
+	}
+	alive, restart := now.Difference(later)
+	if len(restart) > 0 {
+		return fmt.Errorf("the configuration in %s changed in %s: start again to use it", path, strings.Join(restart, ", "))
+	}
+	if len(alive) == 0 {
+		return nil
+	}
+	f.log.Info("the configuration changed", "file", path, "fields", strings.Join(alive, ", "))
+	f.current.Store(later)
+	prepareQuietly(later, f.log)
+	f.agent.Reconfigure(options(later, "", nil))
+	return nil
 }

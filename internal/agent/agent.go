@@ -83,6 +83,8 @@ type Agent struct {
 	latency   *latency
 	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
+	settings chan Options // what is configured otherwise now
+
 	inPlace     chan struct{} // closed once the kernel has the table for the first time
 	tellInPlace func()
 
@@ -97,7 +99,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	inPlace := make(chan struct{})
 	return &Agent{
-		inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
+		settings: make(chan Options, 1), inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.Build, table: vip.NewTable(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
 		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
@@ -112,6 +114,22 @@ func (a *Agent) Table() string {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.table.String()
+}
+
+// Reconfigure takes over from o what a user configures and may change while the agent
+// runs: NodeAddr, NodePorts, Pods, MasqueradeAll and MasqueradeMark. It does not wait; of
+// two calls the later counts.
+func (a *Agent) Reconfigure(o Options) {
+	select {
+	case <-a.settings:
+	default:
+	}
+	a.settings <- o
+}
+
+func (a *Agent) reconfigure(o Options) {
+	a.NodeAddr, a.NodePorts, a.Pods = o.NodeAddr, o.NodePorts, o.Pods
+	a.MasqueradeAll, a.MasqueradeMark = o.MasqueradeAll, o.MasqueradeMark
 }
 
 // InPlace is closed once the kernel has the whole table for the first time.
@@ -145,6 +163,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-a.latency.wake: // changes may have been taken before their time was told
 			a.follow(ctx, changes)
 		case <-a.Machine.Changed():
+			a.change(ctx, nil)
+		case o := <-a.settings:
+			a.reconfigure(o)
 			a.change(ctx, nil)
 		case <-a.retry.C:
 			_ = a.sync(ctx, "another attempt")

@@ -57,30 +57,30 @@ func TestNetworkProgrammingLatency(t *testing.T) {
 		observed("a change", 1, 3)
 
 		s.rig(func(k *kernel) { k.hold, k.working = make(chan struct{}), make(chan struct{}, 1) })
-		told(time.Second, "10.244.1.5")
+		s.put(service("other", "10.96.0.2"))
 		<-s.kernel.working
-		told(0, "10.244.1.6") // goes with the next write
-		s.pass(5 * time.Second)
-		observed("the kernel is busy", 1, 3)
-		s.kernel.hold <- struct{}{}
-		<-s.kernel.working
-		observed("the first is written", 2, 9)
+		told(time.Second, "10.244.1.5") // these two go with the next write
+		told(0, "10.244.1.6")
 		s.pass(5 * time.Second)
 		s.kernel.hold <- struct{}{}
-		observed("the second is", 3, 19)
+		<-s.kernel.working
+		observed("another is written", 1, 3)
+		s.pass(5 * time.Second)
+		s.kernel.hold <- struct{}{}
+		observed("they are", 3, 24)
 
 		s.rig(func(k *kernel) { k.hold, k.fail = nil, func() error { return errors.New("no buffer space") } })
 		told(0, "10.244.1.7")
-		observed("the kernel refuses", 3, 19)
+		observed("the kernel refuses", 3, 24)
 		s.rig(func(k *kernel) { k.fail = nil })
 		s.pass(retryFirst)
-		observed("it does not", 4, 19+retryFirst.Seconds())
+		observed("it does not", 4, 24+retryFirst.Seconds())
 
 		s.put(slice(web, "10.244.1.8"))
 		s.settle() // the rules are faster than the word
 		s.pass(time.Second)
 		s.agent.Programmed(healthcheck.IPv4, time.Now().Add(-2*time.Second))
-		observed("told after it was written", 5, 21+retryFirst.Seconds())
+		observed("told after it was written", 5, 26+retryFirst.Seconds())
 	})
 }
 

@@ -111,7 +111,7 @@ func (a *Agent) everyService(refs []cluster.Ref) []cluster.Ref {
 func (a *Agent) look() (moved, other bool) {
 	n, host := Surroundings(a.Options, a.Machine.Addrs())
 	first := a.host.MasqueradeMark == 0
-	moved = first || !host.Equal(&a.host.Host)
+	moved = first || !host.Equal(&a.host.Host) || host.MasqueradeMark != a.host.MasqueradeMark
 	other = !n.Equal(&a.node)
 	if first || !slices.Equal(host.NodePortAddrs, a.host.NodePortAddrs) {
 		a.sayNodePorts(n, host)

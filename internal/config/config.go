@@ -34,6 +34,8 @@ type Config struct {
 	// Notes are settings that were understood and have no effect, each with the reason.
 	Notes []string
 
+	args []string // what Load was called with
+
 	// What follows is read from Wire.
 
 	HostnameOverride string     // empty: the machine's name
@@ -91,7 +93,7 @@ func Load(args []string) (*Config, error) {
 	if err := noArguments(p.flags.Args()); err != nil {
 		return nil, err
 	}
-	c := &Config{Flags: p.own}
+	c := &Config{Flags: p.own, args: args}
 	if p.own.ConfigFile == "" {
 		c.Wire = p.flagged()
 	} else {

@@ -114,11 +114,11 @@ func TestBodyIsThatOfKubeProxy(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a_metric 1\n") })
-	p := Pages{Mode: "nftables", Metrics: metrics, Config: map[string]int{"a": 1}, Table: func() string { return "10.96.0.1 tcp 443\n" }}
+	p := Pages{Mode: "nftables", Metrics: metrics, Config: func() any { return map[string]int{"a": 1} }, Table: func() string { return "10.96.0.1 tcp 443\n" }}
 	profiled := p
 	profiled.Profiling = true
 	broken := p
-	broken.Config = func() {}
+	broken.Config = func() any { return func() {} }
 	for _, c := range []struct {
 		name  string
 		pages Pages

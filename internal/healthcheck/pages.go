@@ -53,7 +53,7 @@ func (p Probes) answer(w http.ResponseWriter, page string, r report, good bool) 
 type Pages struct {
 	Mode      string        // of the proxy: nftables
 	Metrics   http.Handler  // of /metrics
-	Config    any           // of /configz: what is in force, to be written as JSON
+	Config    func() any    // of /configz: what is in force, to be written as JSON
 	Table     func() string // of /debug/table: a line for each frontend
 	Profiling bool          // serve /debug/pprof
 }
@@ -69,7 +69,7 @@ func (p Pages) Handler() http.Handler {
 	mux.HandleFunc("/proxyMode", text(func() string { return p.Mode }))
 	mux.HandleFunc("/debug/table", text(p.Table))
 	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
-		body, err := json.Marshal(map[string]any{configName: p.Config})
+		body, err := json.Marshal(map[string]any{configName: p.Config()})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
