@@ -14,7 +14,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/conntrack"
-	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/source/kube"
@@ -33,7 +33,8 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	defer release()
-	if err := nftables.Probe(); err != nil {
+	m, err := choose(c, log)
+	if err != nil {
 		return err
 	}
 	log.Info("forwarder starts", "version", version(), "node", name, "mode", string(c.Wire.Mode), "pid", os.Getpid())
@@ -41,7 +42,7 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 		log.Warn("configuration", "note", note)
 	}
 	prepareQuietly(c, log)
-	f, err := assemble(c, name, log)
+	f, err := assemble(c, m, name, log)
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ type forwarder struct {
 	log     *slog.Logger
 	objects feed
 	machine *node.Machine
-	plane   *nftables.Dataplane
+	plane   dataplane.Dataplane
 	cleaner *conntrack.Cleaner
 	agent   *agent.Agent
 	ports   *healthcheck.Ports
@@ -66,7 +67,7 @@ type forwarder struct {
 }
 
 // assemble puts the parts together and starts none.
-func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, err error) {
+func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwarder, err error) {
 	f = &forwarder{config: c, log: log}
 	f.current.Store(c)
 	defer func() {
@@ -89,7 +90,7 @@ func assemble(c *config.Config, name string, log *slog.Logger) (f *forwarder, er
 	if f.machine, err = node.NewMachine(); err != nil {
 		return f, err
 	}
-	if f.plane, err = nftables.Open(nftables.Options{Log: log}); err != nil {
+	if f.plane, err = m.open(log); err != nil {
 		return f, err
 	}
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {

@@ -24,7 +24,6 @@ import (
 	"syscall"
 
 	"github.com/signpost-dns/signpost/internal/config"
-	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
 )
@@ -86,14 +85,14 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return fmt.Errorf("removing the rules: %w: stop it first", err)
 	}
 	defer release()
-	if err := nftables.Cleanup(ctx); err != nil {
+	peerRuns := healthcheck.Other(ctx, healthAddress(c))
+	if peerRuns {
+		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))
+	}
+	if err := removeOthers(ctx, "", peerRuns, log); err != nil {
 		return fmt.Errorf("removing the rules: %w", err)
 	}
-	if healthcheck.Other(ctx, healthAddress(c)) {
-		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))
-		return nil
-	}
-	return removeLeftovers(ctx, log)
+	return nil
 }
 
 func writeConfig(c *config.Config) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -113,7 +114,7 @@ func TestWriteConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
-	if err != nil || !strings.Contains(string(text), "clusterCIDR: 10.0.0.0/8") || !strings.Contains(string(text), "mode: nftables") {
+	if err != nil || !strings.Contains(string(text), "clusterCIDR: 10.0.0.0/8") || !strings.Contains(string(text), "mode: auto") {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
@@ -128,6 +129,26 @@ func folder(t *testing.T, files ...txtar.File) string {
 		}
 	}
 	return dir
+}
+
+// understood has the tools check rules.
+func understood(t *testing.T, rules string) {
+	t.Helper()
+	rules, iptables := strings.CutPrefix(rules, "# iptables-restore\n")
+	if !iptables {
+		nft(t, nil, rules, "-c", "-f", "-")
+		return
+	}
+	four, six, _ := strings.Cut(rules, "# ip6tables-restore\n")
+	for program, text := range map[string]string{"iptables-nft-restore": four, "ip6tables-nft-restore": six} {
+		cmd := exec.Command(program, "--test", "--noflush")
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
+			t.Skipf("%v: install iptables", err)
+		} else if err != nil {
+			t.Errorf("%s: %v\n%s", program, err, out)
+		}
+	}
 }
 
 func TestPlan(t *testing.T) {
@@ -169,7 +190,7 @@ func TestPlan(t *testing.T) {
 			}
 			_, rules, _ := strings.Cut(got, "\n\n")
 			netlab.Need(t)
-			nft(t, nil, rules, "-c", "-f", "-") // the tool understands the rules
+			understood(t, rules)
 		})
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/dataplane"
-	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -59,7 +58,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	if err != nil {
 		return err
 	}
-	rules, refused := nftables.Render(v.host, v.table)
+	rules, refused := planned(c).plan(v.host, v.table)
 	if _, err := fmt.Fprintf(env.stdout, "%v\n%s", v.table, rules); err != nil {
 		return err
 	}

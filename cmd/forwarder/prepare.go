@@ -23,7 +23,11 @@ func prepare(c *config.Config, log *slog.Logger) error {
 		TCPEstablished: t.TCPEstablishedTimeout.Duration, TCPCloseWait: t.TCPCloseWaitTimeout.Duration,
 		UDP: t.UDPTimeout.Duration, UDPStream: t.UDPStreamTimeout.Duration,
 	}
-	changed, err := node.Apply(tracking.Sysctls(cpus))
+	settings := tracking.Sysctls(cpus)
+	if c.NodePorts.Loopback { // else the kernel lets no packet from 127.0.0.0/8 leave
+		settings = append(settings, node.Sysctl{Key: "net/ipv4/conf/all/route_localnet", Value: 1})
+	}
+	changed, err := node.Apply(settings)
 	for _, s := range changed {
 		log.Info("set a kernel parameter", "parameter", s.String())
 	}

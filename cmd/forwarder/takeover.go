@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/config"
-	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 )
 
 // otherPoll is the time between looks whether a kube-proxy still runs.
 const otherPoll = time.Second
 
-// takeOver removes what a kube-proxy left, once our own rules are in place: so there is no
+// takeOver removes what a kube-proxy left, or a forwarder in another mode, once our own rules are in place: so there is no
 // moment without any. As long as one runs its rules stay; it would write them again.
 func (f *forwarder) takeOver(ctx context.Context) {
 	select {
@@ -35,18 +32,9 @@ func (f *forwarder) takeOver(ctx context.Context) {
 		case <-time.After(otherPoll):
 		}
 	}
-	if err := removeLeftovers(ctx, f.log); err != nil && ctx.Err() == nil {
-		f.log.Warn("the rules that kube-proxy left stay beside ours; forwarder --cleanup removes both", "error", err)
+	if err := removeOthers(ctx, f.config.Wire.Mode, false, f.log); err != nil && ctx.Err() == nil {
+		f.log.Warn("rules of another mode or proxy stay beside ours; forwarder --cleanup removes all", "error", err)
 	}
-}
-
-// removeLeftovers removes the rules of a kube-proxy that does not run any more.
-func removeLeftovers(ctx context.Context, log *slog.Logger) error {
-	removed, err := nftables.CleanupKubeProxy(ctx)
-	if len(removed) > 0 {
-		log.Info("removed the rules that kube-proxy left", "tables", strings.Join(removed, ", "))
-	}
-	return err
 }
 
 // healthAddress is where a proxy with this configuration, ours or kube-proxy, serves

@@ -100,7 +100,7 @@ func TestTakeOver(t *testing.T) {
 		return kubeProxyTables(t, n.Host) == 0, p.logged()
 	})
 	p.until("it says what it removed", func() (bool, string) {
-		return strings.Contains(p.logged(), `tables="ip kube-proxy, ip6 kube-proxy"`), p.logged()
+		return strings.Contains(p.logged(), `rules="ip kube-proxy, ip6 kube-proxy"`), p.logged()
 	})
 	c.answers(client, "tcp", to.String(), "a", "b")
 	close(stop)

@@ -52,7 +52,8 @@ func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
 			Pods: pods, Addrs: machine,
 			NodePortAddrs: o.NodePorts.Addrs(machine, primary),
 			NodePortAll4:  o.NodePorts.Everything(true, primary), NodePortAll6: o.NodePorts.Everything(false, primary),
-			ServiceCIDRs: o.Store.ServiceCIDRs(),
+			NodePortLoopback: o.NodePorts.Loopback,
+			ServiceCIDRs:     o.Store.ServiceCIDRs(),
 		},
 		MasqueradeMark: o.MasqueradeMark,
 	}

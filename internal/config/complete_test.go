@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
 // Every field of the type is in the table of effects, and nothing else is.
@@ -31,17 +32,31 @@ func TestEveryFieldIsClassified(t *testing.T) {
 	}
 }
 
+// ofMode are the fields that count in one mode only.
+var ofMode = map[v1alpha1.ProxyMode][]string{
+	ModeAuto:     {"nftables.masqueradeAll", "nftables.masqueradeBit", "nftables.syncPeriod"},
+	ModeNFTables: {"nftables.masqueradeAll", "nftables.masqueradeBit", "nftables.syncPeriod"},
+	ModeIPTables: {"iptables.localhostNodePorts", "iptables.masqueradeAll", "iptables.masqueradeBit", "iptables.syncPeriod"},
+}
+
 // A field that has no effect gets a note when it is set, and no other does.
 func TestFieldsWithoutEffectAreNoted(t *testing.T) {
+	for mode := range ofMode {
+		t.Run(string(mode), func(t *testing.T) { testNoted(t, mode) })
+	}
+}
+
+func testNoted(t *testing.T, mode v1alpha1.ProxyMode) {
 	for path, e := range effects {
 		w := defaulted()
+		w.Mode = mode
 		walk("", reflect.ValueOf(&w).Elem(), func(at string, v reflect.Value) {
 			if at == path {
 				set(t, v)
 			}
 		})
 		notes := withoutEffect(&w)
-		if e.unused == "" {
+		if e.unused == "" || slices.Contains(ofMode[mode], path) {
 			if len(notes) > 0 {
 				t.Errorf("%s has an effect but is noted: %q", path, notes)
 			}
@@ -113,6 +128,9 @@ func TestFlagsAreThoseOfKubeProxy(t *testing.T) {
 	}
 }
 
+// forAllModes are flags that count for each mode, while the file has a field for each.
+var forAllModes = []string{"masquerade-all", "iptables-masquerade-bit", "iptables-sync-period"}
+
 // The help text of a flag agrees with what its field does, and the flag sets it.
 func TestFlagsAgreeWithTheirFields(t *testing.T) {
 	p := newParser()
@@ -124,12 +142,7 @@ func TestFlagsAgreeWithTheirFields(t *testing.T) {
 			t.Errorf("--%s stands for %s and does not exist", name, field)
 		case !known:
 			t.Errorf("--%s stands for %s, which does not exist", name, field)
-		case strings.HasPrefix(field, "iptables.") && !strings.Contains(f.Usage, "without effect"):
-			// These two count for all modes as flags.
-			if field != "iptables.masqueradeBit" && field != "iptables.syncPeriod" {
-				t.Errorf("--%s: %q", name, f.Usage)
-			}
-		case !strings.HasPrefix(field, "iptables.") && strings.Contains(f.Usage, "without effect") != (e.unused != ""):
+		case strings.Contains(f.Usage, "without effect") != (e.unused != "") && !slices.Contains(forAllModes, name):
 			t.Errorf("--%s: %q, but %s: %q", name, f.Usage, field, e.unused)
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// The proxy modes of the type.
+// The proxy modes of the type, and the one that is settled at the start: see Choose.
 const (
+	ModeAuto     v1alpha1.ProxyMode = "auto"
 	ModeNFTables v1alpha1.ProxyMode = "nftables"
 	ModeIPTables v1alpha1.ProxyMode = "iptables"
 	ModeIPVS     v1alpha1.ProxyMode = "ipvs"
@@ -66,6 +67,9 @@ type NodePorts struct {
 	// CIDRs give the addresses inside them. A family without any has all its
 	// addresses, as kube-proxy has it, unless Primary is set.
 	CIDRs []netip.Prefix
+	// Loopback is 127.0.0.0/8, for the processes of the node: iptables mode only, by
+	// iptables.localhostNodePorts.
+	Loopback bool
 }
 
 // ErrHelp is returned by Load when the user asked for the flags; Usage has them.

@@ -44,9 +44,19 @@ func TestLoad(t *testing.T) {
 		show func(c *Config) any
 		want any
 	}{
-		{"mode by default", "", "", func(c *Config) any { return c.Wire.Mode }, ModeNFTables},
+		{"mode by default", "", "", func(c *Config) any { return c.Wire.Mode }, ModeAuto},
 		{"mode by flag", "", "--proxy-mode=nftables", func(c *Config) any { return c.Wire.Mode }, ModeNFTables},
-		{"empty mode of kubeadm's file", head + `mode: ""`, "", func(c *Config) any { return c.Wire.Mode }, ModeNFTables},
+		{"empty mode of kubeadm's file", head + `mode: ""`, "", func(c *Config) any { return c.Wire.Mode }, ModeAuto},
+		{"mode of iptables", head + "mode: iptables\niptables: {masqueradeBit: 5, masqueradeAll: true, syncPeriod: 9s}", "", func(c *Config) any {
+			return fmt.Sprint(c.Wire.Mode, c.MasqueradeMark, c.MasqueradeAll, c.SyncPeriod, c.NodePorts)
+		}, "iptables32 true 9s {false false [] true}"},
+		{"flags of iptables", "", "--proxy-mode=iptables --iptables-masquerade-bit=5 --masquerade-all --iptables-sync-period=9s", func(c *Config) any {
+			return fmt.Sprint(c.Wire.Mode, c.MasqueradeMark, c.MasqueradeAll, c.SyncPeriod, c.NodePorts)
+		}, "iptables32 true 9s {false false [] true}"},
+		{"no NodePorts on loopback", head + "mode: iptables\niptables: {localhostNodePorts: false}", "", func(c *Config) any { return c.NodePorts.Loopback }, false},
+		{"NodePorts on loopback by CIDR", head + "mode: iptables\nnodePortAddresses: [10.0.0.0/8, 127.0.0.0/8]", "", func(c *Config) any { return c.NodePorts.Loopback }, true},
+		{"NodePorts not on loopback by CIDR", "", "--proxy-mode=iptables --nodeport-addresses=10.0.0.0/8", func(c *Config) any { return c.NodePorts.Loopback }, false},
+		{"auto, and what iptables says", head + "mode: auto\niptables: {masqueradeBit: 5}", "", func(c *Config) any { return c.MasqueradeMark }, uint32(32)},
 		{"mode by file", head + "mode: nftables", "", func(c *Config) any { return c.Wire.Mode }, ModeNFTables},
 
 		{"NodePorts by default", "", "", func(c *Config) any { return c.NodePorts }, NodePorts{Primary: true}},
@@ -176,14 +186,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"field of another type", head + "oomScoreAdj: low", "", []string{"oomScoreAdj"}},
 
 		{"mode not built", "", "--proxy-mode=ipvs", []string{"flag --proxy-mode: ipvs: expected nftables", "not built yet"}},
-		{"mode not built, file", head + "mode: iptables", "", []string{"mode: iptables: expected nftables", "not built yet"}},
-		{"mode of Windows", head + "mode: kernelspace", "", []string{"mode: kernelspace", "expected nftables, iptables or ipvs"}},
-		{"mode mistyped", "", "--proxy-mode=nftable", []string{"nftable:", "expected nftables, iptables or ipvs"}},
+		{"mode not built, file", head + "mode: ipvs", "", []string{"mode: ipvs: expected nftables", "not built yet"}},
+		{"mode of Windows", head + "mode: kernelspace", "", []string{"mode: kernelspace", "expected nftables, iptables or auto"}},
+		{"mode mistyped", "", "--proxy-mode=nftable", []string{"nftable:", "expected nftables, iptables or auto"}},
 		{"no bridge", head + "detectLocalMode: BridgeInterface", "", []string{`detectLocal.bridgeInterface: "": expected the name of an interface`}},
 		{"a bridge that is none", "", "--detect-local-mode=BridgeInterface --pod-bridge-interface=longer-than-sixteen", []string{"flag --pod-bridge-interface", "15 characters"}},
 		{"no prefix", "", "--detect-local-mode=InterfaceNamePrefix", []string{`flag --pod-interface-name-prefix: "": expected`}},
 		{"local mode mistyped", "", "--detect-local-mode=x", []string{"expected ClusterCIDR, NodeCIDR"}},
-		{"localhost NodePorts", "", "--nodeport-addresses=primary,localhost", []string{"flag --nodeport-addresses: localhost", "not built yet"}},
+		{"localhost NodePorts", "", "--nodeport-addresses=primary,localhost", []string{"flag --nodeport-addresses: localhost", "iptables.localhostNodePorts"}},
 		{"NodePorts", head + "nodePortAddresses: [primary, 10.0.0.1]", "", []string{`nodePortAddresses[1]: "10.0.0.1"`, "CIDR block"}},
 		{"cluster CIDR", "", "--cluster-cidr=10.0.0.0", []string{`flag --cluster-cidr: "10.0.0.0"`, "10.244.0.0/16"}},
 		{"cluster CIDRs of one family", head + "clusterCIDR: 10.0.0.0/8,11.0.0.0/8", "", []string{"clusterCIDR", "one of each family"}},

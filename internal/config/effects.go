@@ -19,6 +19,7 @@ type effect struct {
 // Why a field has no effect.
 const (
 	forIPTables = "it is about iptables mode"
+	forNFTables = "it is about nftables mode"
 	forIPVS     = "it is about ipvs mode"
 	forWindows  = "it is about Windows"
 	atOnce      = "a change is written at once, and what comes meanwhile together after it"
@@ -56,13 +57,13 @@ var effects = map[string]effect{
 	"enableProfiling":             {},
 	"showHiddenMetricsForVersion": {unused: "no metric is hidden"},
 
-	"mode": {refuse: "iptables and ipvs are not built yet, kernelspace is Windows"},
+	"mode": {refuse: "ipvs is not built yet, kernelspace is Windows"},
 
 	"iptables.masqueradeBit":      {unused: forIPTables}, // but for an empty mode: see setMode
 	"iptables.masqueradeAll":      {unused: forIPTables},
 	"iptables.localhostNodePorts": {unused: forIPTables},
 	"iptables.syncPeriod":         {unused: forIPTables},
-	"iptables.minSyncPeriod":      {unused: forIPTables},
+	"iptables.minSyncPeriod":      {unused: atOnce},
 
 	"ipvs.syncPeriod":    {unused: forIPVS},
 	"ipvs.minSyncPeriod": {unused: forIPVS},
@@ -73,9 +74,9 @@ var effects = map[string]effect{
 	"ipvs.tcpFinTimeout": {unused: forIPVS},
 	"ipvs.udpTimeout":    {unused: forIPVS},
 
-	"nftables.masqueradeBit": {},
-	"nftables.masqueradeAll": {},
-	"nftables.syncPeriod":    {},
+	"nftables.masqueradeBit": {unused: forNFTables},
+	"nftables.masqueradeAll": {unused: forNFTables},
+	"nftables.syncPeriod":    {unused: forNFTables},
 	"nftables.minSyncPeriod": {unused: atOnce},
 
 	"winkernel.networkName":           {unused: forWindows},
@@ -88,7 +89,7 @@ var effects = map[string]effect{
 	"detectLocal.bridgeInterface":     {unused: "detectLocalMode is not BridgeInterface"},
 	"detectLocal.interfaceNamePrefix": {unused: "detectLocalMode is not InterfaceNamePrefix"},
 	"clusterCIDR":                     {},
-	"nodePortAddresses":               {refuse: "localhost is not built yet"},
+	"nodePortAddresses":               {refuse: "localhost: iptables mode serves it by its own option"},
 
 	"oomScoreAdj":                     {},
 	"conntrack.maxPerCore":            {},
@@ -123,6 +124,12 @@ func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 		return w.DetectLocalMode == LocalBridgeInterface
 	case "detectLocal.interfaceNamePrefix":
 		return w.DetectLocalMode == LocalInterfaceNamePrefix
+	}
+	switch effects[path].unused {
+	case forIPTables:
+		return w.Mode == ModeIPTables
+	case forNFTables:
+		return w.Mode == ModeNFTables || w.Mode == ModeAuto
 	}
 	return false
 }

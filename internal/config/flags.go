@@ -147,7 +147,7 @@ func (p *parser) addNode() {
 
 func (p *parser) addRouting() {
 	f, w := p.flags, &p.wire
-	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables (the default)")
+	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables, iptables or auto, which is the first of them that this node can do (the default)")
 	f.StringSliceVar(&w.NodePortAddresses, "nodeport-addresses", nil, "which addresses of the node serve NodePorts: CIDR blocks, primary (the default) or all")
 	f.StringVar(&p.localMode, "detect-local-mode", "", "how pods are told from others: ClusterCIDR (the default), NodeCIDR, BridgeInterface or InterfaceNamePrefix")
 	f.StringVar(&w.ClusterCIDR, "cluster-cidr", "", "CIDR block of the pods, or one of each family with a comma between them")
@@ -160,7 +160,7 @@ func (p *parser) addModes() {
 	f, ipt, ipvs := p.flags, &p.wire.IPTables, &p.wire.IPVS
 	ipt.MasqueradeBit = new(int32)
 	f.Int32Var(ipt.MasqueradeBit, "iptables-masquerade-bit", masqueradeBit, "bit of the packet mark that asks for masquerading, 0 to 31")
-	f.BoolVar(ipt.LocalhostNodePorts, "iptables-localhost-nodeports", true, "without effect")
+	f.BoolVar(ipt.LocalhostNodePorts, "iptables-localhost-nodeports", true, "serve NodePorts on 127.0.0.0/8 too (without effect but with --proxy-mode=iptables)")
 	f.DurationVar(&ipt.SyncPeriod.Duration, "iptables-sync-period", ipt.SyncPeriod.Duration, "twice this without success is not healthy")
 	f.DurationVar(&ipt.MinSyncPeriod.Duration, "iptables-min-sync-period", ipt.MinSyncPeriod.Duration, "without effect")
 	f.DurationVar(&ipvs.SyncPeriod.Duration, "ipvs-sync-period", ipvs.SyncPeriod.Duration, "without effect")

@@ -13,13 +13,13 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// setMode settles what an empty mode means, with what depends on it. Whoever leaves
-// the mode out may have filled in the section of kube-proxy's default, iptables: what
-// it says then moves to the one for nftables, where that is silent.
+// setMode settles what an empty mode means: auto. Who leaves the mode open may have filled
+// in the section of kube-proxy's default, iptables: what it says then moves to the one for
+// nftables, where that is silent.
 func (c *Config) setMode() {
 	w := &c.Wire
-	if w.Mode == "" {
-		w.Mode = ModeNFTables
+	setDefault(&w.Mode, ModeAuto)
+	if w.Mode == ModeAuto {
 		w.NFTables.MasqueradeAll = w.NFTables.MasqueradeAll || w.IPTables.MasqueradeAll
 		w.IPTables.MasqueradeAll = false
 		if w.NFTables.MasqueradeBit == nil {
@@ -32,7 +32,7 @@ func (c *Config) setMode() {
 	setPointer(&w.NFTables.MasqueradeBit, masqueradeBit)
 	setPointer(&w.IPTables.MasqueradeBit, masqueradeBit)
 	setDefault(&w.DetectLocalMode, LocalClusterCIDR)
-	if len(w.NodePortAddresses) == 0 && w.Mode == ModeNFTables {
+	if len(w.NodePortAddresses) == 0 && (w.Mode == ModeNFTables || w.Mode == ModeAuto) {
 		w.NodePortAddresses = []string{primary}
 	}
 }
@@ -48,17 +48,21 @@ func (c *Config) complete() error {
 	k.hostPort("healthzBindAddress", w.HealthzBindAddress)
 	k.hostPort("metricsBindAddress", w.MetricsBindAddress)
 	c.BindAddress = k.addr("bindAddress", w.BindAddress)
-	c.NodePorts = k.nodePorts(w.NodePortAddresses)
+	c.NodePorts = k.nodePorts(w)
 	c.LocalPods = k.localPods(w)
 	if len(k.found) > 0 {
 		return errors.Join(k.found...)
 	}
 	c.HostnameOverride = w.HostnameOverride
-	c.MasqueradeAll = w.NFTables.MasqueradeAll
-	c.MasqueradeMark = 1 << *w.NFTables.MasqueradeBit
-	c.SyncPeriod = w.NFTables.SyncPeriod.Duration
+	c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.NFTables.MasqueradeAll, 1<<*w.NFTables.MasqueradeBit, w.NFTables.SyncPeriod.Duration
+	if w.Mode == ModeIPTables {
+		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.IPTables.MasqueradeAll, 1<<*w.IPTables.MasqueradeBit, w.IPTables.SyncPeriod.Duration
+	}
 	return nil
 }
+
+// Choose settles the mode where the user left it open: all else is the same in each.
+func (c *Config) Choose(m v1alpha1.ProxyMode) { c.Wire.Mode = m }
 
 // checker gathers what is wrong.
 type checker struct {
@@ -94,11 +98,11 @@ func flagOf(field string) string {
 
 func (k *checker) mode(m v1alpha1.ProxyMode) {
 	switch m {
-	case ModeNFTables:
-	case ModeIPTables, ModeIPVS:
-		k.wrong("mode", m, "nftables: this mode is not built yet")
+	case ModeNFTables, ModeIPTables, ModeAuto:
+	case ModeIPVS:
+		k.wrong("mode", m, "nftables, iptables or auto: this mode is not built yet")
 	default:
-		k.wrong("mode", m, "nftables, iptables or ipvs")
+		k.wrong("mode", m, "nftables, iptables or auto, which is the first of them that this node can do")
 	}
 }
 
@@ -156,6 +160,7 @@ func (k *checker) durations(w *v1alpha1.KubeProxyConfiguration) {
 		want  string
 	}{
 		{"nftables.syncPeriod", w.NFTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
+		{"iptables.syncPeriod", w.IPTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
 		{"nftables.minSyncPeriod", w.NFTables.MinSyncPeriod, 0, "a time, such as 1s, or 0"},
 		{"configSyncPeriod", w.ConfigSyncPeriod, 1, "a time greater than 0, such as 15m"},
 		{"conntrack.tcpEstablishedTimeout", *w.Conntrack.TCPEstablishedTimeout, 0, "a time, such as 24h, or 0 to leave it as it is"},
@@ -206,9 +211,9 @@ const (
 	all       = "all"
 )
 
-func (k *checker) nodePorts(list []string) NodePorts {
-	var out NodePorts
-	for i, s := range list {
+func (k *checker) nodePorts(w *v1alpha1.KubeProxyConfiguration) NodePorts {
+	out := NodePorts{Loopback: w.Mode == ModeIPTables && *w.IPTables.LocalhostNodePorts && len(w.NodePortAddresses) == 0}
+	for i, s := range w.NodePortAddresses {
 		field := fmt.Sprintf("nodePortAddresses[%d]", i)
 		switch s {
 		case primary:
@@ -216,7 +221,7 @@ func (k *checker) nodePorts(list []string) NodePorts {
 		case all:
 			out.All = true
 		case localhost:
-			k.wrong(field, s, "CIDR blocks, primary or all: NodePorts on loopback addresses are not built yet")
+			k.wrong(field, s, "CIDR blocks, primary or all: only iptables mode serves NodePorts on loopback addresses, by iptables.localhostNodePorts")
 		default:
 			p, err := netip.ParsePrefix(s)
 			if err != nil {
@@ -224,6 +229,9 @@ func (k *checker) nodePorts(list []string) NodePorts {
 				continue
 			}
 			out.CIDRs = append(out.CIDRs, p.Masked())
+			if w.Mode == ModeIPTables && *w.IPTables.LocalhostNodePorts && p.Contains(netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
+				out.Loopback = true
+			}
 		}
 	}
 	return out

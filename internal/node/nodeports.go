@@ -13,6 +13,8 @@ type NodePorts struct {
 	Primary bool           // the node's own address of each family
 	All     bool           // all
 	CIDRs   []netip.Prefix // those inside; a family without any has all, unless Primary
+	// Loopback is 127.0.0.0/8, for the processes of the node. Not every dataplane can.
+	Loopback bool
 }
 
 // Primary gives the address of each family by which the node is known, at most two:
@@ -36,7 +38,7 @@ func Primary(n *cluster.Node, override netip.Addr) []netip.Addr {
 
 // Addrs picks from the machine's addresses those that serve NodePorts, sorted.
 //
-// Loopback addresses never do: the kernel lets no packet from there leave. IPv6
+// Loopback addresses are not among them: see Loopback. IPv6
 // link-local ones do only if a CIDR names them: there is one more with every pod.
 // If the node is not known by any address, Primary means all of them, as with
 // kube-proxy.

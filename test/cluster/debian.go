@@ -102,28 +102,70 @@ func toolFiles() ([]inode, error) {
 	return append(all, linkInode("usr/bin/sh", "dash"), linkInode("usr/bin/nc", "nc.openbsd")), nil
 }
 
+// iptablesFiles is what the iptables mode starts, of both backends, with the modules that these load.
+func iptablesFiles() ([]inode, error) {
+	paths, err := find([]tool{{"xtables-nft-multi", "iptables"}, {"xtables-legacy-multi", "iptables"}})
+	if err != nil {
+		return nil, err
+	}
+	all, err := programFiles(paths)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"run", "tmp", "usr", "usr/bin", "usr/lib", "usr/lib64"} {
+		all = append(all, dirInode(name))
+	}
+	all = append(all, linkInode("lib", "usr/lib"), linkInode("lib64", "usr/lib64"))
+	for _, backend := range []string{"nft", "legacy"} {
+		for _, family := range []string{"iptables", "ip6tables"} {
+			for _, verb := range []string{"", "-save", "-restore"} {
+				all = append(all, linkInode("usr/bin/"+family+"-"+backend+verb, "xtables-"+backend+"-multi"))
+			}
+		}
+	}
+	modules, err := filepath.Glob("/usr/lib/*/xtables/*.so")
+	if err != nil {
+		return nil, err
+	}
+	for _, module := range modules {
+		loaded, err := libraryFiles(module)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, dirInode(filepath.Dir(module)[1:]), fileInode(module[1:], module)), loaded...)
+	}
+	return all, nil
+}
+
 // programFiles is programs, all in /usr/bin, with what the dynamic linker loads for them.
 func programFiles(paths []string) ([]inode, error) {
 	var all []inode
 	for _, path := range paths {
-		all = append(all, fileInode("usr/bin/"+filepath.Base(path), path))
-		libraries, err := libraries(path)
+		loaded, err := libraryFiles(path)
 		if err != nil {
 			return nil, err
 		}
-		for _, library := range libraries {
-			// The path is kept, for the linker looks there; /lib is a link in both trees.
-			name := strings.TrimPrefix(library, "/")
-			if strings.HasPrefix(name, "lib") {
-				name = "usr/" + name
-			}
-			for dir := filepath.Dir(name); dir != "usr" && dir != "."; dir = filepath.Dir(dir) {
-				all = append(all, dirInode(dir))
-			}
-			all = append(all, fileInode(name, library))
-		}
+		all = append(append(all, fileInode("usr/bin/"+filepath.Base(path), path)), loaded...)
 	}
 	return all, nil
+}
+
+// libraryFiles is what the dynamic linker loads for a program or a library.
+func libraryFiles(path string) ([]inode, error) {
+	paths, err := libraries(path)
+	var all []inode
+	for _, library := range paths {
+		// The path is kept, for the linker looks there; /lib is a link in both trees.
+		name := strings.TrimPrefix(library, "/")
+		if strings.HasPrefix(name, "lib") {
+			name = "usr/" + name
+		}
+		for dir := filepath.Dir(name); dir != "usr" && dir != "."; dir = filepath.Dir(dir) {
+			all = append(all, dirInode(dir))
+		}
+		all = append(all, fileInode(name, library))
+	}
+	return all, err
 }
 
 // A loaded library is a path in a line of ldd(1): "libc.so.6 => /lib/… (0x…)", or the linker: "/lib64/… (0x…)".

@@ -109,6 +109,10 @@ func compileOwn(ctx context.Context, e *env) (map[string]string, error) {
 // ownImages is what the image build files of the repository make, by their tags, and a shell beside them.
 func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image, error) {
 	const certificates = "/etc/ssl/certs/ca-certificates.crt"
+	iptables, err := iptablesFiles()
+	if err != nil {
+		return nil, err
+	}
 	dns := inode{path: "coredns", from: binaries["coredns"], mode: 0o755, capabilities: []uint{unix.CAP_NET_BIND_SERVICE}}
 	all := map[string]v1.Image{}
 	for _, i := range []struct {
@@ -119,14 +123,14 @@ func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image,
 		{"signpost/coredns:dev", v1.Config{Entrypoint: []string{"/coredns"}, User: "65532:65532"}, []inode{
 			dirInode("etc"), dirInode("etc/ssl"), dirInode("etc/ssl/certs"), {path: certificates[1:], from: certificates, mode: 0o644}, dns,
 		}},
-		{"signpost/forwarder:dev", v1.Config{Entrypoint: []string{"/forwarder"}}, []inode{
+		{"signpost/forwarder:dev", v1.Config{Entrypoint: []string{"/forwarder"}}, append(iptables,
 			fileInode("forwarder", binaries["forwarder"]),
-			dirInode("usr"), dirInode("usr/local"), dirInode("usr/local/bin"), linkInode("usr/local/bin/kube-proxy", "/forwarder"),
-		}},
+			dirInode("usr/local"), dirInode("usr/local/bin"), linkInode("usr/local/bin/kube-proxy", "/forwarder"),
+		)},
 		{"signpost/pause:dev", v1.Config{Entrypoint: []string{"/pause"}}, []inode{fileInode("pause", binaries["pause"])}},
 		{"signpost/probe:dev", v1.Config{Entrypoint: []string{"/probe"}, Cmd: []string{"serve"}}, []inode{fileInode("probe", binaries["probe"])}},
 	} {
-		files, err := layer(i.files)
+		files, err := layer(withoutDoubles(i.files))
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +138,6 @@ func ownImages(binaries map[string]string, shell v1.Layer) (map[string]v1.Image,
 			return nil, err
 		}
 	}
-	var err error
 	all["busybox:latest"], err = image(v1.Config{Cmd: []string{"sh"}}, shell)
 	return all, err
 }

@@ -26,6 +26,7 @@ func TestRealForwarder(t *testing.T) {
 		{"the API server stops", func(t *testing.T, w *town) { outage(t, w, w.api.Stop) }},
 		{"the API server is killed", func(t *testing.T, w *town) { outage(t, w, w.api.Kill) }},
 		{"the forwarder is killed", killed},
+		{"the mode changes", switched},
 		{"the Service is deleted", deleted},
 		{"cleanup", cleanedUp},
 	} {
@@ -147,13 +148,16 @@ func cleanedUp(t *testing.T, w *town) {
 	if strings.Contains(w.running.logged(), "forbidden") {
 		t.Error("the forwarder asked for what it has no right to")
 	}
-	if len(w.tables(t)) == 0 {
+	if !slices.ContainsFunc(w.tables(t), isOurs) {
 		t.Error("no table is left, although nobody asked for a cleanup")
 	}
 	if code := startForwarder(t, w.node.Host, w.binary, "--cleanup").ends(t); code != 0 {
 		t.Errorf("--cleanup ended with code %d", code)
 	}
-	if left := w.tables(t); len(left) > 0 {
+	if left := w.tables(t); slices.ContainsFunc(left, isOurs) {
 		t.Errorf("--cleanup left %q", left)
+	}
+	if left := w.kubeChains(t); left != "" {
+		t.Errorf("--cleanup left\n%s", left)
 	}
 }

@@ -12,20 +12,29 @@ import (
 // Cleanup removes all rules of this mode, ours or kube-proxy's, by every backend and family
 // that the node has programs for, and returns how many chains that were. What the kubelet
 // has in the same tables stays.
-func Cleanup(ctx context.Context) (int, error) {
+func Cleanup(ctx context.Context) (int, error) { return remove(ctx, ours) }
+
+// CleanupBeside removes only the chains that kube-proxy does not know, so that one can run:
+// it has written the others anew.
+func CleanupBeside(ctx context.Context) (int, error) {
+	return remove(ctx, func(c chain) bool { return slices.Contains([]chain{refusedPorts, otherPorts, reject}, c) })
+}
+
+// remove removes chains and what leads to them.
+func remove(ctx context.Context, which func(chain) bool) (int, error) {
 	var errs []error
 	removed := 0
 	for _, backend := range []string{"nft", "legacy"} {
 		for _, v4 := range []bool{true, false} {
 			f := family{Tools: tools(backend).of(v4), v4: v4}
-			if _, err := exec.LookPath(f.Save); err != nil {
+			if _, err := exec.LookPath(f.Save); err != nil || backend == "legacy" && !legacyUsed(v4) {
 				continue
 			}
 			there, err := f.save(ctx)
 			if err != nil {
 				continue // a kernel without tables of this backend has no rules there
 			}
-			s := clear(there)
+			s := clear(there, which)
 			for _, p := range s {
 				removed += len(p.drop)
 			}
@@ -37,12 +46,12 @@ func Cleanup(ctx context.Context) (int, error) {
 	return removed, errors.Join(errs...)
 }
 
-// clear is the script that removes our chains and what leads to them.
-func clear(there listing) script {
+// clear is the script that removes chains and what leads to them.
+func clear(there listing, which func(chain) bool) script {
 	s := script{}
 	gone := map[chain]bool{}
 	for c := range there {
-		if ours(c) {
+		if which(c) {
 			gone[c] = true
 			s.drop(c)
 		}

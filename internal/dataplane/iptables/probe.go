@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -58,6 +59,9 @@ func Detect() (Tools, error) {
 	}
 	best, most := found[0], 0
 	for _, t := range found {
+		if t.Backend() == "legacy" && len(found) > 1 && !legacyUsed(true) {
+			continue // asking would make the tables
+		}
 		out, err := run(context.Background(), nil, t.Save)
 		if err != nil {
 			continue // a kernel without legacy tables, for one
@@ -73,6 +77,14 @@ func Detect() (Tools, error) {
 		}
 	}
 	return best, nil
+}
+
+// legacyUsed reports whether this network namespace has tables of the backend legacy: the
+// kernel makes them when they are asked for first.
+func legacyUsed(v4 bool) bool {
+	file := map[bool]string{true: "/proc/thread-self/net/ip_tables_names", false: "/proc/thread-self/net/ip6_tables_names"}[v4]
+	names, err := os.ReadFile(file)
+	return err == nil && len(names) > 0
 }
 
 // Probe says whether this process can use the dataplane here, in the network namespace of
