@@ -254,8 +254,8 @@ func TestKubeadmOverlayChangesTheProxysImageOnly(t *testing.T) {
 	}
 	pod := got.Spec.Template.Spec
 	c := loadInPod(t, pod, pod.Containers[0], pod.Containers[0].Command[1:], m)
-	if kubeconfig := c.Wire.ClientConnection.Kubeconfig; kubeconfig != "/var/lib/kube-proxy/kubeconfig.conf" || c.Wire.Mode != config.ModeNFTables {
-		t.Errorf("kubeconfig %q, mode %s, want kubeadm's file and nftables", kubeconfig, c.Wire.Mode)
+	if kubeconfig := c.Wire.ClientConnection.Kubeconfig; kubeconfig != "/var/lib/kube-proxy/kubeconfig.conf" || c.Wire.Mode != config.ModeAuto {
+		t.Errorf("kubeconfig %q, mode %s, want kubeadm's file and auto", kubeconfig, c.Wire.Mode)
 	}
 }
 
