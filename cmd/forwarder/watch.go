@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/signpost-dns/signpost/internal/config"
 )
 
 // How often the file is looked at besides events: some file systems tell nothing.
@@ -64,6 +66,9 @@ func (f *forwarder) reconfigure() error {
 	if err != nil {
 		f.log.Error("the configuration changed and cannot be used; the one before goes on", "file", path, "error", err)
 		return nil
+	}
+	if later.Wire.Mode == config.ModeAuto {
+		later.Choose(now.Wire.Mode) // what is chosen works
 	}
 	alive, restart := now.Difference(later)
 	if len(restart) > 0 {
