@@ -27,6 +27,7 @@ func TestRealForwarder(t *testing.T) {
 		{"the API server is killed", func(t *testing.T, w *town) { outage(t, w, w.api.Kill) }},
 		{"the forwarder is killed", killed},
 		{"the mode changes", switched},
+		{"kube-proxy and the forwarder take turns", peered},
 		{"the Service is deleted", deleted},
 		{"cleanup", cleanedUp},
 	} {

@@ -39,6 +39,17 @@ func switched(t *testing.T, w *town) {
 // become changes the mode in the forwarder's configuration; it ends by itself, and the next one starts.
 func (w *town) become(t *testing.T, was, mode string) {
 	t.Helper()
+	w.setMode(t, was, mode)
+	w.running.ends(t)
+	w.start(t)
+	if _, got := w.running.get(t.Context(), "http://127.0.0.1:10249/proxyMode"); got != mode {
+		t.Errorf("/proxyMode says %q, want %s", got, mode)
+	}
+}
+
+// setMode writes another mode into the forwarder's configuration.
+func (w *town) setMode(t *testing.T, was, mode string) {
+	t.Helper()
 	text, err := os.ReadFile(w.config)
 	if err != nil {
 		t.Fatal(err)
@@ -49,11 +60,6 @@ func (w *town) become(t *testing.T, was, mode string) {
 	}
 	if err := os.WriteFile(w.config, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	w.running.ends(t)
-	w.start(t)
-	if _, got := w.running.get(t.Context(), "http://127.0.0.1:10249/proxyMode"); got != mode {
-		t.Errorf("/proxyMode says %q, want %s", got, mode)
 	}
 }
 

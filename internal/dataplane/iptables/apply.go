@@ -163,10 +163,12 @@ func (d *Dataplane) Intact() (bool, error) {
 // Close implements dataplane.Dataplane.
 func (d *Dataplane) Close() error { return nil }
 
-// save lists what is there.
-func (f *family) save(ctx context.Context) (listing, error) {
+// save lists what is there in the tables that we write.
+func (f *family) save(ctx context.Context) (listing, error) { return f.saveTables(ctx, nat, filter) }
+
+func (f *family) saveTables(ctx context.Context, tables ...string) (listing, error) {
 	all := listing{}
-	for _, table := range []string{nat, filter} {
+	for _, table := range tables {
 		out, err := run(ctx, nil, f.Save, "-t", table)
 		if err != nil {
 			return nil, err

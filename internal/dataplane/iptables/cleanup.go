@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -33,6 +34,9 @@ func remove(ctx context.Context, which func(chain) bool) (int, error) {
 			there, err := f.save(ctx)
 			if err != nil {
 				continue // a kernel without tables of this backend has no rules there
+			}
+			if rest, err := f.saveTables(ctx, peerCanary.table); err == nil {
+				maps.Copy(there, rest)
 			}
 			s := clear(there, which)
 			for _, p := range s {
@@ -73,11 +77,11 @@ func clear(there listing, which func(chain) bool) script {
 
 // ours reports whether a chain is of this mode. KUBE-FIREWALL is the kubelet's, too.
 func ours(c chain) bool {
-	if c.table != nat && c.table != filter || c == kubeFirewall {
+	if c == kubeFirewall || c.table != nat && c.table != filter && c != peerCanary {
 		return false
 	}
 	return private(c) || slices.Contains([]chain{
 		services, nodePorts, postrouting, markMasq, refused, refusedElse, refusedPorts, otherPorts, reject, healthChecks,
-		firewall, forward, natCanary, filterCanary,
+		firewall, forward, natCanary, filterCanary, peerCanary,
 	}, c)
 }

@@ -34,6 +34,7 @@ var (
 	forward      = chain{filter, "KUBE-FORWARD"}
 	natCanary    = chain{nat, "KUBE-PROXY-CANARY"}
 	filterCanary = chain{filter, "KUBE-PROXY-CANARY"}
+	peerCanary   = chain{"mangle", "KUBE-PROXY-CANARY"} // kube-proxy's alone
 )
 
 // ofPorts begin the names of chains that belong to a Service port.
