@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ type Dataplane struct {
 	looked   time.Time // when Intact looked last, how long that took, and what it saw
 	look     time.Duration
 	intact   bool
+	told     bool // that the kernel remembers few clients
 }
 
 // A family is one of the two sets of programs with what was written by it.
@@ -82,7 +84,8 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 	for r := range t.All() {
 		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
 	}
-	liberal := readsOne("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+	beLiberal, _ := readNumber("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal") // no tracking yet: not liberal
+	liberal := beLiberal == 1
 	for _, f := range d.families {
 		f.rules = newRuleset(&host, f.v4, liberal)
 		f.rules.change(changes)
@@ -99,7 +102,28 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 		}
 	}
 	d.doubt = nil
+	d.tellForgetful(t)
 	return d.unsupported(changes)
+}
+
+// wellRemembered is how many clients nftables mode remembers for affinity.
+const wellRemembered = 65535
+
+// tellForgetful says once, where there is affinity, that the kernel remembers few clients. It is a
+// parameter of the module and not of the network namespace, so it is the node's owner's to set.
+func (d *Dataplane) tellForgetful(t *vip.Table) {
+	most, err := readNumber("/sys/module/xt_recent/parameters/ip_list_tot")
+	if d.told || err != nil || most >= wellRemembered {
+		return
+	}
+	for r := range t.All() {
+		if r.Affinity > 0 {
+			d.told = true
+			d.log.Warn("session affinity forgets clients early: the kernel remembers few for each backend; load the module with more",
+				"clients", most, "parameter", "xt_recent ip_list_tot=65535")
+			return
+		}
+	}
 }
 
 // unsupported is the errors about routes of a family that the node has no iptables for.
@@ -224,8 +248,11 @@ func blamed(said string, input []byte) string {
 	return fmt.Sprintf(" (%q)", lines[n-1])
 }
 
-// readsOne reports whether a file of /proc/sys says 1.
-func readsOne(file string) bool {
+// readNumber reads a setting of the kernel.
+func readNumber(file string) (int, error) {
 	text, err := os.ReadFile(file)
-	return err == nil && strings.TrimSpace(string(text)) == "1"
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
