@@ -82,9 +82,7 @@ func TestChoose(t *testing.T) {
 					continue
 				}
 				refuses = refuses && r.Decisions == refused()
-				for _, b := range r.Cluster {
-					inCluster = append(inCluster, b)
-				}
+				inCluster = append(inCluster, r.Cluster...)
 				local = append(local, r.Local...)
 			}
 			if got := places(inCluster); got != tt.cluster {

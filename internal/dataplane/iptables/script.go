@@ -89,17 +89,6 @@ func (s script) entries(c chain, old, now []string) {
 	}
 }
 
-// join appends what another script does.
-func (s script) join(o script) {
-	for table, p := range o {
-		for _, c := range p.write {
-			s.put(c, p.rules[c])
-		}
-		t := s.in(table)
-		t.remove, t.insert, t.drop = append(t.remove, p.remove...), append(t.insert, p.insert...), append(t.drop, p.drop...)
-	}
-}
-
 // settle takes chains off the list of those to be deleted that are written after all: a
 // backend may leave one group's draw and come into another's.
 func (p *part) settle() {

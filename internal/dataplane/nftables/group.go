@@ -19,17 +19,6 @@ type group struct {
 	affinity  uint32                    // of one that forwards: for how many seconds a client is remembered, 0 if not
 }
 
-// groupsOf are the groups of a route.
-func groupsOf(r *vip.Route) []group {
-	var groups []group
-	for _, of := range []func(*vip.Route) (group, bool){refusing, forwarding} {
-		if g, ok := of(r); ok {
-			groups = append(groups, g)
-		}
-	}
-	return groups
-}
-
 // isFrontend reports whether a route is what a table has sets of groups for: not the rest
 // of an address (see layout.clusterIPs), nor a port that a process of this node answers.
 func isFrontend(r *vip.Route) bool { return r.Kind != vip.OtherPorts && r.Kind != vip.HealthCheck }

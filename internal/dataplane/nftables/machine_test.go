@@ -296,18 +296,18 @@ func (m *machine) lookup(s *set, register []byte) ([]byte, bool) {
 		m.t.Fatal("lookup in a set that is not there")
 	}
 	_, size := typeOf(s.key)
-	k := string(register[:size])
+	k := register[:size]
 	switch {
 	case s.dynamic:
-		c := m.clients[k]
+		c := m.clients[string(k)]
 		if c == nil || c.expires <= m.now {
 			return nil, false
 		}
 		return c.value, true
 	case s.interval:
-		return nil, m.inInterval(s, register[:size])
+		return nil, m.inInterval(s, k)
 	}
-	v, ok := m.elements[s.name][k]
+	v, ok := m.elements[s.name][string(k)]
 	switch {
 	case !ok || s.value == nil:
 		return nil, ok
