@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
@@ -139,6 +142,27 @@ func (f *farm) start() *process {
 		return strings.Contains(p.logged(), "rules are in place"), p.logged()
 	})
 	return p
+}
+
+// left reports whether neither a rule nor a UDP flow leads to a pod any more.
+func (f *farm) left(pod int) (bool, string) {
+	ip := f.pods[pod].IPv4.String()
+	if rules := nft(f.t, f.node.Host, "", "list", "ruleset"); strings.Contains(rules, ip+" . 80") {
+		return false, rules
+	}
+	none, last := true, ""
+	if err := f.node.Do(func() error {
+		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		for _, flow := range flows {
+			if flow.Forward.Protocol == unix.IPPROTO_UDP && flow.Reverse.SrcIP.String() == ip {
+				none, last = false, flow.String()
+			}
+		}
+		return err
+	}); err != nil { // the table changed while it was read
+		return false, err.Error()
+	}
+	return none, last
 }
 
 // load starts the clients.
@@ -293,7 +317,7 @@ func (w *rulesWatch) writes() (out []string) {
 func TestRollingReplacement(t *testing.T) {
 	f := newFarm(t, 6)
 	f.serve([]int{0, 1, 2})
-	f.start()
+	p := f.start()
 	f.load()
 	const step = 150 * time.Millisecond // of a kubelet and a controller, they are slower
 	for i := range 3 {
@@ -307,7 +331,7 @@ func TestRollingReplacement(t *testing.T) {
 		f.serve(ready[1:], i) // preStop
 		time.Sleep(2 * step)
 		f.serve(ready[1:])
-		time.Sleep(step)
+		p.until("nothing leads to the pod any more", func() (bool, string) { return f.left(i) })
 		f.echoes[i].Close() // SIGTERM
 		f.lines[i].Close()
 	}
