@@ -178,6 +178,13 @@ func (l *load) reach(n int) {
 	})
 }
 
+// reachTotal waits until so many requests have been made since the load began.
+func (l *load) reachTotal(n int) {
+	if more := n - total(l.counts().Requests); more > 0 {
+		l.reach(more)
+	}
+}
+
 // unharmed fails the test if any request of the load failed, and tells how many there were.
 func (l *load) unharmed(what string) { l.harmed(what, 0) }
 

@@ -13,7 +13,7 @@ const (
 	forwarder = "daemonset/signpost-forwarder"
 )
 
-// loadRequests is how many requests a rollout must survive.
+// loadRequests is how many requests a rollout must survive, of a Service's pods or of the forwarders.
 const loadRequests = 20_000
 
 // playRollout scales, updates and rolls back under load: clients notice nothing.
@@ -28,9 +28,7 @@ func playRollout(s *scene) {
 	s.must("rollout", "undo", "deployment/web")
 	s.rolledOut("deployment/web")
 	s.must("scale", "deployment/web", "--replicas=3")
-	if more := loadRequests - total(l.counts().Requests); more > 0 {
-		l.reach(more)
-	}
+	l.reachTotal(loadRequests)
 	l.unharmed("scaled, updated and rolled back")
 }
 
@@ -59,7 +57,7 @@ func playForwarderKilled(s *scene) {
 			s.t.Fatalf("%v", err)
 		}
 	}
-	l.reach(1000)
+	l.reachTotal(loadRequests)
 	s.must("rollout", "status", system, forwarder, "--timeout=90s")
 	s.service("late", "type: NodePort")
 	s.serve("late", 1, "")
@@ -74,7 +72,7 @@ func playForwarderUpgraded(s *scene) {
 	l := s.load("web")
 	s.must("rollout", "restart", system, forwarder)
 	s.must("rollout", "status", system, forwarder, "--timeout=120s")
-	l.reach(1000)
+	l.reachTotal(loadRequests)
 	l.unharmed("every forwarder is replaced")
 }
 
@@ -149,56 +147,6 @@ func playNodeLost(s *scene) {
 	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
 	s.rolledOut("deployment/web")
 	s.everyPod("the node that is back", 4, func() []reply { return s.askFrom("n2", 60, "http://"+vip) })
-}
-
-// playModeIptables changes one word of the configuration, and back. The chains are those that operators know.
-func playModeIptables(s *scene) { s.switchMode("iptables", "iptables-save", "KUBE-SVC-") }
-
-func playModeIPVS(s *scene) {
-	if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
-		s.t.t.Skip("this kernel has no IPVS")
-	}
-	s.switchMode("ipvs", "ipvsadm-save", "-A ")
-}
-
-// switchMode changes the forwarders' mode under load and looks for a word in what a tool shows of the rules.
-func (s *scene) switchMode(mode, tool, want string) {
-	s.serve("web", 2, "")
-	s.service("web")
-	l := s.load("web")
-	change := func(mode string) error {
-		text := s.must("get", system, "configmap/signpost-forwarder", "-o", `jsonpath={.data.config\.conf}`)
-		var lines []string
-		for line := range strings.Lines(text) {
-			if strings.HasPrefix(line, "mode:") {
-				line = "mode: " + mode + "\n"
-			}
-			lines = append(lines, line)
-		}
-		patch, err := json.Marshal(map[string]any{"data": map[string]string{"config.conf": strings.Join(lines, "")}})
-		if err != nil {
-			return err
-		}
-		s.must("patch", system, "configmap/signpost-forwarder", "--type=merge", "-p", string(patch))
-		s.must("rollout", "restart", system, forwarder)
-		_, err = s.try("rollout", "status", system, forwarder, "--timeout=40s")
-		return err
-	}
-	s.t.cleanup(func() {
-		if err := change("nftables"); err != nil {
-			s.t.t.Errorf("back to nftables: %v", err)
-		}
-	})
-	if err := change(mode); err != nil {
-		s.t.Fatalf("%v", err)
-	}
-	for _, node := range nodeNames {
-		if out, err := s.in(node, tool); err != nil || !strings.Contains(out, want) {
-			s.t.Errorf("%s on %s shows no %s (%v)", tool, node, want, err)
-		}
-	}
-	l.reach(1000)
-	l.unharmed("switched to " + mode)
 }
 
 // playFootprint prints what our pods use, as the kubelet measures them.
