@@ -171,15 +171,16 @@ func libraryFiles(path string) ([]inode, error) {
 // A loaded library is a path in a line of ldd(1): "libc.so.6 => /lib/… (0x…)", or the linker: "/lib64/… (0x…)".
 var loaded = regexp.MustCompile(`(?m)(?:=>|^)\s*(/\S+) \(0x`)
 
-// libraries returns the paths of the libraries of a program, and of the linker; none if it is linked statically.
+// libraries returns the paths of the libraries of a program or of another library, and of the linker; none if it
+// needs none.
 func libraries(path string) ([]string, error) {
 	f, err := elf.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s is no program of this machine: %w", path, err)
 	}
 	defer f.Close()
-	if f.Section(".interp") == nil {
-		return nil, nil
+	if needed, err := f.ImportedLibraries(); err != nil || len(needed) == 0 {
+		return nil, err
 	}
 	out, err := exec.Command("ldd", path).Output()
 	if err != nil {

@@ -179,6 +179,30 @@ func TestShellImage(t *testing.T) {
 	}
 }
 
+// TestIptablesFiles loads, in a tree of only these files, the extensions of which rules of Services are made.
+func TestIptablesFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may change the root folder of a process")
+	}
+	files, err := iptablesFiles()
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	lay(t, dir, withoutDoubles(files))
+	for _, program := range []string{"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"} {
+		for _, extension := range []string{"-m statistic", "-m recent", "-m addrtype", "-m comment", "-m conntrack", "-m mark", "-j MARK", "-j DNAT", "-j MASQUERADE", "-j REJECT"} {
+			args := append([]string{dir, "/usr/bin/" + program}, append(strings.Fields(extension), "--help")...)
+			if out, err := exec.CommandContext(t.Context(), "/usr/sbin/chroot", args...).CombinedOutput(); err != nil {
+				t.Errorf("%s %s: %v\n%s", program, extension, err, lastLines(string(out), 5))
+			}
+		}
+	}
+}
+
 // lay puts files into a folder as a layer of an image is laid over those before it.
 func lay(t *testing.T, dir string, files []inode) {
 	t.Helper()
