@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,10 @@ type feedConfig struct {
 	podLabels   bool   // and keep their labels, for the plugin metadata
 	noEndpoints bool   // do not watch EndpointSlices
 	labels      string // selector of Services, EndpointSlices and pods
-	files       [sha256.Size]byte
+	namespaces  string // the only ones, sorted, with a space between; empty: all
+
+	namespaceLabels string // selector of namespaces
+	files           [sha256.Size]byte
 }
 
 // parseSelector brings a label selector into the form in which equal ones are equal.
@@ -132,15 +136,18 @@ func (l *lease) start() (*cluster.Store, error) {
 
 func (l *lease) begin() (*feed, error) {
 	f := &feed{config: l.config, store: cluster.NewStore(), begun: time.Now(), done: make(chan struct{}), keeps: map[string]*keeping{}}
-	convert := source.Options{PodNames: l.config.podNames, PodLabels: l.config.podLabels}
+	c := &l.config
+	convert := source.Options{PodNames: c.podNames, PodLabels: c.podLabels}
 	var err error
-	if dir := l.config.manifests; dir != "" {
+	if dir := c.manifests; dir != "" {
 		f.source, err = manifest.New(dir, f.store, manifest.Options{
-			Source: convert, Kinds: l.config.kinds(), LabelSelector: l.config.labels, Report: report, Logf: logf,
+			Source: convert, Kinds: c.kinds(), LabelSelector: c.labels, NamespaceSelector: c.namespaceLabels,
+			Namespaces: strings.Fields(c.namespaces), Report: report, Logf: logf,
 		})
 	} else {
 		f.source, err = kube.New(l.rest, f.store, kube.Options{
-			Source: convert, Kinds: l.config.kinds(), LabelSelector: l.config.labels, Report: report, Logf: logf,
+			Source: convert, Kinds: c.kinds(), LabelSelector: c.labels, NamespaceSelector: c.namespaceLabels,
+			Namespaces: strings.Fields(c.namespaces), Report: report, Logf: logf,
 			Programmed: func(p kube.Programmed) {
 				observeProgrammed(p.Kind, p.Service, p.Selector, p.Exact, time.Since(p.Since))
 			},
@@ -228,19 +235,25 @@ func (l *lease) wait(timeout time.Duration) {
 	}
 }
 
-// name tells people where the objects come from.
+// name tells people where the objects come from, and which are taken.
 func (f *feedConfig) name() string {
+	name := "the Kubernetes API of this cluster"
 	switch k := &f.kube; {
 	case f.manifests != "":
-		return "manifests " + f.manifests
+		name = "manifests " + f.manifests
 	case k.Kubeconfig != "" && k.Context != "":
-		return "kubeconfig " + k.Kubeconfig + " " + k.Context
+		name = "kubeconfig " + k.Kubeconfig + " " + k.Context
 	case k.Kubeconfig != "":
-		return "kubeconfig " + k.Kubeconfig
+		name = "kubeconfig " + k.Kubeconfig
 	case k.Endpoint != "":
-		return "endpoint " + k.Endpoint
+		name = "endpoint " + k.Endpoint
 	}
-	return "the Kubernetes API of this cluster"
+	for _, o := range [][2]string{{"namespaces", f.namespaces}, {"namespace_labels", f.namespaceLabels}, {"labels", f.labels}} {
+		if o[1] != "" {
+			name += " " + o[0] + " " + o[1]
+		}
+	}
+	return name
 }
 
 // logf writes a source's log line.

@@ -73,7 +73,7 @@ func tableOf(tables ...[]option) map[string]option {
 // better no start than a server that ignores what it was told.
 var later = map[string]bool{
 	"apiserver_qps": true, "apiserver_burst": true, "apiserver_max_inflight": true,
-	"namespaces": true, "namespace_labels": true, "multicluster": true,
+	"multicluster": true,
 }
 
 // parse reads the stanza of one server block.
