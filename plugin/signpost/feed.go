@@ -27,6 +27,7 @@ type feedConfig struct {
 	podLabels   bool   // and keep their labels, for the plugin metadata
 	noEndpoints bool   // do not watch EndpointSlices
 	labels      string // selector of Services, EndpointSlices and pods
+	maxInFlight int    // requests at once; 0: no limit
 	namespaces  string // the only ones, sorted, with a space between; empty: all
 
 	namespaceLabels string // selector of namespaces
@@ -106,7 +107,7 @@ func digest(files ...string) (sum [sha256.Size]byte) {
 // zones are not in it, since the index does not know them, nor is who we are.
 func (l *lease) identity() string {
 	c := l.config
-	c.kube, c.files = kube.Config{}, [sha256.Size]byte{}
+	c.kube, c.maxInFlight, c.files = kube.Config{}, 0, [sha256.Size]byte{}
 	ca := l.rest.CAData
 	if len(ca) == 0 && l.rest.CAFile != "" {
 		ca, _ = os.ReadFile(l.rest.CAFile) // was read at the start: see kube.Config.REST
@@ -147,7 +148,7 @@ func (l *lease) begin() (*feed, error) {
 	} else {
 		f.source, err = kube.New(l.rest, f.store, kube.Options{
 			Source: convert, Kinds: c.kinds(), LabelSelector: c.labels, NamespaceSelector: c.namespaceLabels,
-			Namespaces: strings.Fields(c.namespaces), Report: report, Logf: logf,
+			Namespaces: strings.Fields(c.namespaces), MaxInFlight: c.maxInFlight, Report: report, Logf: logf,
 			Programmed: func(p kube.Programmed) {
 				observeProgrammed(p.Kind, p.Service, p.Selector, p.Exact, time.Since(p.Since))
 			},

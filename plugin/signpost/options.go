@@ -72,7 +72,6 @@ func tableOf(tables ...[]option) map[string]option {
 // later are options of the kubernetes plugin that this version does not have:
 // better no start than a server that ignores what it was told.
 var later = map[string]bool{
-	"apiserver_qps": true, "apiserver_burst": true, "apiserver_max_inflight": true,
 	"multicluster": true,
 }
 

@@ -2,8 +2,10 @@ package signpost
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -12,6 +14,9 @@ var sourceOptions = []option{
 	{"endpoint", "URL", 1, many, setEndpoint, checkEndpoint},
 	{"tls", "CERT KEY CACERT", 3, 3, setTLS, checkTLS},
 	{"kubeconfig", "FILE [CONTEXT]", 1, 2, setKubeconfig, nil},
+	{"apiserver_qps", "NUMBER", 1, 1, setQPS, nil},
+	{"apiserver_burst", "COUNT", 1, 1, setBurst, nil},
+	{"apiserver_max_inflight", "COUNT", 1, 1, setMaxInFlight, nil},
 	{"startup_timeout", "DURATION", 1, 1, setStartupTimeout, nil},
 	{"manifests", "DIR", 1, 1, setManifests, checkManifests},
 }
@@ -52,6 +57,39 @@ func setKubeconfig(s *stanza, args []string) error {
 		s.feed.kube.Context = args[1]
 	}
 	return nil
+}
+
+// Ranges of the limits: more than any server takes.
+const (
+	maxQPS   = 1e6
+	maxCount = 1e6
+)
+
+func setQPS(s *stanza, args []string) error {
+	qps, err := strconv.ParseFloat(args[0], 32)
+	if err != nil || !(qps >= 0 && qps <= maxQPS) { // so that NaN is none
+		return fmt.Errorf("want requests per second, from 0 (the default) to %d", int(maxQPS))
+	}
+	s.feed.kube.QPS = float32(qps)
+	return nil
+}
+
+func setBurst(s *stanza, args []string) (err error) {
+	s.feed.kube.Burst, err = parseCount(args[0], "the default")
+	return err
+}
+
+func setMaxInFlight(s *stanza, args []string) (err error) {
+	s.feed.maxInFlight, err = parseCount(args[0], "no limit")
+	return err
+}
+
+func parseCount(text, zero string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n > maxCount {
+		return 0, fmt.Errorf("want a number of requests, from 0 (%s) to %d", zero, int(maxCount))
+	}
+	return int(n), nil
 }
 
 func setStartupTimeout(s *stanza, args []string) error {

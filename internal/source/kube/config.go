@@ -26,9 +26,9 @@ type Config struct {
 	KeyFile  string
 	CAFile   string // that signed the server's certificate, in PEM; empty: the system's
 
-	QPS       float32 // requests per second; 0: client-go's default; watches are not limited
-	Burst     int
-	UserAgent string // empty: client-go's default
+	QPS       float32 // requests per second, of any kind; 0: 50, below: as many as wanted
+	Burst     int     // how many of them may go at once; 0: those of one second, or 100 if QPS is 0 too
+	UserAgent string  // empty: client-go's default
 }
 
 // REST checks the configuration and returns it as client-go takes it. Objects

@@ -33,6 +33,9 @@ type Options struct {
 	// Namespaces are the only ones to watch in; empty: all. They count as existing,
 	// since Namespaces themselves are not watched then: no Role could allow that.
 	Namespaces []string
+	// MaxInFlight is how many requests may be in flight at once; 0: as many as there
+	// are. Running watches do not count: see gate.
+	MaxInFlight int
 	// Node is the only Node to watch; empty: all. A forwarder wants its own.
 	Node string
 
@@ -56,6 +59,7 @@ type Feed struct {
 	barrier  *barrier
 	wide     []*link // watches over the whole cluster
 	scope    *scope  // watches in namespaces; nil: there are none
+	gate     gate    // for the requests of all watches
 	patience patience
 	calls    sync.RWMutex // held for reading by requests in flight, for which Reflectors do not wait
 }
@@ -79,7 +83,7 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, patience: usual}
+	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, gate: newGate(o.MaxInFlight), patience: usual}
 	wide, inside := o.split()
 	if len(inside) > 0 {
 		f.barrier.expect() // which namespaces there are
@@ -135,7 +139,7 @@ func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 	s.namespace, s.programmed.tell = namespace, f.options.Programmed
 	l := &link{
 		resource: &resources[kind], namespace: namespace, client: f.clients.of(kind),
-		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, calls: &f.calls, patience: f.patience,
+		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, gate: f.gate, calls: &f.calls, patience: f.patience,
 	}
 	if kind == cluster.KindNamespace && f.scope != nil {
 		l.into = follower{s, f.scope}

@@ -68,6 +68,7 @@ func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (
 	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.ServiceCIDR{}, &networkingv1.ServiceCIDRList{})
 
 	rc = rest.CopyConfig(rc)
+	limitRate(rc)
 	rc.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	rc.WarningHandlerWithContext = warnings(logf)
 	out := &clients{byGroup: map[schema.GroupVersion]*rest.RESTClient{}}
@@ -106,6 +107,7 @@ type link struct {
 	fields    string // selector of fields
 	sink      *sink
 	into      cache.ReflectorStore // the sink, or what stands before it
+	gate      gate
 	calls     *sync.RWMutex
 	patience  patience
 }
@@ -127,6 +129,11 @@ const listTimeout = 90 * time.Second
 func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	l.calls.RLock()
 	defer l.calls.RUnlock()
+	leave, err := l.gate.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	page, err := l.request(o).Do(limited).Get()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -27,12 +29,14 @@ var usual = patience{begin: 30 * time.Second, quiet: 3*time.Minute + 30*time.Sec
 
 func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
+	leave, err := l.gate.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
 	opened, cancel := context.WithCancelCause(ctx)
-	late := time.AfterFunc(l.patience.begin, func() { cancel(errNoAnswer) })
-	w, err := l.request(o).Watch(opened)
-	if !late.Stop() && err == nil { // it came at the last moment
-		w.Stop()
-		err = errNoAnswer
+	w, err := l.open(opened, cancel, o)
+	if err != nil || o.SendInitialEvents == nil {
+		leave()
 	}
 	if err != nil {
 		if cause := context.Cause(opened); errors.Is(cause, errNoAnswer) {
@@ -49,7 +53,24 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 	if o.TimeoutSeconds != nil {
 		end = time.Duration(*o.TimeoutSeconds)*time.Second + l.patience.over
 	}
-	return l.observe(ctx, w, end, func() { cancel(nil) }), nil
+	closed := func() {
+		cancel(nil)
+		leave()
+	}
+	return l.observe(ctx, w, end, leave, closed), nil
+}
+
+// open asks for a watch, and cancels ctx if the server lets it wait. The time runs from
+// where the request leaves, which may be long after: it waits for its token before.
+func (l *link) open(ctx context.Context, cancel context.CancelCauseFunc, o metav1.ListOptions) (watch.Interface, error) {
+	late := time.AfterFunc(math.MaxInt64, func() { cancel(errNoAnswer) })
+	trace := &httptrace.ClientTrace{GetConn: func(string) { late.Reset(l.patience.begin) }}
+	w, err := l.request(o).Watch(httptrace.WithClientTrace(ctx, trace))
+	if !late.Stop() && err == nil { // it came at the last moment
+		w.Stop()
+		err = errNoAnswer
+	}
+	return w, err
 }
 
 // veryShort is how long a watch must last to be one, as Reflectors see it.
@@ -69,6 +90,7 @@ type observed struct {
 	stopped  chan struct{}
 	once     sync.Once
 	works    bool
+	listed   func() // called when a streamed list at its beginning is over
 }
 
 // ResultChan implements watch.Interface.
@@ -79,9 +101,10 @@ func (o *observed) Stop() { o.once.Do(func() { close(o.stopped) }) }
 
 // observe passes the events on, until the watch ends or is given up: at its end, if that
 // is not 0, or because nothing comes that should. Then closed is called. The Reflector
-// begins another one where this ended.
-func (l *link) observe(ctx context.Context, w watch.Interface, end time.Duration, closed func()) watch.Interface {
-	o := &observed{link: l, upstream: w, events: make(chan watch.Event), stopped: make(chan struct{})}
+// begins another one where this ended. Where the watch begins with a streamed list, listed
+// is called at the bookmark that ends it.
+func (l *link) observe(ctx context.Context, w watch.Interface, end time.Duration, listed, closed func()) watch.Interface {
+	o := &observed{link: l, upstream: w, events: make(chan watch.Event), stopped: make(chan struct{}), listed: listed}
 	l.calls.RLock()
 	go func() {
 		defer l.calls.RUnlock()
@@ -126,25 +149,32 @@ func (o *observed) run(ctx context.Context, end time.Duration) {
 				}
 				return
 			}
-			regular = regular || isRegular(ev)
+			bookmark, ends := bookmarks(ev)
+			regular = regular || bookmark && !ends
 			if regular {
 				quiet.Reset(o.link.patience.quiet)
 			}
 			if !o.pass(ctx, ev) {
 				return
 			}
+			if ends {
+				o.listed()
+			}
 		}
 	}
 }
 
-// isRegular reports whether an event is a bookmark as they come from time to time, not
-// that which ends a list.
-func isRegular(ev watch.Event) bool {
+// bookmarks reports whether an event is a bookmark, and if so, whether it is the one that
+// ends a streamed list rather than one of those that come from time to time.
+func bookmarks(ev watch.Event) (is, endsList bool) {
 	if ev.Type != watch.Bookmark {
-		return false
+		return false, false
 	}
 	m, err := meta.Accessor(ev.Object)
-	return err == nil && m.GetAnnotations()[metav1.InitialEventsAnnotationKey] != "true"
+	if err != nil {
+		return false, false
+	}
+	return true, m.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"
 }
 
 // pass hands an event over; false: nobody wants it any more.

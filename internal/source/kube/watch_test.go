@@ -52,7 +52,7 @@ func TestStuckWatch(t *testing.T) {
 					sink: newSink(cluster.KindService, cluster.NewStore(), source.Options{}, newReports(func(source.Problem) {}), h, func() {}),
 				}
 				upstream, begin, closed := watch.NewFake(), time.Now(), false
-				w := l.observe(t.Context(), upstream, end, func() { closed = true })
+				w := l.observe(t.Context(), upstream, end, func() {}, func() { closed = true })
 				go func() {
 					for _, ev := range c.events {
 						time.Sleep(c.pause)
