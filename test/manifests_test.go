@@ -369,13 +369,13 @@ func object[T runtime.Object](t *testing.T, objects map[string]runtime.Object, n
 }
 
 // overlay writes a kustomization as a user would, beside the repository's own.
-// FRESH, KUBEADM, PODS and SNAPSHOT stand for the folders.
+// FRESH, KUBEADM, PODS, SNAPSHOT and NAMESPACED stand for the folders.
 func overlay(t *testing.T, body string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for word, target := range map[string]string{
 		"FRESH": fresh, "KUBEADM": kubeadm, "PODS": manifests + "/components/pods-verified",
-		"SNAPSHOT": manifests + "/components/snapshot",
+		"SNAPSHOT": manifests + "/components/snapshot", "NAMESPACED": manifests + "/components/namespaced",
 	} {
 		abs, err := filepath.Abs(target)
 		if err != nil {
