@@ -5,9 +5,11 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/metrics"
 	"k8s.io/client-go/util/flowcontrol"
 )
 
@@ -51,7 +53,10 @@ var _ utilnet.RoundTripperWrapper = &rated{}
 
 // RoundTrip implements http.RoundTripper.
 func (r *rated) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := r.bucket.Wait(req.Context()); err != nil {
+	begin := time.Now()
+	err := r.bucket.Wait(req.Context())
+	metrics.RateLimiterLatency.Observe(req.Context(), req.Method, *req.URL, time.Since(begin)) // as the limiter of client-go
+	if err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}

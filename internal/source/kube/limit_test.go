@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -102,11 +103,11 @@ func TestDefaultRates(t *testing.T) {
 		for range tt.requests {
 			// A token that is there is taken without a look at the time; one to wait for
 			// would come too late.
-			if _, err := transport.RoundTrip((&http.Request{}).WithContext(context.Background())); err != nil {
+			if _, err := transport.RoundTrip((&http.Request{URL: &url.URL{}}).WithContext(context.Background())); err != nil {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 		}
-		_, err := transport.RoundTrip((&http.Request{Body: http.NoBody}).WithContext(ctx))
+		_, err := transport.RoundTrip((&http.Request{URL: &url.URL{}, Body: http.NoBody}).WithContext(ctx))
 		cancel()
 		if (err != nil) != tt.limited || sent < tt.requests {
 			t.Errorf("%s: %d sent, then %v", tt.name, sent, err)
