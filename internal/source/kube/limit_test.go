@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -58,16 +59,15 @@ func TestRateIsLimited(t *testing.T) {
 		l.run()
 		l.synced()
 		l.until("all watches", func() bool { return server.Watches() == 10 })
-		took := time.Since(begin)
 		g.mu.Lock()
-		if least := time.Duration(len(g.times)-3) * time.Second / 25; took < least*9/10 {
-			t.Errorf("streams %v: %d requests in %v, want at least %v", streams, len(g.times), took, least)
+		if len(g.times) < 10 {
+			t.Errorf("streams %v: %d requests, want 10 or more", streams, len(g.times))
 		}
-		for i := range g.times { // no window has more than the burst and what is due in it
-			for j := i + 4; j < len(g.times); j++ {
-				if window := g.times[j].Sub(g.times[i]); float64(j-i+1) > 3+1+window.Seconds()*25*1.5 {
-					t.Fatalf("streams %v: %d requests within %v", streams, j-i+1, window)
-				}
+		// Requests may be late on their way, so only the beginning is a fixed point: by any
+		// time no more have come than the burst and what was due since.
+		for i, at := range g.times {
+			if least := time.Duration(i+1-3) * time.Second / 25; at.Sub(begin) < least {
+				t.Errorf("streams %v: request %d after %v, want at least %v", streams, i+1, at.Sub(begin), least)
 			}
 		}
 		g.mu.Unlock()
@@ -75,6 +75,26 @@ func TestRateIsLimited(t *testing.T) {
 			t.Error("New changed the caller's configuration")
 		}
 		l.stop()
+	}
+}
+
+// TestTokensTakeTheirTime: who waits for a token does not wait for the server.
+func TestTokensTakeTheirTime(t *testing.T) {
+	t.Parallel()
+	server := api.New(t)
+	l := prepareLab(t, server, func(o *Options) { o.Kinds = threeKinds })
+	var err error
+	l.feed, err = New(&rest.Config{Host: server.URL, QPS: 2}, l.store, l.feed.options)
+	must(t, err)
+	for _, w := range l.feed.wide {
+		w.patience.begin = 300 * time.Millisecond
+	}
+	l.run()
+	l.until("all watches", func() bool { return server.Watches() == len(threeKinds) })
+	for _, line := range l.said() {
+		if strings.Contains(line, errNoAnswer.Error()) {
+			t.Error(line)
+		}
 	}
 }
 
