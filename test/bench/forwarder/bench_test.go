@@ -1,0 +1,237 @@
+package forwarder
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// burst is how many Services change at once in the measure of that.
+const burst = 100
+
+// BenchmarkForwarder takes each proxy through its life at each size: start, single
+// changes, a burst of them, a steady load, kill -9 and restart. It runs once, whatever
+// b.N is.
+func BenchmarkForwarder(b *testing.B) {
+	ourBinary, theirBinary := buildForwarder(b), findKubeProxy()
+	for _, s := range []size{{1000, 5}, {10000, 5}, {50000, 5}, {10000, 25}} {
+		b.Run(s.String(), func(b *testing.B) {
+			if objects := bulk(s); theirBinary == "" {
+				b.Log("no kube-proxy: go -C test/cluster run . build cluster")
+			} else if *large || s.services*s.endpoints <= 50000 {
+				b.Run(theirs, func(b *testing.B) { life(b, s, theirs, theirBinary, objects) })
+			}
+			objects := bulk(s)
+			b.Run(ours, func(b *testing.B) { life(b, s, ours, ourBinary, objects) })
+		})
+	}
+}
+
+// How often is measured: kube-proxy takes seconds for what we do in milliseconds.
+var times = map[string]struct{ changes, bursts, restarts, load int }{
+	ours:   {200, 5, 3, 1000},
+	theirs: {20, 2, 1, 1000},
+}
+
+func life(b *testing.B, s size, name, binary string, objects []runtime.Object) {
+	x := newSide(b, name, binary, objects)
+	for n := range burst {
+		x.api.Put(judged(n))
+		x.lead(0, n)
+	}
+	x.begin()
+	goals := goalsOf(s)
+	tell := func(what, unit string, value float64) {
+		g := goals[what]
+		note(s.String(), what, unit, name, value, g.most, g.ratio)
+	}
+	started := x.programmed().Sub(x.began)
+	tell("start to programmed", "s", started.Seconds())
+	time.Sleep(time.Second) // a program that it called has ended by then, and is counted
+	tell("processor time of the start", "s", x.cpu())
+	tell("peak RSS after the start", "MiB", x.memory("VmHWM"))
+
+	n := times[name]
+	changes, ends := x.changes(n.changes)
+	tell("event to packet, p50", "ms", quantile(changes, 50))
+	tell("event to packet, p99", "ms", quantile(changes, 99))
+	tell("event to no packet the old way, p50", "ms", quantile(ends, 50))
+	tell("burst of 100, all in effect", "ms", quantile(x.bursts(n.bursts), 50))
+	tell("processor time of 1,000 changes", "s", x.load(n.load))
+	tell("RSS", "MiB", x.memory("VmRSS"))
+	tell("peak RSS", "MiB", x.memory("VmHWM"))
+	tell("kill -9, restart, next change in effect", "s", quantile(x.restarts(n.restarts), 50)/1000)
+	b.ReportMetric(0, "ns/op")
+}
+
+// programmed waits until everything is in effect after a start.
+func (s *side) programmed() time.Time {
+	s.Helper()
+	at := s.until(burst-1, 0)
+	for s.name == ours && !s.log.has("rules are in place") { // it writes in pieces
+		at = time.Now()
+		time.Sleep(time.Millisecond)
+	}
+	return at
+}
+
+// changes measures single changes in milliseconds, sorted: from the event's arrival to the
+// first packet that goes the new way, and to the last that went the old one. Ours keeps an
+// endpoint for 10 ms beside the one that came for it (package kube, holdback).
+func (s *side) changes(n int) (first, last []float64) {
+	s.Helper()
+	for i := range n {
+		time.Sleep(5 * time.Millisecond)
+		to := (i + 1) % 2
+		before := s.relay.last.Load()
+		s.lead(to, burst-1)
+		at := s.until(burst-1, to)
+		since := time.Unix(0, s.relay.last.Load())
+		if since.UnixNano() == before {
+			s.Fatal("nothing came over the cable")
+		}
+		first = append(first, millis(at.Sub(since)))
+		last = append(last, millis(s.settled(burst-1, to, at).Sub(since)))
+	}
+	s.lead(0, burst-1)
+	s.settled(burst-1, 0, s.until(burst-1, 0))
+	slices.Sort(first)
+	slices.Sort(last)
+	return first, last
+}
+
+// settled waits until no packet goes to another pod any more, and returns when the last
+// did: since, if none.
+func (s *side) settled(service, pod int, since time.Time) time.Time {
+	s.Helper()
+	for streak := 0; streak < 20; streak++ {
+		if at := time.Now(); s.dial(judgedAt(service)) != byte('0'+pod) {
+			since, streak = at, -1
+		}
+	}
+	return since
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// bursts measures until all of a burst are in effect.
+func (s *side) bursts(n int) (took []float64) {
+	s.Helper()
+	var all []int
+	for i := range burst {
+		all = append(all, i)
+	}
+	for i := range n {
+		to := (i + 1) % 2
+		time.Sleep(20 * time.Millisecond)
+		begin := time.Now()
+		s.lead(to, all...)
+		var at time.Time
+		for _, service := range all {
+			at = s.until(service, to)
+		}
+		took = append(took, millis(at.Sub(begin)))
+		for _, service := range all {
+			s.settled(service, to, at)
+		}
+	}
+	s.lead(0, all...)
+	for _, service := range all {
+		s.settled(service, 0, s.until(service, 0))
+	}
+	slices.Sort(took)
+	return took
+}
+
+// load makes changes at a hundred a second, and returns what they cost of the processors,
+// in seconds for a thousand.
+func (s *side) load(n int) float64 {
+	s.Helper()
+	begin := s.cpu()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for i := range n {
+		<-tick.C
+		s.lead((i/(burst-1)+1)%2, i%(burst-1))
+	}
+	s.lead(1, burst-1)
+	s.settled(burst-1, 1, s.until(burst-1, 1))
+	used := (s.cpu() - begin) * 1000 / float64(n)
+	s.lead(0, burst-1)
+	s.settled(burst-1, 0, s.until(burst-1, 0))
+	return used
+}
+
+// restarts measures from the start of a process in place of one that was killed until a
+// change that it finds is in effect.
+func (s *side) restarts(n int) (took []float64) {
+	s.Helper()
+	for i := range n {
+		s.process.Kill()
+		<-s.process.Done()
+		to := (i + 1) % 2
+		s.lead(to, burst-1)
+		s.begin()
+		took = append(took, millis(s.until(burst-1, to).Sub(s.began)))
+	}
+	slices.Sort(took)
+	return took
+}
+
+func quantile(sorted []float64, percent int) float64 { return sorted[len(sorted)*percent/100] }
+
+type goal struct{ most, ratio float64 }
+
+// goalsOf are what the project set itself.
+func goalsOf(s size) map[string]goal {
+	switch s {
+	case size{10000, 5}:
+		return map[string]goal{
+			"start to programmed":                     {most: 2},
+			"event to packet, p50":                    {most: 5},
+			"event to packet, p99":                    {most: 20},
+			"burst of 100, all in effect":             {most: 300},
+			"kill -9, restart, next change in effect": {most: 2},
+			"processor time of 1,000 changes":         {ratio: 20},
+			"RSS":                                     {most: 90},
+			"peak RSS":                                {most: 130},
+		}
+	case size{10000, 25}:
+		return map[string]goal{"start to programmed": {most: 8}, "RSS": {ratio: 2}, "peak RSS": {ratio: 2}}
+	}
+	return nil
+}
+
+// TestHarness goes through the same life with few Services, so that the harness is known
+// to measure when it is asked to.
+func TestHarness(t *testing.T) {
+	s := size{20, 5}
+	for name, binary := range map[string]string{ours: buildForwarder(t), theirs: findKubeProxy()} {
+		t.Run(name, func(t *testing.T) {
+			if binary == "" {
+				t.Skip("no kube-proxy: go -C test/cluster run . build cluster")
+			}
+			x := newSide(t, name, binary, bulk(s))
+			for n := range burst {
+				x.api.Put(judged(n))
+				x.lead(0, n)
+			}
+			x.begin()
+			x.programmed()
+			changes, ends := x.changes(2)
+			bursts, load, restarts := x.bursts(1), x.load(3), x.restarts(1)
+			for what, v := range map[string]float64{
+				"a change": changes[0], "the end of one": ends[0], "a burst": bursts[0], "a restart": restarts[0], "memory": x.memory("VmHWM"),
+			} {
+				if v <= 0 {
+					t.Errorf("%s: %v", what, v)
+				}
+			}
+			if load < 0 {
+				t.Errorf("the load: %v", load)
+			}
+		})
+	}
+}
