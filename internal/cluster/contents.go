@@ -27,7 +27,7 @@ func (s *Store) Contents() (version uint64, objects []Object) {
 	for _, c := range s.cidrs {
 		objects = append(objects, c)
 	}
-	return s.version.Load(), objects
+	return s.version.Load(), append(objects, s.importedContents()...)
 }
 
 // Changes counts the writes so far: it tells whether there was any since.

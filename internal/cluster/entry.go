@@ -225,7 +225,7 @@ func (s *Slice) without(better []*Slice, clashing clashes) *Slice {
 			kept = append(kept, ep)
 		}
 	}
-	c := &Slice{Key: s.Key, Service: s.Service, Version: s.Version, Ports: s.Ports, Endpoints: kept}
+	c := &Slice{Key: s.Key, Service: s.Service, Version: s.Version, Ports: s.Ports, Endpoints: kept, Cluster: s.Cluster}
 	c.count()
 	return c
 }

@@ -28,12 +28,14 @@ const (
 	KindPod
 	KindNode
 	KindServiceCIDR
+	KindServiceImport
+	KindImportedSlice
 	kindCount
 )
 
 // String gives the API's plural, as in `kubectl get`.
 func (k Kind) String() string {
-	names := [kindCount]string{"services", "endpointslices", "namespaces", "pods", "nodes", "servicecidrs"}
+	names := [kindCount]string{"services", "endpointslices", "namespaces", "pods", "nodes", "servicecidrs", "serviceimports", "imported endpointslices"}
 	if k < kindCount {
 		return names[k]
 	}
@@ -55,7 +57,8 @@ type Ref struct {
 	Key  Key
 }
 
-// Object is what a Store takes: *Service, *Slice, *Namespace, *Pod, *Node or *ServiceCIDR.
+// Object is what a Store takes: *Service, *Slice, *Namespace, *Pod, *Node,
+// *ServiceCIDR, *ServiceImport or *ImportedSlice.
 // It belongs to the Store once put, and must not be changed afterwards.
 type Object interface {
 	Ref() Ref
@@ -196,6 +199,7 @@ type Slice struct {
 	Version   uint64 // resourceVersion: of two slices with an address on the same ports the newer decides
 	Ports     []Port
 	Endpoints []Endpoint // sorted by address, no address twice: see NewSlice
+	Cluster   Atom       // where the endpoints are; empty: in this cluster
 
 	ready4, ready6 int32 // ready endpoints per family, each address counted once per Service
 }

@@ -21,6 +21,8 @@ func TestStrings(t *testing.T) {
 		{"pods", KindPod, "pods"},
 		{"nodes", KindNode, "nodes"},
 		{"ranges of ClusterIPs", KindServiceCIDR, "servicecidrs"},
+		{"Services of a set of clusters", KindServiceImport, "serviceimports"},
+		{"their slices", KindImportedSlice, "imported endpointslices"},
 		{"no kind", kindCount, "unknown"},
 		{"any other kind", Kind(255), "unknown"},
 		{"tcp", TCP, "tcp"},
@@ -141,6 +143,8 @@ func TestRef(t *testing.T) {
 		{"pod", &Pod{Key: key("default/web-0")}, Ref{KindPod, Key{"default", "web-0"}}},
 		{"node", &Node{Name: "node-1"}, Ref{KindNode, Key{Name: "node-1"}}},
 		{"range of ClusterIPs", &ServiceCIDR{Name: "kubernetes"}, Ref{KindServiceCIDR, Key{Name: "kubernetes"}}},
+		{"import", &ServiceImport{service("default/web")}, Ref{KindServiceImport, Key{"default", "web"}}},
+		{"imported slice", importedSlice("web-x", "default/web", "east"), Ref{KindImportedSlice, Key{"default", "web-x"}}},
 	}
 	if len(tests) != int(kindCount) {
 		t.Errorf("%d kinds in the table, there are %d", len(tests), kindCount)

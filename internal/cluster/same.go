@@ -14,7 +14,7 @@ func (s *Store) Same(o Object) Object {
 
 // held returns the object of that kind and key as it was put, or nil.
 func (s *Store) held(o Object) Object {
-	switch o := o.(type) {
+	switch o := o.(type) { // of an import it is a wrapper that the Store does not keep
 	case *Service:
 		if e := s.services.get(o.Key); e != nil && e.Service != nil {
 			return e.Service

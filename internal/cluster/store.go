@@ -19,6 +19,8 @@ type Store struct {
 	outside    addresses[Entry] // externalIPs and those of load balancers
 	podAddrs   addresses[Pod]
 
+	imports *Store // nil in that Store itself
+
 	serviceCIDRs atomic.Pointer[[]netip.Prefix] // of all objects
 
 	synced   atomic.Bool
@@ -45,6 +47,12 @@ type namespace struct {
 
 // NewStore returns an empty Store that is not synced.
 func NewStore() *Store {
+	s := newStore()
+	s.imports = newStore()
+	return s
+}
+
+func newStore() *Store {
 	s := &Store{slices: map[Key]*Slice{}, cidrs: map[string]*ServiceCIDR{}}
 	s.services.init()
 	s.namespaces.init()

@@ -271,6 +271,7 @@ func TestCountAndVersion(t *testing.T) {
 	s := NewStore()
 	objects := [kindCount]Object{
 		service("a/web"), slice("x", "b/waiting", 1, nil, "10.0.0.1"), &Namespace{"c"}, &Pod{Key: key("d/p")}, &Node{Name: "n"}, &ServiceCIDR{Name: "c"},
+		&ServiceImport{service("a/web")}, importedSlice("x", "a/web", "east", "10.3.0.1"),
 	}
 	steps := []struct {
 		name    string
@@ -279,17 +280,17 @@ func TestCountAndVersion(t *testing.T) {
 		version uint64
 	}{
 		{"nothing", func() {}, [kindCount]int{}, 0},
-		{"one of each", func() { s.Put(5, objects[:]...) }, [kindCount]int{1, 1, 1, 1, 1, 1}, 5},
-		{"the same again, without a version", func() { s.Put(0, objects[:]...) }, [kindCount]int{1, 1, 1, 1, 1, 1}, 5},
-		{"an older version", func() { s.Put(3, &Node{Name: "n2"}) }, [kindCount]int{1, 1, 1, 1, 2, 1}, 5},
-		{"a bookmark", func() { s.Put(7) }, [kindCount]int{1, 1, 1, 1, 2, 1}, 7},
-		{"deletions", func() { s.Delete(9, objects[KindSlice].Ref(), objects[KindNamespace].Ref()) }, [kindCount]int{1, 0, 0, 1, 2, 1}, 9},
-		{"deletions again", func() { s.Delete(9, objects[KindSlice].Ref(), objects[KindNamespace].Ref()) }, [kindCount]int{1, 0, 0, 1, 2, 1}, 9},
+		{"one of each", func() { s.Put(5, objects[:]...) }, [kindCount]int{1, 1, 1, 1, 1, 1, 1, 1}, 5},
+		{"the same again, without a version", func() { s.Put(0, objects[:]...) }, [kindCount]int{1, 1, 1, 1, 1, 1, 1, 1}, 5},
+		{"an older version", func() { s.Put(3, &Node{Name: "n2"}) }, [kindCount]int{1, 1, 1, 1, 2, 1, 1, 1}, 5},
+		{"a bookmark", func() { s.Put(7) }, [kindCount]int{1, 1, 1, 1, 2, 1, 1, 1}, 7},
+		{"deletions", func() { s.Delete(9, objects[KindSlice].Ref(), objects[KindNamespace].Ref()) }, [kindCount]int{1, 0, 0, 1, 2, 1, 1, 1}, 9},
+		{"deletions again", func() { s.Delete(9, objects[KindSlice].Ref(), objects[KindNamespace].Ref()) }, [kindCount]int{1, 0, 0, 1, 2, 1, 1, 1}, 9},
 		{"fresh lists", func() {
 			for kind, o := range objects {
 				s.Replace(11, Kind(kind), []Object{o})
 			}
-		}, [kindCount]int{1, 1, 1, 1, 1, 1}, 11},
+		}, [kindCount]int{1, 1, 1, 1, 1, 1, 1, 1}, 11},
 		{"empty lists", func() {
 			for kind := range objects {
 				s.Replace(12, Kind(kind), nil)

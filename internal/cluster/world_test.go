@@ -105,10 +105,14 @@ var genCIDR = rapid.Custom(func(t *rapid.T) any {
 	return &ServiceCIDR{genNamespaceKey.Draw(t, "key").Name, rapid.SliceOfN(rapid.SampledFrom(worldCIDRs), 1, 2).Draw(t, "cidrs")}
 })
 
+var genImport = rapid.Custom(func(t *rapid.T) any { return &ServiceImport{genService.Draw(t, "service").(*Service)} })
+
+var genImportedSlice = rapid.Custom(func(t *rapid.T) any { return &ImportedSlice{genSlice.Draw(t, "slice").(twinSlice).real()} })
+
 // genObject and genRef are indexed by Kind.
 var (
-	genObject   = [kindCount]*rapid.Generator[any]{genService, genSlice, genNamespace, genPod, genNode, genCIDR}
-	genKeyOf    = [kindCount]*rapid.Generator[Key]{genKey, genSliceKey, genNamespaceKey, genKey, genNodeKey, genNamespaceKey}
+	genObject   = [kindCount]*rapid.Generator[any]{genService, genSlice, genNamespace, genPod, genNode, genCIDR, genImport, genImportedSlice}
+	genKeyOf    = [kindCount]*rapid.Generator[Key]{genKey, genSliceKey, genNamespaceKey, genKey, genNodeKey, genNamespaceKey, genKey, genSliceKey}
 	genKind     = rapid.SampledFrom([]Kind{KindService, KindSlice, KindNamespace, KindPod, KindNode, KindServiceCIDR})
 	genAnything = rapid.OneOf(genService, genSlice, genSlice, genSlice, genNamespace, genPod, genNode, genCIDR)
 )

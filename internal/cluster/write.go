@@ -3,8 +3,9 @@ package cluster
 // write is one call of Put, Delete or Replace. What it changes about Services is
 // drafted first and published at the end, each Service at once.
 type write struct {
-	store  *Store
-	drafts map[Key]*draft
+	store   *Store
+	drafts  map[Key]*draft
+	imports *write // nil if there is nothing for them
 }
 
 // Put adds objects or replaces those of the same kind and key. Version is the
@@ -66,6 +67,9 @@ func (s *Store) replace(version uint64, kind Kind, objects []Object, meant func(
 
 // publish makes the drafts what readers see, then notes the version and the counts.
 func (w *write) publish(version uint64) {
+	if w.imports != nil {
+		w.imports.publish(version)
+	}
 	for _, d := range w.drafts {
 		d.publish(w.store)
 	}
@@ -91,6 +95,10 @@ func (s *Store) wrote(version uint64) {
 	s.objects[KindPod].Store(int64(s.pods.live))
 	s.objects[KindNode].Store(int64(s.nodes.live))
 	s.objects[KindServiceCIDR].Store(int64(len(s.cidrs)))
+	if s.imports != nil {
+		s.objects[KindServiceImport].Store(int64(s.imports.serviceCount))
+		s.objects[KindImportedSlice].Store(int64(len(s.imports.slices)))
+	}
 }
 
 // keys lists what the Store holds of a kind.
@@ -119,6 +127,8 @@ func (s *Store) keys(kind Kind) []Key {
 		}
 	case KindServiceCIDR:
 		keys = s.cidrKeys()
+	case KindServiceImport, KindImportedSlice:
+		keys = s.keysOfImports(kind)
 	}
 	return keys
 }
@@ -138,6 +148,10 @@ func (w *write) delete(r Ref) {
 		w.store.told(r)
 	case KindServiceCIDR:
 		w.store.changeCIDR(r.Key.Name, nil)
+	case KindServiceImport:
+		w.imported().delete(Ref{KindService, r.Key})
+	case KindImportedSlice:
+		w.imported().delete(Ref{KindSlice, r.Key})
 	}
 }
 

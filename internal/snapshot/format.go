@@ -44,6 +44,8 @@ type record struct {
 	Pod         *cluster.Pod
 	Node        *cluster.Node
 	ServiceCIDR *cluster.ServiceCIDR
+	Import      *cluster.Service // of a ServiceImport
+	Imported    *cluster.Slice   // of an ImportedSlice
 }
 
 // recordOf wraps an object; TestEveryKindIsWritten knows when one is missing.
@@ -61,6 +63,10 @@ func recordOf(o cluster.Object) (record, error) {
 		return record{Node: o}, nil
 	case *cluster.ServiceCIDR:
 		return record{ServiceCIDR: o}, nil
+	case *cluster.ServiceImport:
+		return record{Import: o.Service}, nil
+	case *cluster.ImportedSlice:
+		return record{Imported: o.Slice}, nil
 	}
 	return record{}, fmt.Errorf("writing a %T: this format has no place for it", o)
 }
@@ -80,6 +86,10 @@ func (r *record) object() cluster.Object {
 		return r.Node
 	case r.ServiceCIDR != nil:
 		return r.ServiceCIDR
+	case r.Import != nil:
+		return &cluster.ServiceImport{Service: r.Import}
+	case r.Imported != nil:
+		return &cluster.ImportedSlice{Slice: remade(r.Imported)}
 	}
 	return nil
 }
@@ -90,6 +100,7 @@ func remade(s *cluster.Slice) *cluster.Slice {
 		s.Endpoints[i].Conditions &^= cluster.Repeated // only a Store says that
 	}
 	made := cluster.NewSlice(s.Key, s.Service, s.Version, s.Ports, s.Endpoints)
+	made.Cluster = s.Cluster
 	return made
 }
 

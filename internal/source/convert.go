@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -17,12 +18,16 @@ type Options struct {
 	PodNames bool
 	// PodLabels keeps the labels of pods, for expressions about the client.
 	PodLabels bool
+	// Imported reads EndpointSlices as those of ServiceImports, by the labels that
+	// name these and the cluster where the endpoints are.
+	Imported bool
 }
 
 // Convert turns an object of the API into ours. It takes *corev1.Service,
-// *discoveryv1.EndpointSlice, *corev1.Namespace, *corev1.Pod, *corev1.Node and
-// *networkingv1.ServiceCIDR; any other type, and an object that has nothing for us (an EndpointSlice of no
-// Service, a pod that has ended), gives a nil Object.
+// *discoveryv1.EndpointSlice, *corev1.Namespace, *corev1.Pod, *corev1.Node,
+// *networkingv1.ServiceCIDR and *mcsv1alpha1.ServiceImport; any other type, and an
+// object that has nothing for us (an EndpointSlice of no Service, a pod that has
+// ended), gives a nil Object.
 //
 // The result shares no memory with obj, which stays as it is. Convert may be
 // called from any number of goroutines.
@@ -31,7 +36,12 @@ func Convert(obj any, o Options) (cluster.Object, []Problem) {
 	case *corev1.Service:
 		return convertService(obj)
 	case *discoveryv1.EndpointSlice:
+		if o.Imported {
+			return convertImportedSlice(obj, o)
+		}
 		return convertSlice(obj, o)
+	case *mcsv1alpha1.ServiceImport:
+		return convertImport(obj)
 	case *corev1.Namespace:
 		return convertNamespace(obj)
 	case *corev1.Pod:

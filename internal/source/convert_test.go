@@ -33,7 +33,7 @@ type conversion struct {
 
 var apiVersions = map[string]string{
 	"Service": "v1", "Namespace": "v1", "Pod": "v1", "Node": "v1", "EndpointSlice": "discovery.k8s.io/v1",
-	"ServiceCIDR": "networking.k8s.io/v1",
+	"ServiceCIDR": "networking.k8s.io/v1", "ServiceImport": "multicluster.x-k8s.io/v1alpha1",
 }
 
 func (c conversion) decode(t *testing.T) any {
@@ -75,6 +75,10 @@ func show(o cluster.Object) string {
 			s += fmt.Sprintf(" local=%v/%v", o.InternalLocal, o.ExternalLocal)
 		}
 		return s
+	case *cluster.ServiceImport:
+		return "import " + show(o.Service)
+	case *cluster.ImportedSlice:
+		return o.Cluster.String() + ": " + show(o.Slice)
 	case *cluster.Slice:
 		s := fmt.Sprintf("%v of %v v%d ports=%v", o.Key, o.Service, o.Version, o.Ports)
 		for _, e := range o.Endpoints {
@@ -113,7 +117,7 @@ func show(o cluster.Object) string {
 }
 
 func allConversions() []conversion {
-	return slices.Concat(serviceConversions, portConversions, sliceConversions, endpointConversions, otherConversions, policyConversions)
+	return slices.Concat(serviceConversions, portConversions, sliceConversions, endpointConversions, otherConversions, policyConversions, importConversions)
 }
 
 func TestConvert(t *testing.T) {
@@ -198,7 +202,14 @@ func TestEveryFieldIsTested(t *testing.T) {
 		set[path] = set[path] || !v.IsZero()
 	}
 	for _, c := range allConversions() {
-		if o, _ := Convert(c.decode(t), c.options); o != nil {
+		o, _ := Convert(c.decode(t), c.options)
+		switch i := o.(type) { // what they wrap is what has fields
+		case *cluster.ServiceImport:
+			o = i.Service
+		case *cluster.ImportedSlice:
+			o = i.Slice
+		}
+		if o != nil {
 			walk(fmt.Sprintf("%T", o), reflect.ValueOf(o))
 		}
 	}

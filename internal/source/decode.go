@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -27,6 +28,7 @@ func strictDecoder() *json.Serializer {
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Service{}, &corev1.Namespace{}, &corev1.Pod{}, &corev1.Node{})
 	s.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{})
 	s.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.ServiceCIDR{})
+	s.AddKnownTypes(mcsv1alpha1.SchemeGroupVersion, &mcsv1alpha1.ServiceImport{})
 	return json.NewSerializerWithOptions(json.DefaultMetaFactory, s, s, json.SerializerOptions{Strict: true})
 }
 
@@ -68,6 +70,8 @@ func place(o runtime.Object) cluster.Ref {
 		return cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: o.Name}}
 	case *corev1.Node:
 		return cluster.Ref{Kind: cluster.KindNode, Key: cluster.Key{Name: o.Name}}
+	case *mcsv1alpha1.ServiceImport:
+		return placed(cluster.KindServiceImport, &o.ObjectMeta)
 	case *networkingv1.ServiceCIDR:
 		return cluster.Ref{Kind: cluster.KindServiceCIDR, Key: cluster.Key{Name: o.Name}}
 	}

@@ -83,7 +83,7 @@ func identified(kind cluster.Kind, m *metav1.ObjectMeta) (f findings, ok bool) {
 	if namespaced {
 		f.ref.Key.Namespace = names.intern(m.Namespace)
 	}
-	switch isName := kind == cluster.KindService || kind == cluster.KindNamespace; {
+	switch isName := kind == cluster.KindService || kind == cluster.KindServiceImport || kind == cluster.KindNamespace; {
 	case isName && !isLabel(m.Name):
 		f.add(m.Name, wantLabel, "metadata.name")
 	case m.Name == "":

@@ -46,6 +46,7 @@ const (
 	wantLabel         = "a DNS label (RFC 1123, lower case); this object is left out"
 	wantName          = "a name; this object is left out"
 	wantServiceType   = "ClusterIP, NodePort, LoadBalancer or ExternalName; it is read as ClusterIP"
+	wantImportType    = "ClusterSetIP or Headless; it is read as ClusterSetIP"
 	wantClusterIP     = "an address, or None; without one the name has no address"
 	wantOnePerFamily  = "one IPv4 and one IPv6 address at most; this one is left out"
 	wantExternalName  = "a DNS name of at most 253 characters; without one the name leads nowhere"

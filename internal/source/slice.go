@@ -14,18 +14,23 @@ import (
 // names; slices of nobody and those of host names (address type FQDN, to which
 // the API gives no meaning) are not for us.
 func convertSlice(s *discoveryv1.EndpointSlice, o Options) (cluster.Object, []Problem) {
-	service := s.Labels[discoveryv1.LabelServiceName]
+	return sliceOf(s, o, cluster.KindSlice, discoveryv1.LabelServiceName)
+}
+
+// sliceOf reads a slice as one of that kind, whose owner the label names.
+func sliceOf(s *discoveryv1.EndpointSlice, o Options, kind cluster.Kind, label string) (cluster.Object, []Problem) {
+	service := s.Labels[label]
 	if service == "" || s.AddressType == discoveryv1.AddressTypeFQDN {
 		return nil, nil
 	}
-	f, ok := identified(cluster.KindSlice, &s.ObjectMeta)
+	f, ok := identified(kind, &s.ObjectMeta)
 	v4 := s.AddressType == discoveryv1.AddressTypeIPv4
 	if !v4 && s.AddressType != discoveryv1.AddressTypeIPv6 {
 		f.add(string(s.AddressType), wantAddressType, "addressType")
 		ok = false
 	}
 	if !isLabel(service) {
-		f.add(service, wantLabel, "metadata.labels["+discoveryv1.LabelServiceName+"]")
+		f.add(service, wantLabel, "metadata.labels["+label+"]")
 		ok = false
 	}
 	if !ok {

@@ -9,7 +9,19 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
+
+// codecs know the API's own kinds and the one of a CustomResourceDefinition.
+var codecs = func() serializer.CodecFactory {
+	all := runtime.NewScheme()
+	utilruntime.Must(scheme.AddToScheme(all))
+	utilruntime.Must(mcsv1alpha1.Install(all))
+	return serializer.NewCodecFactory(all)
+}()
 
 // resource is the path of a kind's collection.
 type resource string
@@ -21,6 +33,7 @@ const (
 	nodes      resource = "/api/v1/nodes"
 	slicesPath resource = "/apis/discovery.k8s.io/v1/endpointslices"
 	cidrs      resource = "/apis/networking.k8s.io/v1/servicecidrs"
+	imports    resource = "/apis/multicluster.x-k8s.io/v1alpha1/serviceimports"
 )
 
 // kinds are the objects that the API has.
@@ -31,6 +44,7 @@ var kinds = map[resource]schema.GroupVersionKind{
 	nodes:      corev1.SchemeGroupVersion.WithKind("Node"),
 	slicesPath: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
 	cidrs:      networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"),
+	imports:    mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
 }
 
 // identify tells where an object belongs; a kind that the API does not have fails
@@ -55,6 +69,8 @@ func (s *Server) identify(o runtime.Object) (resource, string) {
 		return slicesPath, key
 	case *networkingv1.ServiceCIDR:
 		return cidrs, key
+	case *mcsv1alpha1.ServiceImport:
+		return imports, key
 	}
 	s.t.Fatalf("the test API has no kind %T", o)
 	return "", ""
@@ -73,6 +89,8 @@ func newObject(r resource) runtime.Object {
 		return &corev1.Node{}
 	case cidrs:
 		return &networkingv1.ServiceCIDR{}
+	case imports:
+		return &mcsv1alpha1.ServiceImport{}
 	}
 	return &discoveryv1.EndpointSlice{}
 }
@@ -90,6 +108,8 @@ func newList(r resource) runtime.Object {
 		return &corev1.NodeList{}
 	case cidrs:
 		return &networkingv1.ServiceCIDRList{}
+	case imports:
+		return &mcsv1alpha1.ServiceImportList{}
 	}
 	return &discoveryv1.EndpointSliceList{}
 }

@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes/scheme"
 	restwatch "k8s.io/client-go/rest/watch"
 )
 
@@ -91,7 +90,11 @@ func parse(r *http.Request) (request, error) {
 	}
 	q.version, _ = strconv.ParseUint(v.Get("resourceVersion"), 10, 64)
 	q.initial, q.marks = v.Get("sendInitialEvents") == "true", v.Get("allowWatchBookmarks") == "true"
-	q.codec = negotiate(r.Header.Get("Accept"))
+	accept := r.Header.Get("Accept")
+	if q.of == imports {
+		accept = runtime.ContentTypeJSON // resources that are defined by objects have no protobuf
+	}
+	q.codec = negotiate(accept)
 	return q, nil
 }
 
@@ -102,11 +105,11 @@ func negotiate(accept string) runtime.SerializerInfo {
 		if err != nil {
 			continue
 		}
-		if info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media); ok && info.StreamSerializer != nil {
+		if info, ok := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), media); ok && info.StreamSerializer != nil {
 			return info
 		}
 	}
-	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeJSON)
+	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), runtime.ContentTypeJSON)
 	return info
 }
 
@@ -133,7 +136,7 @@ func (s *Server) list(w http.ResponseWriter, q request) {
 	m, _ := meta.ListAccessor(list)
 	m.SetResourceVersion(strconv.FormatUint(version, 10))
 	w.Header().Set("Content-Type", q.codec.MediaType)
-	encoder := scheme.Codecs.EncoderForVersion(q.codec.Serializer, kinds[q.of].GroupVersion())
+	encoder := codecs.EncoderForVersion(q.codec.Serializer, kinds[q.of].GroupVersion())
 	_ = encoder.Encode(list, w) // the client went away
 }
 
@@ -142,8 +145,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request) {
 	gv := kinds[q.of].GroupVersion()
 	stream := q.codec.StreamSerializer
 	encoder := restwatch.NewEncoder(
-		streaming.NewEncoder(stream.NewFrameWriter(w), scheme.Codecs.EncoderForVersion(stream.Serializer, gv)),
-		scheme.Codecs.EncoderForVersion(q.codec.Serializer, gv))
+		streaming.NewEncoder(stream.NewFrameWriter(w), codecs.EncoderForVersion(stream.Serializer, gv)),
+		codecs.EncoderForVersion(q.codec.Serializer, gv))
 	w.Header().Set("Content-Type", q.codec.MediaType+";stream=watch")
 	send := func(events []watch.Event) bool {
 		for _, e := range events {

@@ -106,7 +106,7 @@ func (o *Options) check() error {
 	}
 	for i, kind := range o.Kinds {
 		if slices.Contains(o.Kinds[:i], kind) || int(kind) >= len(resources) {
-			return fmt.Errorf("watching %v: want each kind once, of services, endpointslices, namespaces, pods, nodes, servicecidrs", kind)
+			return fmt.Errorf("watching %v: want each kind once, of those in package cluster", kind)
 		}
 	}
 	return nil
@@ -149,12 +149,20 @@ func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 
 func (o *Options) selector(kind cluster.Kind) string {
 	switch kind {
-	case cluster.KindService, cluster.KindSlice, cluster.KindPod:
-		return o.LabelSelector
+	case cluster.KindService, cluster.KindSlice, cluster.KindPod, cluster.KindServiceImport, cluster.KindImportedSlice:
+		return both(o.LabelSelector, resources[kind].labels)
 	case cluster.KindNamespace:
 		return o.NamespaceSelector
 	}
 	return ""
+}
+
+// both is the selector of what two selectors take; an empty one takes all.
+func both(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "," + b
 }
 
 func (o *Options) fields(kind cluster.Kind) string {

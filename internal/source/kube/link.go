@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -29,8 +30,10 @@ type resource struct {
 	name   string
 	object runtime.Object
 	fields string // field selector
+	labels string // selector of labels that all of the kind have
 	// optional: a server that does not have it, or does not give it, holds nothing up.
 	optional bool
+	asked    bool // somebody asked for it by name, and is told that it is not there
 }
 
 // resources are all kinds, by cluster.Kind. Pods that have ended are left out by
@@ -46,6 +49,13 @@ var resources = [...]resource{
 	cluster.KindNode: {group: corev1.SchemeGroupVersion, name: "nodes", object: &corev1.Node{}},
 	cluster.KindServiceCIDR: { // since Kubernetes 1.33
 		group: networkingv1.SchemeGroupVersion, name: "servicecidrs", object: &networkingv1.ServiceCIDR{}, optional: true,
+	},
+	cluster.KindServiceImport: { // a CustomResourceDefinition
+		group: mcsv1alpha1.SchemeGroupVersion, name: "serviceimports", object: &mcsv1alpha1.ServiceImport{}, optional: true, asked: true,
+	},
+	cluster.KindImportedSlice: {
+		group: discoveryv1.SchemeGroupVersion, name: "endpointslices", object: &discoveryv1.EndpointSlice{},
+		labels: mcsv1alpha1.LabelServiceName,
 	},
 }
 
@@ -65,6 +75,7 @@ func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (
 		&corev1.Service{}, &corev1.ServiceList{}, &corev1.Namespace{}, &corev1.NamespaceList{},
 		&corev1.Pod{}, &corev1.PodList{}, &corev1.Node{}, &corev1.NodeList{})
 	scheme.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
+	scheme.AddKnownTypes(mcsv1alpha1.SchemeGroupVersion, &mcsv1alpha1.ServiceImport{}, &mcsv1alpha1.ServiceImportList{})
 	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.ServiceCIDR{}, &networkingv1.ServiceCIDRList{})
 
 	rc = rest.CopyConfig(rc)
@@ -77,6 +88,9 @@ func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (
 		return nil, fmt.Errorf("preparing connections to %s: %w", rc.Host, err)
 	}
 	for _, r := range resources {
+		if out.byGroup[r.group] != nil {
+			continue
+		}
 		metav1.AddToGroupVersion(scheme, r.group)
 		rc.APIPath, rc.GroupVersion = "/apis", &r.group
 		if r.group.Group == "" {
@@ -159,7 +173,7 @@ func (l *link) failed(ctx context.Context, err error) {
 	if l.resource.optional && (absent || apierrors.IsForbidden(err)) {
 		l.sink.without()
 	}
-	if l.resource.optional && absent {
+	if l.resource.optional && absent && !l.resource.asked {
 		return // an older server, as it may be
 	}
 	if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {

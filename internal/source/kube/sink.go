@@ -39,6 +39,7 @@ var (
 )
 
 func newSink(kind cluster.Kind, store *cluster.Store, o source.Options, reports *reports, health *health, listed func()) *sink {
+	o.Imported = kind == cluster.KindImportedSlice
 	s := &sink{kind: kind, store: store, options: o, reports: reports, health: health, listed: listed, programmed: newProgrammed(store, nil)}
 	if kind == cluster.KindSlice {
 		s.holder, s.wake = newHolder(), make(chan struct{}, 1)

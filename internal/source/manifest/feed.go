@@ -110,6 +110,7 @@ func (f *Feed) Status() []source.Status {
 	var out []source.Status
 	for _, k := range []cluster.Kind{
 		cluster.KindService, cluster.KindSlice, cluster.KindNamespace, cluster.KindPod, cluster.KindNode, cluster.KindServiceCIDR,
+		cluster.KindServiceImport, cluster.KindImportedSlice,
 	} {
 		st := f.status
 		st.Kind = k

@@ -152,7 +152,7 @@ func TestFirstLoad(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 	}
-	if n := len(l.feed.Status()); n != 6 {
+	if n := len(l.feed.Status()); n != 8 {
 		t.Errorf("status of %d kinds", n)
 	}
 }

@@ -109,13 +109,14 @@ type head struct {
 // lists are the kinds that hold objects for us, with the kind of each item that
 // names none itself.
 var lists = map[typeMeta]typeMeta{
-	{"v1", "List"}:                               {},
-	{"v1", "ServiceList"}:                        {"v1", "Service"},
-	{"v1", "NamespaceList"}:                      {"v1", "Namespace"},
-	{"v1", "PodList"}:                            {"v1", "Pod"},
-	{"v1", "NodeList"}:                           {"v1", "Node"},
-	{"networking.k8s.io/v1", "ServiceCIDRList"}:  {"networking.k8s.io/v1", "ServiceCIDR"},
-	{"discovery.k8s.io/v1", "EndpointSliceList"}: {"discovery.k8s.io/v1", "EndpointSlice"},
+	{"v1", "List"}:                                          {},
+	{"v1", "ServiceList"}:                                   {"v1", "Service"},
+	{"v1", "NamespaceList"}:                                 {"v1", "Namespace"},
+	{"v1", "PodList"}:                                       {"v1", "Pod"},
+	{"v1", "NodeList"}:                                      {"v1", "Node"},
+	{"networking.k8s.io/v1", "ServiceCIDRList"}:             {"networking.k8s.io/v1", "ServiceCIDR"},
+	{"discovery.k8s.io/v1", "EndpointSliceList"}:            {"discovery.k8s.io/v1", "EndpointSlice"},
+	{"multicluster.x-k8s.io/v1alpha1", "ServiceImportList"}: {"multicluster.x-k8s.io/v1alpha1", "ServiceImport"},
 }
 
 type typeMeta struct{ apiVersion, kind string }
@@ -154,19 +155,35 @@ func (p *parser) convert(d *document, path string, data []byte) error {
 	case err != nil:
 		return &broken{d.lineOf(path), err.Error(), "an object of the Kubernetes API"}
 	}
-	o, problems := source.Convert(obj, p.options)
-	for _, list := range [][]source.Problem{unknown, problems} {
-		for _, problem := range list {
-			problem.Where = place(p.name, d.lineOf(dotted(path)+problem.Field))
-			p.out.problems = append(p.out.problems, problem)
+	p.report(d, path, unknown)
+	for _, options := range p.readings(obj) {
+		o, problems := source.Convert(obj, options)
+		p.report(d, path, problems)
+		if o != nil {
+			p.add(&item{
+				object: o, version: version(obj), sum: sha256.Sum256(data), line: d.lineOf(path), hidden: !p.choose.takes(obj, o),
+			})
 		}
 	}
-	if o != nil {
-		p.add(&item{
-			object: o, version: version(obj), sum: sha256.Sum256(data), line: d.lineOf(path), hidden: !p.choose.takes(obj, o),
-		})
-	}
 	return nil
+}
+
+// readings are the ways to read an object: an EndpointSlice may be one of a Service
+// and one of a ServiceImport.
+func (p *parser) readings(obj any) []source.Options {
+	if !source.IsImported(obj) || !p.choose.takesKind(cluster.KindImportedSlice) {
+		return []source.Options{p.options}
+	}
+	imported := p.options
+	imported.Imported = true
+	return []source.Options{p.options, imported}
+}
+
+func (p *parser) report(d *document, path string, problems []source.Problem) {
+	for _, problem := range problems {
+		problem.Where = place(p.name, d.lineOf(dotted(path)+problem.Field))
+		p.out.problems = append(p.out.problems, problem)
+	}
 }
 
 // add keeps an object; it replaces one that stands earlier in the file.

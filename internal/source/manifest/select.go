@@ -40,7 +40,7 @@ func (o *Options) selection() (selection, error) {
 // o was made of.
 func (s *selection) takes(obj any, o cluster.Object) bool {
 	ref := o.Ref()
-	if len(s.kinds) > 0 && !slices.Contains(s.kinds, ref.Kind) {
+	if !s.takesKind(ref.Kind) {
 		return false
 	}
 	switch {
@@ -50,6 +50,10 @@ func (s *selection) takes(obj any, o cluster.Object) bool {
 		return true
 	}
 	return (len(s.namespaces) == 0 || slices.Contains(s.namespaces, ref.Key.Namespace)) && matches(s.labels, obj)
+}
+
+func (s *selection) takesKind(k cluster.Kind) bool {
+	return len(s.kinds) == 0 || slices.Contains(s.kinds, k)
 }
 
 // namespaceOf is the namespace that an object is in; of a Namespace its own name.
