@@ -56,7 +56,7 @@ func (s *Signpost) records(n *node, q question) answer {
 		return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), s.serverAddresses(q))}
 	case version:
 		if q.qtype == dns.TypeTXT {
-			return answer{records: []dns.RR{versionRecord(q.owner)}}
+			return answer{records: []dns.RR{versionRecord(q.owner, q.zone)}}
 		}
 	case pointer:
 		if q.qtype == dns.TypePTR {

@@ -15,7 +15,7 @@ import (
 // resolv.conf searches); nil where it cannot be known. It needs `pods verified`.
 func (s *Signpost) AutoPath(state request.Request) []string {
 	z, _ := match(s.zones, state.Name())
-	if z == nil || z.reverse || z.tree == outsideTree {
+	if z == nil || z.reverse || z.tree != clusterTree {
 		return nil
 	}
 	pod := s.clientPod(state)

@@ -16,8 +16,12 @@ func (s *Signpost) endpointSRV(n *node, q question) answer {
 		node: *n, base: "." + q.zone.service(n.entry.Service.Key),
 		most: max(1, q.limit/srvSize),
 	}
-	total := n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
-	rotate(n.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
+	if q.zone.tree == clustersetTree {
+		g.visitClusters()
+	} else {
+		total := n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
+		rotate(n.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
+	}
 	if g.repeated {
 		g.unique()
 	}
@@ -68,6 +72,17 @@ func (g *gathering) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
 		g.repeated = g.repeated || ep.Has(cluster.Repeated)
 	}
 	return true
+}
+
+// visitClusters adds the endpoints of a ServiceImport: the name of one has the id of
+// its cluster.
+func (g *gathering) visitClusters() {
+	whole, base := g.node.entry, g.base
+	for _, id := range clustersOf(whole) {
+		g.node.entry, g.base = inCluster(whole, id), "."+id+base
+		total := g.node.countReady(dns.TypeA) + g.node.countReady(dns.TypeAAAA)
+		rotate(g.node.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
+	}
 }
 
 // sameRecord reports whether one of the ports makes a record with that number:

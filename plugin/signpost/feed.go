@@ -25,6 +25,7 @@ type feedConfig struct {
 	podNames    bool   // label endpoints by pod name
 	pods        bool   // watch pods too
 	podLabels   bool   // and keep their labels, for the plugin metadata
+	imports     bool   // watch ServiceImports and their EndpointSlices
 	noEndpoints bool   // do not watch EndpointSlices
 	labels      string // selector of Services, EndpointSlices and pods
 	maxInFlight int    // requests at once; 0: no limit

@@ -24,7 +24,7 @@ func (s *Signpost) Metadata(ctx context.Context, state request.Request) context.
 	if z == nil || z.tree == outsideTree {
 		return ctx
 	}
-	p, err := parseParts(rest, s.zonal)
+	p, err := parseParts(rest, z.tree == clustersetTree, s.zonal)
 	if err != nil {
 		set(ctx, "parse-error", err.Error())
 		return ctx
@@ -32,6 +32,9 @@ func (s *Signpost) Metadata(ctx context.Context, state request.Request) context.
 	set(ctx, "port-name", p.port)
 	set(ctx, "protocol", p.protocol)
 	set(ctx, "endpoint", p.endpoint)
+	if z.tree == clustersetTree {
+		set(ctx, "cluster", p.cluster)
+	}
 	if s.zonal {
 		set(ctx, "zone", p.zone)
 	}
@@ -49,7 +52,7 @@ func set(ctx context.Context, label, value string) {
 type parts struct {
 	kind                               string // svc or pod
 	namespace, service, port, protocol string
-	endpoint                           string
+	endpoint, cluster                  string
 	zone                               string // of a _zone name
 }
 
@@ -57,7 +60,7 @@ var errName = errors.New("invalid query name")
 
 // parseParts reads a name relative to its zone, in lower case, by the grammar of
 // the plugin kubernetes: unlike the tree of node.go it takes any label anywhere.
-func parseParts(name string, zonal bool) (p parts, err error) {
+func parseParts(name string, clusterset, zonal bool) (p parts, err error) {
 	if name == "" || name == "svc" || name == "pod" {
 		return parts{}, nil
 	}
@@ -67,16 +70,18 @@ func parseParts(name string, zonal bool) (p parts, err error) {
 	}
 	name, p.namespace = cutLast(name)
 	name, p.service = cutLast(name)
-	switch strings.Count(name, ".") {
-	case 0:
+	switch labels := strings.Count(name, "."); {
+	case labels == 0:
 		p.endpoint = name
-	case 1:
+	case labels == 1 && clusterset && name[0] != '_' && !strings.Contains(name, "._"):
+		p.endpoint, p.cluster, _ = strings.Cut(name, ".")
+	case labels == 1:
 		p.port, p.protocol, _ = strings.Cut(name, ".")
 		p.port, p.protocol = strings.TrimPrefix(p.port, "_"), strings.TrimPrefix(p.protocol, "_")
 	default:
 		rest, anchor := cutLast(name)
 		zone, how := cutLast(rest)
-		if !zonal || p.kind != "svc" || anchor != zoneLabel || how != "pin" && how != "prefer" {
+		if !zonal || clusterset || p.kind != "svc" || anchor != zoneLabel || how != "pin" && how != "prefer" {
 			return parts{}, errName
 		}
 		p.zone = zone

@@ -87,6 +87,12 @@ func (f *feedConfig) kinds() []cluster.Kind {
 	if !f.noEndpoints {
 		kinds = append(kinds, cluster.KindSlice)
 	}
+	if f.imports {
+		kinds = append(kinds, cluster.KindServiceImport)
+	}
+	if f.imports && !f.noEndpoints {
+		kinds = append(kinds, cluster.KindImportedSlice)
+	}
 	if f.pods {
 		kinds = append(kinds, cluster.KindPod)
 	}

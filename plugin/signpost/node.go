@@ -55,7 +55,7 @@ func emptyIf(exists bool) node {
 }
 
 // forward finds a name of a forward zone, given relative to the zone in lower case.
-func (s *Signpost) forward(name string) node {
+func (s *Signpost) forward(z *zone, name string) node {
 	if strings.IndexByte(name, '\\') >= 0 {
 		return nodeMissing // an escaped byte is in no Kubernetes name
 	}
@@ -64,9 +64,11 @@ func (s *Signpost) forward(name string) node {
 	case "":
 		return node{kind: apex}
 	case "svc":
-		return s.serviceTree(rest)
+		return s.serviceTree(z, rest)
 	case "pod":
-		return s.podTree(rest)
+		if z.tree == clusterTree {
+			return s.podTree(rest)
+		}
 	case "dns":
 		switch rest {
 		case "":
@@ -83,16 +85,16 @@ func (s *Signpost) forward(name string) node {
 }
 
 // serviceTree finds a name below svc.
-func (s *Signpost) serviceTree(name string) node {
+func (s *Signpost) serviceTree(z *zone, name string) node {
 	if name == "" {
 		return nodeEmpty
 	}
 	name, namespace := cutLast(name)
 	if name == "" {
-		return emptyIf(s.store.Namespace(namespace))
+		return emptyIf(s.store.Namespace(namespace) || z.tree == clustersetTree && s.store.Imports().Namespace(namespace))
 	}
 	name, service := cutLast(name)
-	e := s.store.Service(namespace, service)
+	e := s.index(z).Service(namespace, service)
 	kind := serviceKind(e)
 	if kind == clusterIP && s.ignoreEmpty && !hasReady(e) {
 		return nodeMissing
@@ -102,6 +104,9 @@ func (s *Signpost) serviceTree(name string) node {
 	}
 	if kind == external {
 		return nodeMissing // a CNAME has nothing below it
+	}
+	if z.tree == clustersetTree {
+		return belowImport(e, kind, name)
 	}
 	if rest, label := cutLast(name); label == zoneLabel && s.zonal {
 		return zoneNode(e, kind, rest)

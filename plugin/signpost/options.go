@@ -29,7 +29,8 @@ type settings struct {
 	fall        fall.F
 	ignoreEmpty bool // a ClusterIP Service without ready endpoints has no names
 	outside     outsideSettings
-	zonal       bool // headless Services have names for the zones of their endpoints
+	clusterset  []string // zones of a set of clusters
+	zonal       bool     // headless Services have names for the zones of their endpoints
 
 	negative  *uint32 // seconds that a negative answer may be kept; nil: as ttl
 	ptr       ptrPolicy
@@ -57,7 +58,7 @@ const many = 1 << 10
 
 // options are all words of the stanza, by name: those of the plugin kubernetes
 // with the same meaning, and our own. Each topic has a file with its table.
-var options = tableOf(sourceOptions, selectOptions, answerOptions, outsideOptions, staleOptions)
+var options = tableOf(sourceOptions, selectOptions, answerOptions, outsideOptions, clustersetOptions, staleOptions)
 
 func tableOf(tables ...[]option) map[string]option {
 	all := map[string]option{}
@@ -67,12 +68,6 @@ func tableOf(tables ...[]option) map[string]option {
 		}
 	}
 	return all
-}
-
-// later are options of the kubernetes plugin that this version does not have:
-// better no start than a server that ignores what it was told.
-var later = map[string]bool{
-	"multicluster": true,
 }
 
 // parse reads the stanza of one server block.
@@ -118,8 +113,6 @@ func (s *stanza) block(c *caddy.Controller) error {
 func (s *stanza) option(name string, args []string) error {
 	o, known := options[name]
 	switch {
-	case later[name]:
-		return fmt.Errorf("option %s: not supported by this version; remove it, or keep the plugin kubernetes", name)
 	case !known:
 		return fmt.Errorf("unknown option %q: want one of %s", name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
 	case len(args) < o.min || len(args) > o.max:

@@ -192,6 +192,9 @@ func (s *Signpost) ownOutside(rrtype uint16) []netip.Addr {
 func (s *Signpost) pointersIn(z *zone, a netip.Addr) (names []string) {
 	if z.inside {
 		names = s.pointers(a)
+		if name, has := s.importPointer(a); has && len(names) == 0 {
+			names = []string{name}
+		}
 	}
 	if z.outside {
 		names = append(names, s.outsideNames(a)...)

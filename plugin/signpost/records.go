@@ -132,12 +132,17 @@ func (s *Signpost) soa(owner string, z *zone) dns.SOA {
 // schemaVersion is that of the DNS specification which we follow; its TXT record
 // changes with our releases only, so it may be cached for long.
 const (
-	schemaVersion    = "1.1.0"
-	schemaVersionTTL = 28800
+	schemaVersion     = "1.1.0"
+	clustersetVersion = "1.0.0"
+	schemaVersionTTL  = 28800
 )
 
-func versionRecord(owner string) dns.RR {
-	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, schemaVersionTTL), Txt: []string{schemaVersion}}
+func versionRecord(owner string, z *zone) dns.RR {
+	version := schemaVersion
+	if z.tree == clustersetTree {
+		version = clustersetVersion
+	}
+	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, schemaVersionTTL), Txt: []string{version}}
 }
 
 // endpointLabel is the label of an endpoint below its Service.

@@ -17,8 +17,8 @@ func (s *Signpost) reverseNode(name string, z *zone) node {
 	case !ok:
 		return nodeMissing
 	case !p.IsSingleIP():
-		return emptyIf(z.inside && s.store.HasAddressIn(p) || z.outside && s.store.HasOutsideIn(p))
-	case z.inside && s.hasPointer(p.Addr()) || z.outside && s.store.OwnersOutside(p.Addr()).Valid():
+		return emptyIf(z.inside && s.hasAddressIn(p) || z.outside && s.store.HasOutsideIn(p))
+	case z.inside && (s.hasPointer(p.Addr()) || s.hasImportPointer(p.Addr())) || z.outside && s.store.OwnersOutside(p.Addr()).Valid():
 		return node{kind: pointer, addr: p.Addr()}
 	}
 	return nodeMissing

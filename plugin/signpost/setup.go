@@ -35,6 +35,7 @@ func setup(c *caddy.Controller) error {
 	}
 	lease.snapshot = stanza.snapshot
 	zones, primary := makeZones(stanza.zones)
+	markClusterset(zones, stanza.clusterset)
 	s := &Signpost{
 		settings: stanza.settings,
 		zones:    addOutside(zones, &stanza.outside), primary: primary,

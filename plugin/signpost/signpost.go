@@ -99,7 +99,7 @@ func (s *Signpost) find(z *zone, name, rest string) node {
 	if z.tree == outsideTree {
 		return s.outsideNode(rest)
 	}
-	return s.forward(rest)
+	return s.forward(z, rest)
 }
 
 // reply writes the answer of a node. Every answer leaves by WriteMsg: cache,

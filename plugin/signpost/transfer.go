@@ -97,10 +97,10 @@ func (s *Signpost) names(z *zone) iter.Seq[string] {
 			own, tree = "ns1."+s.outside.label(), ""
 		}
 		ok := yield(z.name) && in(own) && in("dns-version")
-		for e := range s.store.Services() {
+		for e := range s.index(z).Services() {
 			ok = ok && serviceNames(e, tree, in)
 		}
-		if s.pods == podsVerified {
+		if s.pods == podsVerified && z.tree == clusterTree {
 			ok = ok && s.podNames(in)
 		}
 		if ok && z.name == "." {
@@ -150,9 +150,15 @@ func serviceNames(e *cluster.Entry, tree string, in func(string) bool) bool {
 			}
 		}
 	}
-	for ep := range e.Endpoints() {
-		if ep.Has(cluster.Ready) && !once(endpointLabel(ep)) {
-			return false
+	for _, slice := range e.Slices {
+		for i := range slice.Endpoints {
+			ep, label := &slice.Endpoints[i], endpointLabel(&slice.Endpoints[i])
+			if id := slice.Cluster.String(); id != "" {
+				label += "." + id
+			}
+			if ep.Has(cluster.Ready) && !once(label) {
+				return false
+			}
 		}
 	}
 	return true
@@ -172,6 +178,12 @@ func (s *Signpost) reverseNames(z *zone, yield func(string) bool) {
 		}
 		for a := range s.store.OutsideIn(p) {
 			if z.outside && !(z.inside && s.store.Owners(a).Valid()) && !in(a) { // once
+				return
+			}
+		}
+		for a := range s.store.Imports().AddressesIn(p) {
+			seen := s.store.Owners(a).Valid() || z.outside && s.store.OwnersOutside(a).Valid()
+			if z.inside && len(s.clusterset) > 0 && !seen && !in(a) {
 				return
 			}
 		}

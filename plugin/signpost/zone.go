@@ -23,8 +23,9 @@ type zone struct {
 type tree uint8
 
 const (
-	clusterTree tree = iota // SERVICE.NAMESPACE.svc, of this cluster
-	outsideTree             // SERVICE.NAMESPACE, for clients outside: see outside.go
+	clusterTree    tree = iota // SERVICE.NAMESPACE.svc, of this cluster
+	outsideTree                // SERVICE.NAMESPACE, for clients outside: see outside.go
+	clustersetTree             // SERVICE.NAMESPACE.svc, of a set of clusters: see clusterset.go
 )
 
 // makeZones turns origins into zones. The first that is not a reverse zone is the
