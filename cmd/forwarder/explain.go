@@ -52,7 +52,8 @@ func packetOf(from, to string) (vip.Packet, error) {
 }
 
 // explain prints what becomes of a packet on this node (or another, by
-// --hostname-override), and why. It needs no rights and changes nothing.
+// --hostname-override), and why; on the node itself, with the rights for that, also what
+// its kernel makes of it. It changes nothing.
 func explain(ctx context.Context, c *config.Config, env environment, p vip.Packet) error {
 	v, err := look(ctx, c, env)
 	if err != nil {
@@ -71,6 +72,9 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 			text += fmt.Sprintf("  %v claims it too, and is younger\n", o)
 		}
 		text += "frontend " + r.String() + "\n"
+	}
+	if c.HostnameOverride == "" || v.isHere() {
+		text += readBack(ctx, v, &x)
 	}
 	_, err = fmt.Fprint(env.stdout, text)
 	return err

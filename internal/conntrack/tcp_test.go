@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // Half-open connections to a backend that is gone are cut; established ones are not, nor
@@ -54,5 +55,33 @@ func TestManyStaleFlows(t *testing.T) {
 	}
 	if n := len(tracked(t, h)); n != 0 {
 		t.Errorf("%d flows are left", n)
+	}
+}
+
+func TestFind(t *testing.T) {
+	h, _, _ := host(t)
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1001", "10.96.0.10:80", "10.244.2.2:8080")
+	trackAs(t, h, nl.TCP_CONNTRACK_ESTABLISHED, "10.244.1.9:1002", "10.96.0.10:80", "10.244.2.2:8080")
+	trackAs(t, h, nl.TCP_CONNTRACK_ESTABLISHED, "10.244.1.9:1003", "10.96.0.10:80", "10.244.1.2:8080")
+	trackAs(t, h, nl.TCP_CONNTRACK_ESTABLISHED, "10.244.1.9:1004", "10.96.0.10:81", "10.244.1.2:8081")
+	track(t, h, unix.IPPROTO_UDP, "10.244.1.9:1005", "172.30.0.11:30053", "10.244.1.2:53")
+	track(t, h, unix.IPPROTO_UDP, "10.244.1.9:1006", "198.51.100.1:30053", "198.51.100.1:30053")
+	web := udp("10.96.0.10:80")
+	web.Protocol = cluster.TCP
+	for _, c := range []struct {
+		f    vip.Frontend
+		want string
+	}{
+		{web, "[{10.244.1.2:8080 1 0} {10.244.2.2:8080 2 1}]"},
+		{udp("0.0.0.0:30053"), "[{10.244.1.2:53 1 0}]"},
+		{udp("10.96.0.10:80"), "[]"},
+	} {
+		var got []Tracked
+		if err := h.Do(func() (err error) {
+			got, err = Find(c.f, []netip.Addr{netip.MustParseAddr("172.30.0.11")})
+			return err
+		}); err != nil || fmt.Sprint(got) != c.want {
+			t.Errorf("%v: %v, %v; want %s", c.f, got, err, c.want)
+		}
 	}
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/conntrack"
+	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
+	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// readBack says what this machine's kernel has for the frontend that a packet meets, which
+// flows it tracks there, and whether the backends answer: "" where no forwarder works
+// with nftables or the rights are missing, since explain can be asked from anywhere.
+func readBack(ctx context.Context, v *view, x *vip.Explanation) string {
+	if !node.ReadFacts().NetAdmin {
+		return ""
+	}
+	f := vip.Frontend{Addr: x.Destination.Addr(), Port: x.Destination.Port(), Protocol: x.Protocol}
+	if x.Route != nil {
+		f = x.Route.Frontend
+	}
+	lines, err := nftables.Inspect(v.host, f, x.Route)
+	if errors.Is(err, nftables.ErrNoTable) {
+		return ""
+	}
+	if err != nil {
+		lines = []string{err.Error()}
+	}
+	text := "kernel " + strings.Join(lines, "\nkernel ") + "\n"
+	flows, err := conntrack.Find(f, v.host.NodePortAddrs)
+	if err != nil {
+		return text + "conntrack " + err.Error() + "\n"
+	}
+	for _, t := range flows {
+		text += fmt.Sprintf("conntrack %d flows lead to %v", t.Flows, t.To)
+		if t.HalfOpen > 0 {
+			text += fmt.Sprintf(", %d of them without an answer", t.HalfOpen)
+		}
+		if x.Route != nil && !slices.ContainsFunc(x.Route.Reachable(), func(b vip.Backend) bool { return b.AddrPort == t.To }) {
+			text += "; it is no endpoint for new ones"
+		}
+		text += "\n"
+	}
+	return text + reachable(ctx, x)
+}
+
+// isHere reports whether the view is that of this machine: it has the node's address.
+func (v *view) isHere() bool {
+	machine, err := node.NewMachine()
+	return err == nil && slices.ContainsFunc(v.node.Addrs, func(a netip.Addr) bool { return slices.Contains(machine.Addrs(), a) })
+}
+
+// reachablePatience is how long a backend may take to answer, and mostAsked how many are
+// asked.
+const (
+	reachablePatience = time.Second
+	mostAsked         = 100
+)
+
+// reachable dials the backends that a packet may be led to. Only of TCP can it be told.
+func reachable(ctx context.Context, x *vip.Explanation) string {
+	if x.Protocol != cluster.TCP {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachablePatience)
+	defer cancel()
+	lines := make([]string, min(len(x.Answers), mostAsked))
+	var all sync.WaitGroup
+	for i := range lines {
+		all.Go(func() {
+			lines[i] = fmt.Sprintf("backend %v %s\n", x.Answers[i].AddrPort, answers(ctx, x.Answers[i].AddrPort))
+		})
+	}
+	all.Wait()
+	return strings.Join(lines, "")
+}
+
+func answers(ctx context.Context, to netip.AddrPort) string {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", to.String())
+	switch {
+	case err == nil:
+		conn.Close()
+		return "answers this node"
+	case errors.Is(err, unix.ECONNREFUSED):
+		return "refuses: nothing listens there"
+	case errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil:
+		return fmt.Sprintf("does not answer within %v", reachablePatience)
+	}
+	return "cannot be reached: " + err.Error()
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// explained runs explain on a town's node.
+func (c *town) explained(packet string) string {
+	c.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	args := append([]string{"explain"}, strings.Fields(packet)...)
+	cmd := exec.Command(self, append(args, "--manifests="+c.dir, "--cluster-cidr=10.244.0.0/16")...)
+	cmd.Env = append(os.Environ(), beForwarder+"=1")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := c.lab.Node(1).Run(cmd); err != nil {
+		c.t.Fatalf("explain %s: %v\n%s", packet, err, out.String())
+	}
+	return out.String()
+}
+
+// On the node explain tells what the kernel has, what it tracks, and who answers.
+func TestExplainReadsTheKernelBack(t *testing.T) {
+	c := newTown(t)
+	c.serve("a", "b")
+	const packet = "10.244.1.9 10.96.0.20:80"
+	if out := c.explained(packet); strings.Contains(out, "kernel ") {
+		t.Errorf("without a forwarder:\n%s", out)
+	}
+	p := start(t, c.lab.Node(1).Host, false, "--manifests="+c.dir, "--cluster-cidr=10.244.0.0/16", "--conntrack-max-per-core=0")
+	p.routesTo(c.pods["a"], c.pods["b"])
+	has := func(what, out string, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("%s: no %q in\n%s", what, w, out)
+			}
+		}
+	}
+	a, b := c.pods["a"].IPv4.String()+":8080", c.pods["b"].IPv4.String()+":8080"
+	c.answers(c.pods["client"], "tcp", "10.96.0.20:80", "a", "b")
+	has("all is well", c.explained(packet), "kernel in masquerade-node-outside\n", "kernel backends-tcp-2: ", "kernel as intended\n",
+		"flows lead to "+a+"\n", "flows lead to "+b+"\n", "backend "+a+" answers this node\n", "backend "+b+" answers this node\n")
+	has("a NodePort", c.explained("203.0.113.7 "+netip.AddrPortFrom(c.lab.Node(1).IPv4, 30080).String()), "kernel as intended\n")
+	has("no Service", c.explained("10.244.1.9 10.96.0.99:80"), "kernel in nothing\n", "kernel as intended\n")
+
+	// Nobody follows the folder any more.
+	p.Kill()
+	c.serve("b")
+	has("the forwarder is dead", c.explained(packet), "kernel NOT AS INTENDED", "flows lead to "+a+"; it is no endpoint for new ones\n")
+	dead := c.pods["b"]
+	nft(t, dead, "table ip dead { chain input { type filter hook input priority 0; tcp dport 8080 drop; }; }", "-f", "-")
+	has("a backend is dead", c.explained(packet), "backend "+b+" does not answer within 1s")
+	c.serve()
+	has("nobody serves it", c.explained(packet), ": refused", "NOT AS INTENDED")
+}
