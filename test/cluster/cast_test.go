@@ -135,6 +135,9 @@ spec:
     imagePullPolicy: IfNotPresent
     args: [load, -http, "http://%s", -dns, %s]
 `, name, onNode(node), full, full)
+	}
+	for _, node := range nodeNames {
+		name := "load-" + node
 		s.must("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
 		l.pods = append(l.pods, pod{name: name, node: node, ip: s.value("pod/"+name, ".status.podIP")})
 	}

@@ -26,12 +26,11 @@ func newLife(t *testing.T) *env {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	t.Setenv(directoryVariable, dir)
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &env{stdout: io.Discard, stderr: io.Discard, cache: cache}
+	return &env{stdout: io.Discard, stderr: io.Discard, cache: cache, place: dir}
 }
 
 // hostPids lists the processes of the cluster by their numbers outside: all that are in the supervisor's pid
@@ -81,6 +80,7 @@ func gone(t *testing.T, s state, pids []int) {
 }
 
 func TestLife(t *testing.T) {
+	t.Parallel() // with the plays: it has clusters of its own, and both wait more than they compute
 	e := newLife(t)
 	before := machine()
 	p, err := placeOf(e)
@@ -180,7 +180,7 @@ func testUpKilled(t *testing.T, e *env, end func(state, []int)) {
 	}
 	for _, after := range []time.Duration{0, 2 * time.Second} {
 		cmd := exec.Command(os.Args[0], "up")
-		cmd.Env = append(os.Environ(), asCommand+"=1")
+		cmd.Env = append(os.Environ(), asCommand+"=1", directoryVariable+"="+e.place)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,7 @@ type env struct {
 	stdout io.Writer // results, for scripts
 	stderr io.Writer // progress and diagnostics, for people
 	cache  string    // the user's cache directory, absolute
+	place  string    // the cluster's directory, absolute; empty for the usual one
 }
 
 // command is one verb of the command line.

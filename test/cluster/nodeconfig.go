@@ -87,8 +87,9 @@ func (p place) kubeletConfig(m member) ([]byte, error) {
 		"maxPods":                   200,
 		"serializeImagePulls":       false,
 		"nodeStatusUpdateFrequency": "2s",
-		"nodeLeaseDurationSeconds":  4, // renewed every second, see --node-monitor-grace-period
-		"syncFrequency":             "10s",
+		"nodeLeaseDurationSeconds":  4,    // renewed every second, see --node-monitor-grace-period
+		"syncFrequency":             "3s", // pods see a changed ConfigMap
+		"crashLoopBackOff":          object{"maxContainerRestartPeriod": "2s"},
 		// The disk and the memory are the machine's: what others use of them must evict nobody here.
 		"imageGCHighThresholdPercent": 100,
 		"evictionHard": object{

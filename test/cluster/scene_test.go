@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	// The plays wait more than they compute.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "7"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -165,6 +165,9 @@ func (s *scene) eventually(limit time.Duration, what string, f func() error) {
 	begun := time.Now()
 	for time.Since(begun) < limit {
 		if err = f(); err == nil {
+			if took := time.Since(begun); took > 5*time.Second {
+				s.t.Logf("%s: after %.1f s", what, took.Seconds())
+			}
 			return
 		}
 		time.Sleep(200 * time.Millisecond)

@@ -15,6 +15,7 @@ type play struct {
 
 // plays are independent of each other and of their order.
 var plays = []play{
+	{"rollout under load", playRollout, false},
 	{"tutorial", playTutorial, false},
 	{"nslookup in a busybox", playNslookup, false},
 	{"dual stack", playDualStack, false},
@@ -30,7 +31,6 @@ var plays = []play{
 	{"externalTrafficPolicy Local", playExternalLocal, false},
 	{"internalTrafficPolicy Local", playInternalLocal, false},
 	{"trafficDistribution", playDistribution, false},
-	{"rollout under load", playRollout, true},
 	{"CoreDNS pod deleted", playDNSPodDeleted, true},
 	{"forwarder killed", playForwarderKilled, true},
 	{"forwarder upgraded", playForwarderUpgraded, true},
@@ -43,6 +43,7 @@ var plays = []play{
 
 // TestCluster plays them in a real cluster.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	needCluster(t)
 	shared.once.Do(shared.start)
 	if shared.err != nil {

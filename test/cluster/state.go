@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,9 +21,12 @@ const directoryVariable = "SIGNPOST_CLUSTER"
 // file there as long as it lives.
 type place string
 
-// placeOf returns the cluster's directory: of the user's cache, or what the environment says.
+// placeOf returns the cluster's directory: what e says, or the environment, or the usual one in the user's cache.
 func placeOf(e *env) (place, error) {
-	dir := os.Getenv(directoryVariable)
+	dir := e.place
+	if dir == "" {
+		dir = os.Getenv(directoryVariable)
+	}
 	if dir == "" {
 		dir = filepath.Join(e.cache, "signpost", "cluster")
 	}
@@ -143,7 +147,9 @@ func (p place) running() (state, error) {
 		err = fmt.Errorf("no cluster runs in %s: start one with `%s`", p, upCommand)
 	}
 	if err == nil {
-		nodeNames = s.Nodes
+		if !slices.Equal(nodeNames, s.Nodes) { // never while others read it: a process has one kind of cluster
+			nodeNames = s.Nodes
+		}
 	}
 	return s, err
 }

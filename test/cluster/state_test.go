@@ -48,7 +48,7 @@ func TestState(t *testing.T) {
 	if !running || started == 0 {
 		t.Fatalf("this process: started at %d, runs %v", started, running)
 	}
-	want := state{Cgroups: []string{"/a", "/b"}, Pid: os.Getpid(), Started: started}
+	want := state{Cgroups: []string{"/a", "/b"}, Pid: os.Getpid(), Started: started, Nodes: nodeNames}
 	if err := p.writeState(want); err != nil {
 		t.Fatal(err)
 	}
