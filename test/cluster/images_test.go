@@ -302,6 +302,17 @@ func TestMissingTools(t *testing.T) {
 	}
 }
 
+func TestKnownTags(t *testing.T) {
+	listed := []string{"h/agnhost:2.63.0", "h/nginx:1", "h/pause:3", "h/agnhost:2.55"}
+	got, err := knownTags(listed, []string{"agnhost", "pause"})
+	if want := []string{"h/agnhost:2.55", "h/agnhost:2.63.0", "h/pause:3"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	if _, err := knownTags(listed, []string{"agnhost", "porter"}); err == nil || !strings.Contains(err.Error(), "does not list porter") {
+		t.Errorf("one is not listed: error %v", err)
+	}
+}
+
 func TestShortName(t *testing.T) {
 	for tag, want := range map[string]string{"host.example/path/agnhost:1.0": "agnhost", "busybox": "busybox", "host.example:5000/a": "a"} {
 		if got := shortName(tag); got != want {

@@ -29,19 +29,36 @@ func testImages(ctx context.Context, programs string, binaries map[string]string
 	if err != nil {
 		return nil, fmt.Errorf("ask e2e.test for its images: %w", err)
 	}
+	tags, err := knownTags(strings.Fields(string(out)), slices.Sorted(maps.Keys(known)))
+	if err != nil {
+		return nil, err
+	}
 	all := map[string]v1.Image{}
-	for _, tag := range strings.Fields(string(out)) {
-		if k, ok := known[shortName(tag)]; ok {
-			if all[tag], err = image(k.config, k.layers...); err != nil {
-				return nil, err
-			}
-			delete(known, shortName(tag))
+	for _, tag := range tags {
+		k := known[shortName(tag)]
+		if all[tag], err = image(k.config, k.layers...); err != nil {
+			return nil, err
 		}
 	}
-	if len(known) > 0 {
-		return nil, fmt.Errorf("e2e.test --list-images does not list %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-	}
 	return all, nil
+}
+
+// knownTags returns the tags of a list whose short names are known. Each of those must be there, and may be there
+// in several versions: e2e.test lists agnhost thrice and busybox twice, in another order each time.
+func knownTags(listed, known []string) ([]string, error) {
+	var tags []string
+	absent := slices.Clone(known)
+	for _, tag := range listed {
+		if slices.Contains(known, shortName(tag)) {
+			tags = append(tags, tag)
+			absent = slices.DeleteFunc(absent, func(name string) bool { return name == shortName(tag) })
+		}
+	}
+	if len(absent) > 0 {
+		return nil, fmt.Errorf("e2e.test --list-images does not list %s", strings.Join(absent, ", "))
+	}
+	slices.Sort(tags)
+	return tags, nil
 }
 
 // upstreamImages returns the images by their short names. Those with tools in them have the same tools: they
