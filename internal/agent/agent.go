@@ -154,14 +154,22 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
 		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
 	}
+	rest := newRest()
+	defer rest.timer.Stop()
 	for {
+		wake, told := changes.Wake(), a.latency.wake
+		if rest.resting {
+			wake, told = nil, nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-changes.Wake():
-			a.follow(ctx, changes)
-		case <-a.latency.wake: // changes may have been taken before their time was told
-			a.follow(ctx, changes)
+		case <-rest.timer.C:
+			rest.resting = false
+		case <-wake:
+			rest.after(func() { a.follow(ctx, changes) })
+		case <-told: // changes may have been taken before their time was told
+			rest.after(func() { a.follow(ctx, changes) })
 		case <-a.Machine.Changed():
 			a.change(ctx, nil)
 		case o := <-a.settings:

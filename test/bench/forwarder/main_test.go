@@ -1,10 +1,11 @@
-// Package forwarder measures cmd/forwarder beside kube-proxy's nftables mode: whole
+// Package forwarder measures cmd/forwarder beside kube-proxy in the same mode: whole
 // processes, each in the network namespace of a node of its own, fed by the same API and
 // judged by packets.
 //
 //	go -C test/cluster run . build cluster    # kube-proxy, once
 //	go test ./test/bench/forwarder -run '^$' -bench . -timeout 2h
-//	go test ./test/bench/forwarder -run '^$' -bench '10000×5$'
+//	go test ./test/bench/forwarder -run '^$' -bench 'Forwarder/^10000×5$'
+//	go test ./test/bench/forwarder -run '^$' -bench . -mode iptables
 //
 // The table at the end has both and the ratio. With -large kube-proxy is also asked to
 // do what takes it many minutes. On a machine that others use, processor times and
@@ -23,7 +24,18 @@ import (
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
-var large = flag.Bool("large", false, "let kube-proxy run at every size")
+var (
+	large = flag.Bool("large", false, "let kube-proxy run at every size")
+	mode  = flag.String("mode", nftables, "mode of both: nftables or iptables; the latter by the programs that this machine calls iptables")
+)
+
+const nftables, iptables = "nftables", "iptables"
+
+// sizes are those that a mode is measured at.
+var sizes = map[string][]size{
+	nftables: {{1000, 5}, {10000, 5}, {50000, 5}, {10000, 25}},
+	iptables: {{1000, 5}, {5000, 5}},
+}
 
 const (
 	ours   = "forwarder"

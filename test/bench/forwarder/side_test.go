@@ -123,7 +123,7 @@ func (s *side) banner(h *netlab.Host, name byte) {
 func (s *side) begin() {
 	s.Helper()
 	args := []string{
-		"--master=" + s.relay.url, "--hostname-override=" + s.node.Name, "--cluster-cidr=10.244.0.0/16", "--proxy-mode=nftables",
+		"--master=" + s.relay.url, "--hostname-override=" + s.node.Name, "--cluster-cidr=10.244.0.0/16", "--proxy-mode=" + *mode,
 		"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
 	}
 	cmd := exec.Command(s.binary, args...)
