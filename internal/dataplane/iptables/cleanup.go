@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -34,9 +33,6 @@ func remove(ctx context.Context, which func(chain) bool) (int, error) {
 			there, err := f.save(ctx)
 			if err != nil {
 				continue // a kernel without tables of this backend has no rules there
-			}
-			if rest, err := f.saveTables(ctx, peerCanary.table); err == nil {
-				maps.Copy(there, rest)
 			}
 			s := clear(there, which)
 			for _, p := range s {
