@@ -59,7 +59,7 @@ func versions(t *testing.T, api *apiserver.Server) string {
 }
 
 // authorized asks the server's own authorizer what a pod's account may do: list
-// and watch the resources named, and nothing else.
+// and watch the resources named, and nothing else, but for the forwarder's Events.
 func authorized(t *testing.T, api *apiserver.Server, account string, resources ...string) {
 	t.Helper()
 	got := map[string]string{}
@@ -75,6 +75,9 @@ func authorized(t *testing.T, api *apiserver.Server, account string, resources .
 	want := map[string]string{}
 	for _, r := range resources {
 		want[r] = "[] [] [list watch]"
+	}
+	if account == "signpost-forwarder" {
+		want["events"] = "[] [] [create]"
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what the ServiceAccount %s may do, by resource (-want +got):\n%s", account, diff)

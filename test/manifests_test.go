@@ -186,7 +186,7 @@ func TestConfigMapHoldsCorefileExample(t *testing.T) {
 func TestRolesAreLeast(t *testing.T) {
 	withPods := overlay(t, "resources: [FRESH]\ncomponents: [PODS]\n")
 	names := rights("namespaces", "services", "discovery.k8s.io/endpointslices")
-	vips := rights("nodes", "services", "discovery.k8s.io/endpointslices", "networking.k8s.io/servicecidrs")
+	vips := sorted(append(rights("nodes", "services", "discovery.k8s.io/endpointslices", "networking.k8s.io/servicecidrs"), "create events"))
 	for _, c := range []struct {
 		name, dir, account string
 		want               []string

@@ -63,6 +63,7 @@ type forwarder struct {
 	cleaner *conntrack.Cleaner
 	agent   *agent.Agent
 	ports   *healthcheck.Ports
+	events  *kube.Recorder // nil without an API
 	servers []healthcheck.Server
 }
 
@@ -98,7 +99,13 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	}
 	o := options(c, name, store)
 	o.Dataplane, o.Machine, o.Flows, o.Health, o.Metrics, o.Log = f.plane, f.machine, f.cleaner, health, metrics, log
-	f.ports = healthcheck.NewPorts(health, portTaken(log))
+	if f.events, err = newRecorder(c, name, log); err != nil {
+		return f, err
+	}
+	if f.events != nil {
+		o.Events = f.events
+	}
+	f.ports = healthcheck.NewPorts(health, portTaken(name, o.Events, log))
 	o.Ports = f.ports
 	f.agent = agent.New(o)
 	f.servers = servers(&f.current, f.agent, store, health, metrics, registry, name)
@@ -135,6 +142,9 @@ func (f *forwarder) run(ctx context.Context) error {
 	all.Go(func() error { f.cleaner.Run(ctx); return nil })
 	all.Go(func() error { f.ports.Run(ctx); return nil })
 	all.Go(func() error { f.takeOver(ctx); return nil })
+	if f.events != nil {
+		all.Go(func() error { f.events.Run(ctx); return nil })
+	}
 	all.Go(func() error { return f.agent.Run(ctx) })
 	all.Go(func() error { return f.watchConfig(ctx) })
 	for _, s := range f.servers {

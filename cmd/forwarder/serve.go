@@ -73,9 +73,13 @@ func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
 	}
 }
 
-// portTaken tells of a healthCheckNodePort that cannot be bound.
-func portTaken(log *slog.Logger) func(*vip.Route, error) {
+// portTaken tells of a healthCheckNodePort that cannot be bound, by the Event that
+// kube-proxy writes, too. events may be nil.
+func portTaken(name string, events agent.Events, log *slog.Logger) func(*vip.Route, error) {
 	return func(r *vip.Route, err error) {
+		if events != nil {
+			events.Event(r.Owner.Service, "FailedToStartServiceHealthcheck", fmt.Sprintf("on node %s: healthCheckNodePort %d: %v", name, r.Port, err))
+		}
 		log.Error("a load balancer cannot ask whether this node has endpoints of a Service; it will be tried again",
 			"service", r.Owner.Service.String(), "healthCheckNodePort", r.Port, "error", err)
 	}

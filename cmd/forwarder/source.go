@@ -42,6 +42,21 @@ func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logg
 	})
 }
 
+// component is what the forwarder is called in Events.
+const component = "signpost-forwarder"
+
+// newRecorder returns what writes Events; nil where objects come from a folder.
+func newRecorder(c *config.Config, name string, log *slog.Logger) (*kube.Recorder, error) {
+	if c.Flags.Manifests != "" {
+		return nil, nil
+	}
+	rc, err := connection(c)
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewRecorder(rc, component, name, logf(log))
+}
+
 // connection finds the way to the API. It must not be one that the forwarder itself
 // has to make: on a node that just started nobody routes the address of
 // default/kubernetes yet. So --master goes before the server of the kubeconfig and

@@ -39,7 +39,8 @@ type Flows interface {
 	Clean(nodeAddrs []netip.Addr, list []conntrack.Keep)
 }
 
-// Events tells the owners of Services what concerns them. Event must not wait.
+// Events tells the owners of Services what concerns them and the API does not say. Event
+// must not wait. What is true on each node has the same words on each.
 type Events interface {
 	Event(service cluster.Key, reason, message string)
 }

@@ -147,7 +147,7 @@ func (a *Agent) refused(errs []*dataplane.RouteError, touched []vip.Frontend) {
 		}
 		a.Log.Error("a route cannot be programmed; others are not concerned", "frontend", e.Route.Frontend.String(),
 			"service", e.Route.Owner.String(), "error", e.Err)
-		a.event(e.Route.Owner.Service, "NotProgrammed", e.Error())
+		a.event(e.Route.Owner.Service, "NotProgrammed", "on node "+a.NodeName+": "+e.Error())
 	}
 	if gone > 0 {
 		a.Log.Info("routes that could not be programmed are in place or gone", "routes", gone, "left", len(a.failing))

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ func TestRealForwarder(t *testing.T) {
 		{"Service and endpoints", created},
 		{"an endpoint leaves", shrunk},
 		{"no endpoints", emptied},
+		{"two Services claim one address", contested},
 		{"the API server stops", func(t *testing.T, w *town) { outage(t, w, w.api.Stop) }},
 		{"the API server is killed", func(t *testing.T, w *town) { outage(t, w, w.api.Kill) }},
 		{"the forwarder is killed", killed},
@@ -73,6 +75,25 @@ func emptied(t *testing.T, w *town) {
 	w.refuses(t)
 	w.serve(t, "b", "c")
 	w.reaches(t, "b", "c")
+}
+
+// contested has the owner of the younger Service find out by kubectl describe.
+func contested(t *testing.T, w *town) {
+	for _, name := range []string{"first", "second"} {
+		w.apply(t, "apiVersion: v1\nkind: Service\nmetadata: {name: "+name+", namespace: default}\n"+
+			"spec: {externalIPs: [192.0.2.9], ports: [{port: 80}]}\n")
+	}
+	eventually(t, "the younger Service has an Event", func() error {
+		text := w.api.Kubectl(t, "get", "events")
+		for _, name := range []string{"first", "second"} { // created in one second, the name decides
+			text += w.api.Kubectl(t, "describe", "service", name)
+		}
+		if strings.Count(text, "FrontendConflict") != 2 || strings.Count(text, "which is older") != 2 {
+			return errors.New(text)
+		}
+		return nil
+	})
+	w.api.Kubectl(t, "delete", "service", "first", "second")
 }
 
 // outage takes the API server away from a Service that b and c serve. Traffic goes on; when the server is back,

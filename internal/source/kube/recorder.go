@@ -1,0 +1,148 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"time"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+)
+
+// Bounds of a Recorder.
+const (
+	mostNotes    = 256                    // that wait; more are dropped, the log has them all
+	mostTold     = 4096                   // that are remembered
+	notePause    = 100 * time.Millisecond // between two: the API server is for others, too
+	longestNote  = 1024                   // of a message, in bytes: the API's limit
+	notePatience = 10 * time.Second
+)
+
+// Recorder writes Events about Services. The name of an Event follows from what it says:
+// what many nodes have to say alike is one object, and what a process says again after a
+// restart is no second one. Make one with NewRecorder and start Run.
+type Recorder struct {
+	client    *rest.RESTClient
+	component string
+	node      string
+	logf      func(level, format string, args ...any)
+	notes     chan note
+	told      map[string]bool // names, only of Run
+	refused   bool            // people know that there is no right for it, only of Run
+}
+
+type note struct {
+	service         cluster.Key
+	reason, message string
+	at              time.Time
+}
+
+// NewRecorder returns a Recorder for a component on a node.
+func NewRecorder(rc *rest.Config, component, node string, logf func(level, format string, args ...any)) (*Recorder, error) {
+	clients, err := newClients(rc, logf)
+	if err != nil {
+		return nil, err
+	}
+	return &Recorder{
+		client: clients.of(cluster.KindService), component: component, node: node, logf: logf,
+		notes: make(chan note, mostNotes), told: map[string]bool{},
+	}, nil
+}
+
+// Event asks for an Event of type Warning. It does not wait, and is safe for concurrent
+// use.
+func (r *Recorder) Event(service cluster.Key, reason, message string) {
+	select {
+	case r.notes <- note{service, reason, message, time.Now()}:
+	default:
+	}
+}
+
+// Run writes until ctx is done. What cannot be written is dropped: the log has it.
+func (r *Recorder) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-r.notes:
+			if name := n.name(); !r.told[name] {
+				if len(r.told) >= mostTold {
+					clear(r.told)
+				}
+				r.told[name] = true
+				r.write(ctx, n)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(notePause):
+		}
+	}
+}
+
+// name is that of the Service with a number that follows from the rest.
+func (n note) name() string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%v\x00%s\x00%s", n.service, n.reason, n.message)
+	return fmt.Sprintf("%s.%016x", n.service.Name, h.Sum64())
+}
+
+func (r *Recorder) write(ctx context.Context, n note) {
+	ctx, cancel := context.WithTimeout(ctx, notePatience)
+	defer cancel()
+	at := metav1.NewTime(n.at)
+	event := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: n.service.Namespace, Name: n.name()},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: "v1", Kind: "Service", Namespace: n.service.Namespace, Name: n.service.Name, UID: r.uid(ctx, n.service),
+		},
+		Type: corev1.EventTypeWarning, Reason: n.reason, Message: shortened(n.message),
+		Source:              corev1.EventSource{Component: r.component, Host: r.node},
+		ReportingController: r.component, ReportingInstance: r.node,
+		FirstTimestamp: at, LastTimestamp: at, Count: 1,
+	}
+	err := r.client.Post().Namespace(n.service.Namespace).Resource("events").Body(event).Do(ctx).Error()
+	switch {
+	case err == nil || apierrors.IsAlreadyExists(err) || ctx.Err() != nil:
+	case apierrors.IsForbidden(err) && r.refused:
+	case apierrors.IsForbidden(err):
+		r.refused = true
+		r.logf("warning", "writing an Event about the Service %v: %v: want a ClusterRole with the verb create on events; what concerns Services is in this log alone", n.service, err)
+	default:
+		r.logf("warning", "writing an Event about the Service %v: %v", n.service, err)
+	}
+}
+
+// uid asks for what kubectl describe finds Events by; "" if it is not to be had. A list of
+// one, because that is what we have the right to.
+func (r *Recorder) uid(ctx context.Context, service cluster.Key) types.UID {
+	var list corev1.ServiceList
+	err := r.client.Get().Namespace(service.Namespace).Resource("services").VersionedParams(&metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", service.Name).String(), Limit: 1,
+	}, metav1.ParameterCodec).Do(ctx).Into(&list)
+	if err != nil || len(list.Items) == 0 {
+		return ""
+	}
+	return list.Items[0].UID
+}
+
+// shortened cuts a message at the API's limit, between characters.
+func shortened(s string) string {
+	if len(s) <= longestNote {
+		return s
+	}
+	s = s[:longestNote-len("…")]
+	for !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s + "…"
+}
