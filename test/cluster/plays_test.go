@@ -63,7 +63,8 @@ func playNslookup(s *scene) {
 			s.t.Errorf("nslookup %s: want %s by %s with the address %s:\n%s", name, full, dnsAddress, vip, out)
 		}
 	}
-	for _, name := range []string{"web", "web." + s.ns} { // through the C library
+	// Busybox's nslookup leaves the search domains out where a name has a dot; the C library does not.
+	for _, name := range []string{"web", "web." + s.ns} {
 		if out, err := s.try("exec", "shell", "--", "wget", "-qO-", "http://"+name); err != nil || !strings.Contains(out, "pod") {
 			s.t.Errorf("wget http://%s: %v", name, err)
 		}
