@@ -201,7 +201,7 @@ func (f *Feed) run(ctx context.Context, l *link, all *sync.WaitGroup) {
 	// operators, link and health say. So its lines are for debugging.
 	logger := klog.New(&logSink{logf: f.options.Logf})
 	ctx = klog.NewContext(ctx, logger)
-	r := cache.NewReflectorWithOptions(l.listWatch(), l.resource.object, l.into, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(l.listWatch(ctx), l.resource.object, l.into, cache.ReflectorOptions{
 		Name: l.resource.name, TypeDescription: l.resource.name, Logger: &logger, Clock: impatient{ctx: ctx},
 	})
 	all.Go(func() { r.RunWithContext(ctx) })

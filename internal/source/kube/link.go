@@ -126,8 +126,11 @@ type link struct {
 	patience  patience
 }
 
-func (l *link) listWatch() *cache.ListWatch {
-	return &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
+// listWatch is what a Reflector asks through. It lists in a goroutine of its own, for
+// which it does not wait, and with a context that is never done: lists end with ctx.
+func (l *link) listWatch(ctx context.Context) *cache.ListWatch {
+	list := func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) { return l.list(ctx, o) }
+	return &cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: l.watch}
 }
 
 func (l *link) request(o metav1.ListOptions) *rest.Request {
