@@ -161,16 +161,17 @@ func TestReloadPlugin(t *testing.T) {
 		return strings.Replace(block(port, s.URL, fmt.Sprint("ttl ", ttl)), " cache\n", " reload 2s 1s\n", 1)
 	}
 	writeFile(t, path, text(5))
-	content := func() caddy.Input {
+	load := func(string) (caddy.Input, error) {
 		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return caddy.CaddyfileInput{Contents: data, Filepath: path, ServerTypeName: "dns"}
+		return caddy.CaddyfileInput{Contents: data, Filepath: path, ServerTypeName: "dns"}, err
 	}
-	caddy.RegisterCaddyfileLoader("test", caddy.LoaderFunc(func(string) (caddy.Input, error) { return content(), nil }))
+	caddy.SetDefaultCaddyfileLoader("test", caddy.LoaderFunc(load)) // that of an earlier run goes
+	content, err := load("dns")
+	if err != nil {
+		t.Fatal(err)
+	}
 	caddy.Quiet = true
-	i, err := caddy.Start(content())
+	i, err := caddy.Start(content)
 	if err != nil {
 		t.Fatal(err)
 	}
