@@ -13,8 +13,8 @@ import (
 // k8s_external answers, which finds no other plugin than kubernetes.
 var outsideOptions = []option{
 	{"external", "ZONES...", 1, many, setExternal, checkExternal},
-	{"external_apex", "LABEL", 1, 1, setExternalApex, needsExternal},
-	{"external_headless", "no argument", 0, 0, setExternalHeadless, needsExternal},
+	{"apex", "LABEL", 1, 1, setExternalApex, needsExternal},
+	{"headless", "no argument", 0, 0, setExternalHeadless, needsExternal},
 	{"external_ttl", "SECONDS", 1, 1, setExternalTTL, needsExternal},
 }
 

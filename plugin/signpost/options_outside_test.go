@@ -17,15 +17,15 @@ var outsideOptionTests = []optionTest{
 	{"external reverse only", "external in-addr.arpa", nil, "option external in-addr.arpa: want at least one zone that is not a reverse zone"},
 	{"external the cluster's", "external example.org cluster.local", nil, "option external example.org cluster.local: cluster.local. is the cluster's own zone"},
 
-	{"external_apex", "external example.org\nexternal_apex NS", outsideOf(func(o *outsideSettings) { o.apex = "ns" }, "example.org."), ""},
-	{"external_apex two labels", "external example.org\nexternal_apex a.b", nil, "option external_apex a.b: want one label, such as dns"},
-	{"external_apex no label", "external example.org\nexternal_apex .", nil, "option external_apex .: want one label"},
-	{"external_apex none", "external example.org\nexternal_apex", nil, "option external_apex: want LABEL"},
-	{"external_apex alone", "external_apex ns", nil, "option external_apex ns: it is about names for clients outside the cluster; want it beside external ZONES"},
+	{"apex", "external example.org\napex NS", outsideOf(func(o *outsideSettings) { o.apex = "ns" }, "example.org."), ""},
+	{"apex two labels", "external example.org\napex a.b", nil, "option apex a.b: want one label, such as dns"},
+	{"apex no label", "external example.org\napex .", nil, "option apex .: want one label"},
+	{"apex none", "external example.org\napex", nil, "option apex: want LABEL"},
+	{"apex alone", "apex ns", nil, "option apex ns: it is about names for clients outside the cluster; want it beside external ZONES"},
 
-	{"external_headless", "external example.org\nexternal_headless", outsideOf(func(o *outsideSettings) { o.headless = true }, "example.org."), ""},
-	{"external_headless yes", "external example.org\nexternal_headless yes", nil, "option external_headless yes: want no argument"},
-	{"external_headless alone", "external_headless", nil, "option external_headless: it is about names for clients outside"},
+	{"headless", "external example.org\nheadless", outsideOf(func(o *outsideSettings) { o.headless = true }, "example.org."), ""},
+	{"headless yes", "external example.org\nheadless yes", nil, "option headless yes: want no argument"},
+	{"headless alone", "headless", nil, "option headless: it is about names for clients outside"},
 
 	{"external_ttl", "external example.org\nexternal_ttl 0", outsideOf(func(o *outsideSettings) { o.ttlSet = true }, "example.org."), ""},
 	{"external_ttl 60", "external example.org\nexternal_ttl 60", outsideOf(func(o *outsideSettings) { o.ttl, o.ttlSet = 60, true }, "example.org."), ""},

@@ -75,7 +75,7 @@ func TestZones(t *testing.T) {
 		{"upper case", `signpost Cluster.LOCAL`, nil, ""},
 		{"only reverse", `signpost in-addr.arpa`, nil, "want at least one that is not a reverse zone"},
 		{"twice", "signpost cluster.local\nsignpost cluster.local", nil, "once per Server Block"},
-		{"unknown", "signpost cluster.local {\n resyncperiod 5m\n}", nil, `unknown option "resyncperiod": want one of apiserver_burst, `},
+		{"unknown", "signpost cluster.local {\n resyncperiod 5m\n}", nil, `unknown option "resyncperiod": want one of apex, apiserver_burst, `},
 	} {
 		t.Run(tt.name, func(t *testing.T) { wantStanza(t, tt.corefile, defaults(tt.want), tt.err) })
 	}

@@ -108,8 +108,8 @@ func (s *Signpost) outsideNode(name string) node {
 }
 
 // outsideKind says what a Service publishes outside the cluster: its addresses
-// there, else the name of its load balancer, else its endpoints if the option
-// external_headless says so.
+// there, else the name of its load balancer, else its endpoints where the option
+// headless says so.
 func (s *Signpost) outsideKind(e *cluster.Entry) nodeKind {
 	switch {
 	case e == nil || e.Service.Type == cluster.ExternalName:

@@ -68,7 +68,7 @@ func TestOutsideBesideK8sExternal(t *testing.T) {
 	}
 	rest := "file " + zoneFile + " example.net"
 	const zones = "example.org 2.0.192.in-addr.arpa"
-	ours := Start(t, "signpost", s.URL, "external "+zones+"\n external_headless", rest)
+	ours := Start(t, "signpost", s.URL, "external "+zones+"\n headless", rest)
 	theirs := Start(t, "kubernetes", s.URL, "", rest+"\n k8s_external "+zones+" {\n headless\n }")
 
 	names := []string{
