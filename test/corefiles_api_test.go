@@ -84,7 +84,7 @@ func (g *guard) authorized(w http.ResponseWriter, r *http.Request) {
 		verb = "watch "
 	}
 	resource := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/apis/")
-	right := verb + strings.Replace(resource, "/v1/", "/", 1) // discovery.k8s.io/v1/endpointslices
+	right := verb + strings.NewReplacer("/v1/", "/", "/v1alpha1/", "/").Replace(resource) // discovery.k8s.io/v1/endpointslices
 	g.mu.Lock()
 	g.asked[right] = true
 	g.mu.Unlock()

@@ -93,6 +93,13 @@ func testShipped(t *testing.T, binary string) {
 		s.Ask[3].Want = "NXDOMAIN" // no pod has this address
 		s.run(t)
 	})
+	t.Run("multicluster with the component", func(t *testing.T) {
+		t.Parallel()
+		text := strings.NewReplacer("signpost cluster.local ", "signpost cluster.local clusterset.local ", "pods insecure", "pods insecure\nmulticluster clusterset.local").Replace(example)
+		s := newStage(t, binary, map[string]string{"Corefile": text}, 30, []ask{{"kubernetes.default.svc.clusterset.local.", "A", "NXDOMAIN"}})
+		s.Rights = granted(t, render(t, overlay(t, "resources: [KUBEADM]\ncomponents: [CLUSTERSET]\n")), "coredns")
+		s.run(t)
+	})
 }
 
 // newStage is the container of the manifests with some files in /etc/coredns.

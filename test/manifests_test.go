@@ -194,6 +194,8 @@ func TestRolesAreLeast(t *testing.T) {
 		{"fresh", fresh, "coredns", names},
 		{"kubeadm", kubeadm, "coredns", names},
 		{"with pods verified", withPods, "coredns", rights("namespaces", "services", "pods", "discovery.k8s.io/endpointslices")},
+		{"with multicluster", overlay(t, "resources: [KUBEADM]\ncomponents: [CLUSTERSET]\n"), "coredns",
+			rights("namespaces", "services", "discovery.k8s.io/endpointslices", "multicluster.x-k8s.io/serviceimports")},
 		{"the forwarder", withPods, "signpost-forwarder", vips},
 		{"the forwarder as kube-proxy", kubeadm, "kube-proxy", nil}, // has what kubeadm grants
 	} {
@@ -369,13 +371,14 @@ func object[T runtime.Object](t *testing.T, objects map[string]runtime.Object, n
 }
 
 // overlay writes a kustomization as a user would, beside the repository's own.
-// FRESH, KUBEADM, PODS, SNAPSHOT and NAMESPACED stand for the folders.
+// FRESH, KUBEADM, PODS, SNAPSHOT, NAMESPACED and CLUSTERSET stand for the folders.
 func overlay(t *testing.T, body string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for word, target := range map[string]string{
 		"FRESH": fresh, "KUBEADM": kubeadm, "PODS": manifests + "/components/pods-verified",
 		"SNAPSHOT": manifests + "/components/snapshot", "NAMESPACED": manifests + "/components/namespaced",
+		"CLUSTERSET": manifests + "/components/multicluster",
 	} {
 		abs, err := filepath.Abs(target)
 		if err != nil {
