@@ -22,6 +22,8 @@ type mode struct {
 	probe func() error // why this node cannot
 	open  func(*slog.Logger) (dataplane.Dataplane, error)
 	plan  func(dataplane.Host, *vip.Table) (string, error)
+	// inspect tells what the kernel has for a frontend, and whether that is right.
+	inspect func(ctx context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error)
 	// clean removes our rules of this mode, and says what that was. Where kube-proxy's
 	// cannot be told from ours it removes these too, unless one runs.
 	clean func(ctx context.Context, peerRuns bool) (string, error)
@@ -36,6 +38,9 @@ var modes = []mode{
 		open: func(log *slog.Logger) (dataplane.Dataplane, error) {
 			return nftables.Open(nftables.Options{Log: log})
 		},
+		inspect: func(_ context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error) {
+			return nftables.Inspect(v.host, f, r)
+		},
 		clean: func(ctx context.Context, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
 		cleanPeer: func(ctx context.Context) (string, error) {
 			removed, err := nftables.CleanupKubeProxy(ctx)
@@ -46,6 +51,9 @@ var modes = []mode{
 		name: config.ModeIPTables, probe: iptables.Probe, plan: iptables.Render,
 		open: func(log *slog.Logger) (dataplane.Dataplane, error) {
 			return iptables.Open(iptables.Options{Log: log})
+		},
+		inspect: func(ctx context.Context, v *view, _ vip.Frontend, r *vip.Route) ([]string, error) {
+			return iptables.Inspect(ctx, v.host, v.table, r)
 		},
 		clean: cleanIPTables,
 	},

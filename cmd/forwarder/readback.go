@@ -16,14 +16,14 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/conntrack"
-	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // readBack says what this machine's kernel has for the frontend that a packet meets, which
-// flows it tracks there, and whether the backends answer: "" where no forwarder works
-// with nftables or the rights are missing, since explain can be asked from anywhere.
+// flows it tracks there, and whether the backends answer: "" where no proxy works or the
+// rights are missing, since explain can be asked from anywhere.
 func readBack(ctx context.Context, v *view, x *vip.Explanation) string {
 	if !node.ReadFacts().NetAdmin {
 		return ""
@@ -32,8 +32,14 @@ func readBack(ctx context.Context, v *view, x *vip.Explanation) string {
 	if x.Route != nil {
 		f = x.Route.Frontend
 	}
-	lines, err := nftables.Inspect(v.host, f, x.Route)
-	if errors.Is(err, nftables.ErrNoTable) {
+	var lines []string
+	err := dataplane.ErrNoRules
+	for _, m := range modes {
+		if errors.Is(err, dataplane.ErrNoRules) {
+			lines, err = m.inspect(ctx, v, f, x.Route)
+		}
+	}
+	if errors.Is(err, dataplane.ErrNoRules) {
 		return ""
 	}
 	if err != nil {

@@ -61,4 +61,13 @@ func TestExplainReadsTheKernelBack(t *testing.T) {
 	has("a backend is dead", c.explained(packet), "backend "+b+" does not answer within 1s")
 	c.serve()
 	has("nobody serves it", c.explained(packet), ": refused", "NOT AS INTENDED")
+
+	nft(t, c.lab.Node(1).Host, "", "flush", "ruleset") // the table has no owner any more
+	c.serve("a", "b")
+	p = start(t, c.lab.Node(1).Host, false, "--manifests="+c.dir, "--cluster-cidr=10.244.0.0/16", "--conntrack-max-per-core=0", "--proxy-mode=iptables")
+	p.until("the rules are in place", func() (bool, string) { return strings.Contains(p.logged(), "rules are in place"), p.logged() })
+	has("in iptables mode", c.explained(packet), "kernel nat KUBE-SVC-", ": 3 rules\n", "kernel in nat KUBE-SERVICES: -d 10.96.0.20/32", "kernel as intended\n")
+	p.Kill()
+	c.serve("b")
+	has("in iptables mode the forwarder is dead", c.explained(packet), "kernel NOT AS INTENDED")
 }

@@ -53,6 +53,9 @@ var ErrNotSupported = errors.New("not supported by this kernel")
 // ErrInUse is wrapped by errors about rules that another process owns.
 var ErrInUse = errors.New("in use by another process")
 
+// ErrNoRules is returned where what a proxy wrote is looked for and there is nothing.
+var ErrNoRules = errors.New("no proxy has written rules here")
+
 // RouteError is one route that could not be programmed while the others were.
 // Sync and Apply join these (errors.Join) where single routes are to blame.
 type RouteError struct {

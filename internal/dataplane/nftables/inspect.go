@@ -12,13 +12,10 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// ErrNoTable is what Inspect returns where no forwarder has written rules.
-var ErrNoTable = errors.New("there is no table of a forwarder here")
-
 // Inspect reads what the kernel has for a frontend, in the network namespace of the
 // calling thread, and compares it with a route, which is nil if there is to be nothing.
 // The lines are for people. It changes nothing, and may be called beside a process that
-// owns the table.
+// owns the table. It returns dataplane.ErrNoRules where no forwarder has written any.
 func Inspect(host dataplane.Host, f vip.Frontend, r *vip.Route) (lines []string, err error) {
 	c, err := dial()
 	if err != nil {
@@ -28,7 +25,7 @@ func Inspect(host dataplane.Host, f vip.Frontend, r *vip.Route) (lines []string,
 	t := newTable(c, newLayout(familyOf(f), host), tableName)
 	found, err := c.findTable(t.family, t.name)
 	if err == nil && found == nil {
-		err = ErrNoTable
+		err = dataplane.ErrNoRules
 	}
 	if errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("%w: expected the capability NET_ADMIN", err)
