@@ -60,9 +60,9 @@ func conformance(ctx context.Context, e *env, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	sides, used, err := c.judgeSides(ctx, o)
-	if err != nil {
-		return err
+	sides, used, failed := c.judgeSides(ctx, o)
+	if len(sides) == 0 {
+		return failed
 	}
 	fmt.Fprint(e.stdout, table(sides), failures(sides))
 	if len(used) > 0 {
@@ -79,9 +79,9 @@ func conformance(ctx context.Context, e *env, args []string) (err error) {
 	}
 	fmt.Fprintf(e.stdout, "what the specs printed: %s\n", c.place.file("log", "conformance-*", "log"))
 	if len(sides[0].suite) > 0 {
-		return errors.Join(v.err(), errors.New("the suite itself failed, see above"))
+		return errors.Join(failed, v.err(), errors.New("the suite itself failed, see above"))
 	}
-	return v.err()
+	return errors.Join(failed, v.err())
 }
 
 // clusterToJudge returns a cluster that has everything upstream's specs want, and what ends it if it was
@@ -132,21 +132,30 @@ func (c *cluster) giveImages(ctx context.Context) error {
 }
 
 // judgeSides runs the specs against Signpost and, if wanted, against the peers, and measures what the pods of
-// both use.
+// both use. With an error it returns the sides that were judged before.
 func (c *cluster) judgeSides(ctx context.Context, o conformanceOptions) ([]side, []measured, error) {
 	ours, used, err := c.judgeSide(ctx, o, "signpost", []string{"coredns", "forwarder"})
-	if err != nil || !o.peer {
-		return []side{ours}, nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := c.toPeer(ctx); err != nil {
-		return nil, nil, fmt.Errorf("put the peers in place: %w", err)
+	if !o.peer {
+		return []side{ours}, nil, nil
 	}
-	theirs, usedByThem, err := c.judgeSide(ctx, o, "peer", []string{"coredns", "kube-proxy"})
-	// Whatever happened, the cluster is left as it was found.
+	sides, all := []side{ours}, []measured{used}
+	err = c.toPeer(ctx)
+	if err != nil {
+		err = fmt.Errorf("put the peers in place: %w", err)
+	} else {
+		theirs, usedByThem, failed := c.judgeSide(ctx, o, "peer", []string{"coredns", "kube-proxy"})
+		if err = failed; err == nil {
+			sides, all = append(sides, theirs), append(all, usedByThem)
+		}
+	}
+	// Whatever happened, the cluster is left as it was found, and what is known is told.
 	if back := c.fromPeer(context.WithoutCancel(ctx)); back != nil {
 		err = errors.Join(err, fmt.Errorf("put Signpost back in place: %w", back))
 	}
-	return []side{ours, theirs}, []measured{used, usedByThem}, err
+	return sides, all, err
 }
 
 // How long the pods are watched without load, and how often the kubelet measures them (its housekeeping is

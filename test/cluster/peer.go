@@ -123,7 +123,7 @@ func (c *cluster) restart(ctx context.Context, workloads ...string) error {
 		}
 	}
 	for _, w := range workloads {
-		if _, err := c.kubectl(ctx, "-n", "kube-system", "rollout", "status", w, "--timeout=120s"); err != nil {
+		if _, err := c.kubectl(ctx, "-n", "kube-system", "rollout", "status", w, "--timeout=300s"); err != nil {
 			logs, _ := c.kubectl(ctx, "-n", "kube-system", "logs", w, "--all-containers", "--prefix", "--tail=20")
 			return fmt.Errorf("%w\n%s", err, logs)
 		}
