@@ -144,8 +144,10 @@ func (s *side) begin() {
 }
 
 // dial tells which pod answers at a VIP, '0' or '1', or 0 for none.
-func (s *side) dial(to netip.AddrPort) byte {
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+func (s *side) dial(to netip.AddrPort) byte { return s.dialWithin(200*time.Millisecond, to) }
+
+func (s *side) dialWithin(limit time.Duration, to netip.AddrPort) byte {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	conn, err := s.client.Dial(ctx, "tcp", to)
 	if err != nil {
@@ -153,7 +155,7 @@ func (s *side) dial(to netip.AddrPort) byte {
 	}
 	defer conn.Close()
 	_ = conn.(*net.TCPConn).SetLinger(0) // leaves no port behind
-	_ = conn.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	_ = conn.SetDeadline(time.Now().Add(limit))
 	var name [1]byte
 	if _, err := io.ReadFull(conn, name[:]); err != nil {
 		return 0
