@@ -70,7 +70,12 @@ func (c *cluster) toPeer(ctx context.Context) error {
 	if _, err := c.kubectl(ctx, "replace", "-f", file); err != nil {
 		return err
 	}
-	return c.restart(ctx, "daemonset/kube-proxy", "deployment/coredns")
+	// One after the other: CoreDNS wants a VIP at once. And a kube-proxy that is replaced right after its start may
+	// leave the node without frontends (1.36.3: its map service-ips stays empty).
+	if err := c.ready(ctx, "daemonset/kube-proxy"); err != nil {
+		return err
+	}
+	return c.restart(ctx, "deployment/coredns")
 }
 
 // peerCorefile changes the word in a ConfigMap with a Corefile in it.
@@ -94,7 +99,10 @@ func (c *cluster) fromPeer(ctx context.Context) error {
 	if _, err := c.kubectl(ctx, "apply", "-k", filepath.Join(shipped, "manifests", "overlays", "fresh")); err != nil {
 		return err
 	}
-	return c.restart(ctx, "daemonset/signpost-forwarder", "deployment/coredns")
+	if err := c.ready(ctx, "daemonset/signpost-forwarder"); err != nil {
+		return err
+	}
+	return c.restart(ctx, "deployment/coredns")
 }
 
 // onNodes runs a program of this machine in the namespaces of every node.
@@ -115,18 +123,20 @@ func (c *cluster) onNodes(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// restart gives new pods to workloads of kube-system and waits until they are ready.
-func (c *cluster) restart(ctx context.Context, workloads ...string) error {
-	for _, w := range workloads {
-		if _, err := c.kubectl(ctx, "-n", "kube-system", "rollout", "restart", w); err != nil {
-			return err
-		}
+// restart gives new pods to a workload of kube-system and waits until they are ready.
+func (c *cluster) restart(ctx context.Context, workload string) error {
+	if _, err := c.kubectl(ctx, "-n", "kube-system", "rollout", "restart", workload); err != nil {
+		return err
 	}
-	for _, w := range workloads {
-		if _, err := c.kubectl(ctx, "-n", "kube-system", "rollout", "status", w, "--timeout=300s"); err != nil {
-			logs, _ := c.kubectl(ctx, "-n", "kube-system", "logs", w, "--all-containers", "--prefix", "--tail=20")
-			return fmt.Errorf("%w\n%s", err, logs)
-		}
+	return c.ready(ctx, workload)
+}
+
+// ready waits until all pods of a workload of kube-system are new and ready.
+func (c *cluster) ready(ctx context.Context, workload string) error {
+	_, err := c.kubectl(ctx, "-n", "kube-system", "rollout", "status", workload, "--timeout=300s")
+	if err != nil {
+		logs, _ := c.kubectl(ctx, "-n", "kube-system", "logs", workload, "--all-containers", "--prefix", "--tail=20")
+		return fmt.Errorf("%w\n%s", err, logs)
 	}
 	return nil
 }
