@@ -19,6 +19,7 @@
 // comment. The statements after the name are played in order:
 //
 //	fails under MUTANT…      with which faults of a dataplane the scenario must not pass: see mutants.go
+//	needs WORD…              what not every dataplane can: see needs.go. One that cannot skips the scenario and says why
 //	config WORD…             masquerade-all; service-cidrs: where ClusterIPs come from is known; every-address of
 //	                         a node serves NodePorts; no-pod-cidrs: pods cannot be told from the rest; pods-by-bridge, pods-by-prefix: they are
 //	                         told by the interface that they come in by

@@ -59,7 +59,7 @@ func (p *parser) statement() error {
 	read, ok := verbs[verb]
 	switch {
 	case !ok:
-		p.fail("%q: expected a statement: scenario, fails, config, service, endpoints, delete, route, restart, ask, hold or held", verb)
+		p.fail("%q: expected a statement: scenario, fails, needs, config, service, endpoints, delete, route, restart, ask, hold or held", verb)
 	case verb != "scenario" && len(p.scenarios) == 0:
 		p.fail("%s: expected the name of a scenario first", verb)
 	default:
@@ -77,7 +77,7 @@ func (p *parser) statement() error {
 
 // verbs read the rest of a statement, by its first word. Those that are no step give none.
 var verbs = map[string]func(*parser) step{
-	"scenario": (*parser).scenario, "fails": (*parser).fails, "config": (*parser).config,
+	"scenario": (*parser).scenario, "fails": (*parser).fails, "needs": (*parser).needs, "config": (*parser).config,
 	"service": (*parser).service, "endpoints": (*parser).endpoints, "delete": (*parser).remove,
 	"route": (*parser).route, "restart": func(*parser) step { return restart{} },
 	"ask":  func(p *parser) step { return p.ask(bothFamilies) },

@@ -11,11 +11,13 @@ import (
 
 // predict is what a client must see by the table of the entry node: the meaning of a
 // table in a few lines. It is false where the kernel does right and the client sees
-// nothing of it: answers that are not masqueraded and go past the entry node.
+// nothing of it: answers that are not masqueraded and go past the entry node; and where the dataplane
+// does not do what it should.
 func (w *world) predict(q question) (outcome, bool) {
 	n, r := entry(q.from, q.to), w.routeTo(q)
 	if r == nil {
-		return outcome{kind: untouched}, true
+		to := vip.Frontend{Addr: w.addr(q.to.host, q.family)}
+		return outcome{kind: untouched}, w.lacks[OtherPorts] == "" || !w.proxies[n].taken(to)
 	}
 	if r.Sources != nil && !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return p.Contains(w.kept(q)) }) {
 		return outcome{kind: dropped}, true

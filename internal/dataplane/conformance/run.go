@@ -27,6 +27,11 @@ type Backend struct {
 	// Proven says that another dataplane's tests show that the scenarios notice faults: they are not
 	// played with faults again.
 	Proven bool
+	// Samples are how many connections tell whether backends share them evenly, if not as many as
+	// by chance: a dataplane that takes them in turn shows it sooner.
+	Samples int
+	// Lacks names what the dataplane cannot do (see needs.go), with the reason.
+	Lacks map[string]string
 	// Check plays the property with many random choices and reports its error.
 	// Package pgregory.net/rapid can do that.
 	Check func(t *testing.T, property func(Choose) error)
@@ -43,6 +48,7 @@ func Run(t *testing.T, b Backend) {
 	if !b.Proven {
 		t.Run("mutants", func(t *testing.T) { runMutants(t, b, all) })
 	}
+	all = slices.DeleteFunc(all, func(s scenario) bool { return b.cannot(s) != "" })
 	t.Run("sequences", func(t *testing.T) { runSequences(t, b, all) })
 }
 
@@ -106,6 +112,9 @@ func runScenarios(t *testing.T, b Backend, all []scenario) {
 	w := newWorld(t, b, dialled(all))
 	for _, s := range all {
 		t.Run(s.title(), func(t *testing.T) {
+			if why := b.cannot(s); why != "" {
+				t.Skip(why)
+			}
 			p := w.play(s)
 			for _, f := range p.findings {
 				t.Error(f)

@@ -14,6 +14,7 @@ import (
 type scenario struct {
 	file, name string
 	failsUnder []string // names of mutants
+	needs      []string // what not every dataplane can
 	config     config
 	steps      []step
 }
@@ -179,6 +180,9 @@ func (s scenario) String() string {
 	fmt.Fprintf(&b, "scenario %s\n", s.name)
 	if len(s.failsUnder) > 0 {
 		fmt.Fprintf(&b, "fails under %s\n", strings.Join(s.failsUnder, " "))
+	}
+	if len(s.needs) > 0 {
+		fmt.Fprintf(&b, "needs %s\n", strings.Join(s.needs, " "))
 	}
 	if words := s.config.words(); len(words) > 0 {
 		fmt.Fprintf(&b, "config %s\n", strings.Join(words, " "))

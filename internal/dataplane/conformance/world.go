@@ -27,6 +27,8 @@ type world struct {
 	servers []*netlab.EchoServer
 
 	open     func() (plane, error)
+	lacks    map[string]string // see Backend
+	samples  int
 	mutant   mutant
 	proxies  []*proxy
 	config   config
@@ -52,12 +54,15 @@ const (
 func newWorld(t *testing.T, b Backend, dialled []destination) *world {
 	t.Helper()
 	w := &world{
-		lab: netlab.New(t, netlab.Config{Nodes: len(nodeNames)}), hosts: map[string]*netlab.Host{}, open: b.Open,
+		lab: netlab.New(t, netlab.Config{Nodes: len(nodeNames)}), hosts: map[string]*netlab.Host{}, open: b.Open, lacks: b.Lacks, samples: b.Samples,
 		store: cluster.NewStore(), services: map[string]service{}, routes: map[string]route{},
 		patience: patience, ports: map[string]int{}, met: map[string]string{},
 	}
 	if !w.lab.HasIPv6() && os.Getenv("CI") == "true" {
 		t.Fatal("with CI=true nothing is skipped: this kernel has no IPv6")
+	}
+	if w.samples == 0 {
+		w.samples = map[bool]int{false: samples, true: shortSamples}[testing.Short()]
 	}
 	t.Cleanup(func() {
 		if err := w.close(); err != nil {
