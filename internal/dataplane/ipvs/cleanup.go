@@ -1,0 +1,108 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+)
+
+// Cleanup removes all that this mode has in the kernel: the companion, kube-ipvs0 with its
+// addresses, and the virtual servers but those in Options.Exclude. It says in a few words what that
+// was; nothing where IPVS is not in use. The settings of the kernel stay.
+func Cleanup(ctx context.Context, o Options) (string, error) {
+	k, err := openLink()
+	if err != nil {
+		return "", err
+	}
+	defer k.handle.Close()
+	errs := []error{CleanupBeside(ctx)}
+	removed, err := k.remove()
+	errs = append(errs, err)
+	if !removed {
+		return "", errors.Join(errs...) // others' virtual servers, if there are any
+	}
+	n, err := retireAll(o)
+	return fmt.Sprintf("interface %s, %d virtual servers", linkName, n), errors.Join(append(errs, err)...)
+}
+
+// CleanupBeside removes only what kube-proxy does not know, so that one can run: the companion.
+func CleanupBeside(context.Context) error {
+	c, err := openCompanion()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var errs []error
+	for _, v4 := range []bool{true, false} {
+		// A kernel without nf_tables, or without the family, has no table to remove.
+		l := newLayout(&dataplane.Host{}, v4)
+		if there, err := c.exists(l); err == nil && there {
+			errs = append(errs, c.remove(l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// retireAll removes the virtual servers that are ours.
+func retireAll(o Options) (int, error) {
+	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+		return 0, nil // no IPVS, no virtual servers
+	}
+	handle, err := openHandle()
+	if err != nil {
+		return 0, err
+	}
+	defer handle.Close()
+	d := Dataplane{options: o, servers: &servers{handle: handle}, model: newModel(&dataplane.Host{}, nil)}
+	list, err := d.servers.list(d.ours)
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for v := range list {
+		errs = append(errs, d.servers.retire(v))
+	}
+	return len(list), errors.Join(errs...)
+}
+
+// ipsets are those of kube-proxy's mode ipvs, without what stands before them in IPv6.
+var ipsets = []string{
+	"LOOP-BACK", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL", "LOAD-BALANCER", "LOAD-BALANCER-FW", "LOAD-BALANCER-LOCAL",
+	"LOAD-BALANCER-SOURCE-IP", "LOAD-BALANCER-SOURCE-CIDR", "NODE-PORT-TCP", "NODE-PORT-LOCAL-TCP", "NODE-PORT-UDP",
+	"NODE-PORT-LOCAL-UDP", "NODE-PORT-SCTP-HASH", "NODE-PORT-LOCAL-SCTP-HASH", "HEALTH-CHECK-NODE-PORT", "IPVS-IPS",
+}
+
+// CleanupKubeProxy removes what kube-proxy's mode ipvs has and ours has not: its sets. The chains that use
+// them are package iptables' to remove, before. It returns the names.
+func CleanupKubeProxy(context.Context) ([]string, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket to netfilter: %w", err)
+	}
+	defer handle.Close()
+	list, err := handle.IpsetListAll()
+	if err != nil {
+		return nil, nil // a kernel without sets
+	}
+	var removed []string
+	var errs []error
+	for _, s := range list {
+		name, found := strings.CutPrefix(s.SetName, "KUBE-")
+		if !found || !slices.Contains(ipsets, strings.TrimPrefix(name, "6-")) {
+			continue
+		}
+		if err := handle.IpsetDestroy(s.SetName); err != nil {
+			errs = append(errs, fmt.Errorf("remove ipset %s: %w", s.SetName, err))
+			continue
+		}
+		removed = append(removed, s.SetName)
+	}
+	return removed, errors.Join(errs...)
+}

@@ -1,0 +1,95 @@
+package ipvs
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+var testHost = dataplane.Host{
+	Host: vip.Host{
+		Pods:          vip.Pods{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")}},
+		NodePortAddrs: []netip.Addr{netip.MustParseAddr("192.168.7.11")},
+	},
+	MasqueradeMark: 0x4000,
+}
+
+// web is the Service of ten thousand tutorials: a ClusterIP, a NodePort, three pods.
+func web() (*cluster.Service, []cluster.Endpoint) {
+	s := &cluster.Service{
+		Key: cluster.Key{Namespace: "default", Name: "web"}, Type: cluster.NodePort,
+		ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.12.34")},
+		Ports:      []cluster.ServicePort{{Number: 80, NodePort: 30009, Protocol: cluster.TCP}},
+	}
+	var pods []cluster.Endpoint
+	for i, node := range []string{"node-1", "node-1", "node-2"} {
+		pods = append(pods, cluster.Endpoint{
+			Addr: netip.MustParseAddr(fmt.Sprintf("10.244.%d.%d", i/2+1, i+5)), Node: cluster.MakeAtom(node),
+			Conditions: cluster.Ready | cluster.Serving,
+		})
+	}
+	return s, pods
+}
+
+// routes are the routes of a Service on node-1.
+func routes(s *cluster.Service, pods []cluster.Endpoint) []*vip.Route {
+	store := cluster.NewStore()
+	store.Put(1, s, cluster.NewSlice(cluster.Key{Namespace: s.Key.Namespace, Name: s.Key.Name + "-abc"}, s.Key, 1,
+		[]cluster.Port{{Number: 8080, Protocol: cluster.TCP}}, pods))
+	return vip.Build(store.Service(s.Key.Namespace, s.Key.Name), vip.Node{Name: cluster.MakeAtom("node-1"), Pods: testHost.Pods})
+}
+
+func tableOf(s *cluster.Service, pods []cluster.Endpoint) *vip.Table {
+	t := vip.NewTable()
+	t.Set(s.Key, routes(s, pods))
+	return t
+}
+
+// What would be written, for people who read it.
+func TestRender(t *testing.T) {
+	s, pods := web()
+	golden(t, "tutorial", Render(Options{}, testHost, tableOf(s, pods)))
+	golden(t, "no-endpoints", Render(Options{}, testHost, tableOf(s, nil)))
+	local := *s
+	local.Type, local.ExternalLocal = cluster.LoadBalancer, true
+	local.External = &cluster.External{
+		LB:     []netip.Addr{netip.MustParseAddr("203.0.113.7")},
+		Policy: cluster.Policy{Scheduler: "lc", Sources: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, HealthCheckPort: 32000},
+	}
+	host := testHost
+	host.Pods = vip.Pods{Interface: "cbr0"}
+	host.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}
+	golden(t, "local", Render(Options{Scheduler: "wrr"}, host, tableOf(&local, pods)))
+	sticky := *s
+	sticky.External = &cluster.External{Policy: cluster.Policy{Affinity: 10800, Scheduler: "sh"}}
+	host.Pods = vip.Pods{Prefix: "veth"}
+	golden(t, "affinity", Render(Options{}, host, tableOf(&sticky, pods)))
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got), go test -update writes it anew:\n%s", file, diff)
+	}
+}

@@ -1,0 +1,31 @@
+package guest_test
+
+import (
+	"testing"
+
+	"github.com/signpost-dns/signpost/test/guest"
+)
+
+// TestIPVS runs the tests of mode ipvs on the distribution's kernel: few others have IPVS.
+func TestIPVS(t *testing.T) {
+	inGuest(t, guest.Test{
+		Package:  "github.com/signpost-dns/signpost/internal/dataplane/ipvs",
+		Args:     []string{"-test.v", "-test.timeout=10m"},
+		Env:      []string{"SIGNPOST_GUEST=1"},
+		Trees:    map[string]string{"/test/testdata": "../../internal/dataplane/ipvs/testdata"},
+		Programs: []string{"ipvsadm", "ip", "nft"},
+		Modules: append([]string{
+			"dummy", "ip_set_hash_ipport", "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_sh", "ip_vs_dh", "ip_vs_sed", "ip_vs_nq", "ip_vs_mh",
+			"nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_fib", "nft_fib_ipv4", "nft_fib_ipv6",
+			"nft_reject_ipv4", "nft_reject_ipv6", "nft_reject_inet", "nft_nat",
+		}, network...),
+	}, cannot...)
+}
+
+// cannot are the scenarios of what IPVS cannot do.
+var cannot = []string{
+	"a_client_stays,_whichever_frontend_it_dials", "a_client_stays_with_what_its_policy_lets_it_have", // needs shared-affinity
+	"a_client_that_stays_away_is_forgotten", // needs short-affinity
+	"TestProbeWithout",
+	"other_ports_of_these_addresses_are_untouched", "they_are_untouched_where_it_is_known_which_ClusterIPs_there_can_be", // needs other-ports
+}
