@@ -91,7 +91,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if f.machine, err = node.NewMachine(); err != nil {
 		return f, err
 	}
-	if f.plane, err = m.open(log); err != nil {
+	if f.plane, err = m.open(c, log); err != nil {
 		return f, err
 	}
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {

@@ -89,7 +89,7 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	if peerRuns {
 		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))
 	}
-	if err := removeOthers(ctx, "", peerRuns, log); err != nil {
+	if err := removeOthers(ctx, c, "", peerRuns, log); err != nil {
 		return fmt.Errorf("removing the rules: %w", err)
 	}
 	return nil

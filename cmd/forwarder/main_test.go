@@ -74,7 +74,7 @@ func TestRefuses(t *testing.T) {
 	}{
 		{"unknown flag", "--no-such-flag", []string{"--no-such-flag", "does not exist"}},
 		{"unknown command", "plans --cleanup", []string{`"plans"`}},
-		{"mode", "--proxy-mode=ipvs", []string{"--proxy-mode: ipvs", "expected nftables"}},
+		{"mode", "--proxy-mode=ebpf", []string{"--proxy-mode: ebpf", "expected nftables"}},
 		{"configuration", "--config=" + file, []string{file, "KubeProxyConfiguration"}},
 		{"folder of manifests", "plan --manifests=" + empty + "/none", []string{empty + "/none", "a folder that this process can read"}},
 		{"no API", "plan", []string{"finding the API server", "--master", "--manifests"}},

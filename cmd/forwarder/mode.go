@@ -12,6 +12,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/dataplane/iptables"
+	"github.com/signpost-dns/signpost/internal/dataplane/ipvs"
 	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -19,37 +20,47 @@ import (
 // mode is one way to route.
 type mode struct {
 	name  v1alpha1.ProxyMode
-	probe func() error // why this node cannot
-	open  func(*slog.Logger) (dataplane.Dataplane, error)
-	plan  func(dataplane.Host, *vip.Table) (string, error)
-	// inspect tells what the kernel has for a frontend, and whether that is right.
+	probe func(*config.Config) error // why this node cannot
+	open  func(*config.Config, *slog.Logger) (dataplane.Dataplane, error)
+	plan  func(*config.Config, dataplane.Host, *vip.Table) (string, error)
+	// auto says whether auto may choose it.
+	auto bool
+	// inspect tells what the kernel has for a frontend, and whether that is right. Mode ipvs has ipvsadm for that.
 	inspect func(ctx context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error)
 	// clean removes our rules of this mode, and says what that was. Where kube-proxy's
 	// cannot be told from ours it removes these too, unless one runs.
-	clean func(ctx context.Context, peerRuns bool) (string, error)
+	clean func(ctx context.Context, c *config.Config, peerRuns bool) (string, error)
 	// cleanPeer removes kube-proxy's rules of this mode, where they can be told from ours.
 	cleanPeer func(context.Context) (string, error)
 }
 
-// modes are in the order in which auto tries them.
+// modes are in the order in which auto tries those that it may choose.
 var modes = []mode{
 	{
-		name: config.ModeNFTables, probe: nftables.Probe, plan: nftables.Render,
-		open: func(log *slog.Logger) (dataplane.Dataplane, error) {
+		name: config.ModeNFTables, auto: true,
+		probe: func(*config.Config) error { return nftables.Probe() },
+		plan: func(_ *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
+			return nftables.Render(h, t)
+		},
+		open: func(_ *config.Config, log *slog.Logger) (dataplane.Dataplane, error) {
 			return nftables.Open(nftables.Options{Log: log})
 		},
 		inspect: func(_ context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error) {
 			return nftables.Inspect(v.host, f, r)
 		},
-		clean: func(ctx context.Context, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
+		clean: func(ctx context.Context, _ *config.Config, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
 		cleanPeer: func(ctx context.Context) (string, error) {
 			removed, err := nftables.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err
 		},
 	},
 	{
-		name: config.ModeIPTables, probe: iptables.Probe, plan: iptables.Render,
-		open: func(log *slog.Logger) (dataplane.Dataplane, error) {
+		name: config.ModeIPTables, auto: true,
+		probe: func(*config.Config) error { return iptables.Probe() },
+		plan: func(_ *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
+			return iptables.Render(h, t)
+		},
+		open: func(_ *config.Config, log *slog.Logger) (dataplane.Dataplane, error) {
 			return iptables.Open(iptables.Options{Log: log})
 		},
 		inspect: func(ctx context.Context, v *view, _ vip.Frontend, r *vip.Route) ([]string, error) {
@@ -57,9 +68,42 @@ var modes = []mode{
 		},
 		clean: cleanIPTables,
 	},
+	{
+		name:  config.ModeIPVS,
+		probe: func(c *config.Config) error { return ipvs.Probe(ipvsOptions(c, nil)) },
+		plan: func(c *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
+			return ipvs.Render(ipvsOptions(c, nil), h, t), nil
+		},
+		open: func(c *config.Config, log *slog.Logger) (dataplane.Dataplane, error) {
+			return ipvs.Open(ipvsOptions(c, log))
+		},
+		clean: cleanIPVS,
+		cleanPeer: func(ctx context.Context) (string, error) {
+			removed, err := ipvs.CleanupKubeProxy(ctx)
+			return strings.Join(removed, ", "), err
+		},
+	},
 }
 
-func cleanIPTables(ctx context.Context, peerRuns bool) (string, error) {
+// ipvsOptions are what the configuration says about mode ipvs.
+func ipvsOptions(c *config.Config, log *slog.Logger) ipvs.Options {
+	w := c.Wire.IPVS
+	return ipvs.Options{
+		Log: log, Scheduler: w.Scheduler, Exclude: c.ExcludeCIDRs, StrictARP: w.StrictARP,
+		TCPTimeout: w.TCPTimeout.Duration, TCPFinTimeout: w.TCPFinTimeout.Duration, UDPTimeout: w.UDPTimeout.Duration,
+	}
+}
+
+// cleanIPVS removes the virtual servers and kube-ipvs0, which are a kube-proxy's if one runs: it would
+// make them anew. The companion is ours alone.
+func cleanIPVS(ctx context.Context, c *config.Config, peerRuns bool) (string, error) {
+	if peerRuns {
+		return "", ipvs.CleanupBeside(ctx)
+	}
+	return ipvs.Cleanup(ctx, ipvsOptions(c, nil))
+}
+
+func cleanIPTables(ctx context.Context, _ *config.Config, peerRuns bool) (string, error) {
 	cleanup := iptables.Cleanup
 	if peerRuns {
 		cleanup = iptables.CleanupBeside
@@ -75,10 +119,10 @@ func cleanIPTables(ctx context.Context, peerRuns bool) (string, error) {
 func choose(c *config.Config, log *slog.Logger) (mode, error) {
 	var errs []error
 	for _, m := range modes {
-		if c.Wire.Mode != m.name && c.Wire.Mode != config.ModeAuto {
+		if c.Wire.Mode != m.name && (c.Wire.Mode != config.ModeAuto || !m.auto) {
 			continue
 		}
-		err := m.probe()
+		err := m.probe(c)
 		if err == nil {
 			c.Choose(m.name)
 			return m, nil
@@ -103,7 +147,7 @@ func planned(c *config.Config) mode {
 
 // removeOthers removes what is not of the mode that routes: our own rules of the other modes
 // and, if none runs, all of a kube-proxy.
-func removeOthers(ctx context.Context, routes v1alpha1.ProxyMode, peerRuns bool, log *slog.Logger) error {
+func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMode, peerRuns bool, log *slog.Logger) error {
 	var errs []error
 	note := func(what string, err error) {
 		if what != "" {
@@ -115,7 +159,7 @@ func removeOthers(ctx context.Context, routes v1alpha1.ProxyMode, peerRuns bool,
 	}
 	for _, m := range modes {
 		if m.name != routes {
-			note(m.clean(ctx, peerRuns))
+			note(m.clean(ctx, c, peerRuns))
 		}
 		if m.cleanPeer != nil && !peerRuns {
 			note(m.cleanPeer(ctx))

@@ -24,12 +24,14 @@ func TestChoose(t *testing.T) {
 		{"the next", "--proxy-mode=auto", map[v1alpha1.ProxyMode]bool{"iptables": true}, "iptables", ""},
 		{"none", "", nil, "", "mode auto: nftables: this kernel cannot\niptables: this kernel cannot"},
 		{"the one that is named", "--proxy-mode=iptables", map[v1alpha1.ProxyMode]bool{"nftables": true, "iptables": true}, "iptables", ""},
+		{"never ipvs unless it is named", "", map[v1alpha1.ProxyMode]bool{"ipvs": true}, "", "mode auto: nftables: this kernel cannot\niptables: this kernel cannot"},
+		{"ipvs", "--proxy-mode=ipvs", map[v1alpha1.ProxyMode]bool{"nftables": true, "ipvs": true}, "ipvs", ""},
 		{"the one that is named, and cannot", "--proxy-mode=nftables", map[v1alpha1.ProxyMode]bool{"iptables": true}, "", "mode nftables: nftables: this kernel cannot"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			modes = nil
 			for _, m := range old {
-				m.probe = func() error {
+				m.probe = func(*config.Config) error {
 					if c.can[m.name] {
 						return nil
 					}

@@ -58,7 +58,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	if err != nil {
 		return err
 	}
-	rules, refused := planned(c).plan(v.host, v.table)
+	rules, refused := planned(c).plan(c, v.host, v.table)
 	if _, err := fmt.Fprintf(env.stdout, "%v\n%s", v.table, rules); err != nil {
 		return err
 	}

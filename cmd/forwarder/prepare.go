@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/dataplane/ipvs"
 	"github.com/signpost-dns/signpost/internal/node"
 )
 
@@ -30,6 +31,9 @@ func prepare(c *config.Config, log *slog.Logger) error {
 	changed, err := node.Apply(settings)
 	for _, s := range changed {
 		log.Info("set a kernel parameter", "parameter", s.String())
+	}
+	if c.Wire.Mode == config.ModeIPVS {
+		err = errors.Join(err, ipvs.Prepare(ipvsOptions(c, log)))
 	}
 	return err
 }

@@ -36,6 +36,10 @@ func TestEveryFieldIsClassified(t *testing.T) {
 var ofMode = map[v1alpha1.ProxyMode][]string{
 	ModeAuto:     {"nftables.masqueradeAll", "nftables.masqueradeBit", "nftables.syncPeriod"},
 	ModeNFTables: {"nftables.masqueradeAll", "nftables.masqueradeBit", "nftables.syncPeriod"},
+	ModeIPVS: {
+		"iptables.masqueradeAll", "iptables.masqueradeBit", "ipvs.excludeCIDRs", "ipvs.scheduler", "ipvs.strictARP",
+		"ipvs.syncPeriod", "ipvs.tcpFinTimeout", "ipvs.tcpTimeout", "ipvs.udpTimeout",
+	},
 	ModeIPTables: {"iptables.localhostNodePorts", "iptables.masqueradeAll", "iptables.masqueradeBit", "iptables.syncPeriod"},
 }
 

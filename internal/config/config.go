@@ -44,8 +44,9 @@ type Config struct {
 	NodePorts        NodePorts
 	LocalPods        LocalPods
 	MasqueradeAll    bool
-	MasqueradeMark   uint32        // one bit
-	SyncPeriod       time.Duration // twice this without success is not healthy
+	MasqueradeMark   uint32         // one bit
+	ExcludeCIDRs     []netip.Prefix // where others' IPVS virtual servers are
+	SyncPeriod       time.Duration  // twice this without success is not healthy
 }
 
 // Flags are the settings that only the command line has.

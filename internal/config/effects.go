@@ -57,7 +57,7 @@ var effects = map[string]effect{
 	"enableProfiling":             {},
 	"showHiddenMetricsForVersion": {unused: "no metric is hidden"},
 
-	"mode": {refuse: "ipvs is not built yet, kernelspace is Windows"},
+	"mode": {refuse: "kernelspace is Windows"},
 
 	"iptables.masqueradeBit":      {unused: forIPTables}, // but for an empty mode: see setMode
 	"iptables.masqueradeAll":      {unused: forIPTables},
@@ -66,7 +66,7 @@ var effects = map[string]effect{
 	"iptables.minSyncPeriod":      {unused: atOnce},
 
 	"ipvs.syncPeriod":    {unused: forIPVS},
-	"ipvs.minSyncPeriod": {unused: forIPVS},
+	"ipvs.minSyncPeriod": {unused: atOnce},
 	"ipvs.scheduler":     {unused: forIPVS},
 	"ipvs.excludeCIDRs":  {unused: forIPVS},
 	"ipvs.strictARP":     {unused: forIPVS},
@@ -127,7 +127,10 @@ func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 	}
 	switch effects[path].unused {
 	case forIPTables:
-		return w.Mode == ModeIPTables
+		// What is masqueraded stands there for both modes, as kube-proxy has it.
+		return w.Mode == ModeIPTables || w.Mode == ModeIPVS && strings.HasPrefix(path, "iptables.masquerade")
+	case forIPVS:
+		return w.Mode == ModeIPVS
 	case forNFTables:
 		return w.Mode == ModeNFTables || w.Mode == ModeAuto
 	}

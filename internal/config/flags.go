@@ -147,7 +147,7 @@ func (p *parser) addNode() {
 
 func (p *parser) addRouting() {
 	f, w := p.flags, &p.wire
-	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables, iptables or auto, which is the first of them that this node can do (the default)")
+	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables, iptables, ipvs or auto, which is the first of nftables and iptables that this node can do (the default)")
 	f.StringSliceVar(&w.NodePortAddresses, "nodeport-addresses", nil, "which addresses of the node serve NodePorts: CIDR blocks, primary (the default) or all")
 	f.StringVar(&p.localMode, "detect-local-mode", "", "how pods are told from others: ClusterCIDR (the default), NodeCIDR, BridgeInterface or InterfaceNamePrefix")
 	f.StringVar(&w.ClusterCIDR, "cluster-cidr", "", "CIDR block of the pods, or one of each family with a comma between them")
@@ -163,14 +163,14 @@ func (p *parser) addModes() {
 	f.BoolVar(ipt.LocalhostNodePorts, "iptables-localhost-nodeports", true, "serve NodePorts on 127.0.0.0/8 too (without effect but with --proxy-mode=iptables)")
 	f.DurationVar(&ipt.SyncPeriod.Duration, "iptables-sync-period", ipt.SyncPeriod.Duration, "twice this without success is not healthy")
 	f.DurationVar(&ipt.MinSyncPeriod.Duration, "iptables-min-sync-period", ipt.MinSyncPeriod.Duration, "without effect")
-	f.DurationVar(&ipvs.SyncPeriod.Duration, "ipvs-sync-period", ipvs.SyncPeriod.Duration, "without effect")
+	f.DurationVar(&ipvs.SyncPeriod.Duration, "ipvs-sync-period", ipvs.SyncPeriod.Duration, "twice this without success is not healthy (without effect but with --proxy-mode=ipvs)")
 	f.DurationVar(&ipvs.MinSyncPeriod.Duration, "ipvs-min-sync-period", ipvs.MinSyncPeriod.Duration, "without effect")
-	f.StringVar(&ipvs.Scheduler, "ipvs-scheduler", "", "without effect")
-	f.StringSliceVar(&ipvs.ExcludeCIDRs, "ipvs-exclude-cidrs", nil, "without effect")
-	f.BoolVar(&ipvs.StrictARP, "ipvs-strict-arp", false, "without effect")
-	f.DurationVar(&ipvs.TCPTimeout.Duration, "ipvs-tcp-timeout", 0, "without effect")
-	f.DurationVar(&ipvs.TCPFinTimeout.Duration, "ipvs-tcpfin-timeout", 0, "without effect")
-	f.DurationVar(&ipvs.UDPTimeout.Duration, "ipvs-udp-timeout", 0, "without effect")
+	f.StringVar(&ipvs.Scheduler, "ipvs-scheduler", "", "how to choose a backend, for Services without the annotation signpost.dev/scheduler: rr (the default), wrr, lc, wlc, sh, dh, sed, nq, mh (without effect but with --proxy-mode=ipvs)")
+	f.StringSliceVar(&ipvs.ExcludeCIDRs, "ipvs-exclude-cidrs", nil, "where the virtual servers are not ours, CIDR blocks (without effect but with --proxy-mode=ipvs)")
+	f.BoolVar(&ipvs.StrictARP, "ipvs-strict-arp", false, "answer ARP for an address only on its own interface (without effect but with --proxy-mode=ipvs)")
+	f.DurationVar(&ipvs.TCPTimeout.Duration, "ipvs-tcp-timeout", 0, "idle TCP connections end after this; 0 leaves it as it is (without effect but with --proxy-mode=ipvs)")
+	f.DurationVar(&ipvs.TCPFinTimeout.Duration, "ipvs-tcpfin-timeout", 0, "TCP connections end so long after a FIN; 0 leaves it as it is (without effect but with --proxy-mode=ipvs)")
+	f.DurationVar(&ipvs.UDPTimeout.Duration, "ipvs-udp-timeout", 0, "idle UDP flows end after this; 0 leaves it as it is (without effect but with --proxy-mode=ipvs)")
 }
 
 func (p *parser) addConntrack() {

@@ -50,13 +50,17 @@ func (c *Config) complete() error {
 	c.BindAddress = k.addr("bindAddress", w.BindAddress)
 	c.NodePorts = k.nodePorts(w)
 	c.LocalPods = k.localPods(w)
+	c.ExcludeCIDRs = k.excluded(w)
 	if len(k.found) > 0 {
 		return errors.Join(k.found...)
 	}
 	c.HostnameOverride = w.HostnameOverride
 	c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.NFTables.MasqueradeAll, 1<<*w.NFTables.MasqueradeBit, w.NFTables.SyncPeriod.Duration
-	if w.Mode == ModeIPTables {
+	if w.Mode == ModeIPTables || w.Mode == ModeIPVS {
 		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.IPTables.MasqueradeAll, 1<<*w.IPTables.MasqueradeBit, w.IPTables.SyncPeriod.Duration
+	}
+	if w.Mode == ModeIPVS {
+		c.SyncPeriod = w.IPVS.SyncPeriod.Duration
 	}
 	return nil
 }
@@ -98,11 +102,9 @@ func flagOf(field string) string {
 
 func (k *checker) mode(m v1alpha1.ProxyMode) {
 	switch m {
-	case ModeNFTables, ModeIPTables, ModeAuto:
-	case ModeIPVS:
-		k.wrong("mode", m, "nftables, iptables or auto: this mode is not built yet")
+	case ModeNFTables, ModeIPTables, ModeIPVS, ModeAuto:
 	default:
-		k.wrong("mode", m, "nftables, iptables or auto, which is the first of them that this node can do")
+		k.wrong("mode", m, "nftables, iptables, ipvs or auto, which is the first of nftables and iptables that this node can do")
 	}
 }
 
@@ -161,6 +163,10 @@ func (k *checker) durations(w *v1alpha1.KubeProxyConfiguration) {
 	}{
 		{"nftables.syncPeriod", w.NFTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
 		{"iptables.syncPeriod", w.IPTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
+		{"ipvs.syncPeriod", w.IPVS.SyncPeriod, 1, "a time greater than 0, such as 30s"},
+		{"ipvs.tcpTimeout", w.IPVS.TCPTimeout, 0, "a time, such as 15m, or 0 to leave it as it is"},
+		{"ipvs.tcpFinTimeout", w.IPVS.TCPFinTimeout, 0, "a time, such as 2m, or 0 to leave it as it is"},
+		{"ipvs.udpTimeout", w.IPVS.UDPTimeout, 0, "a time, such as 5m, or 0 to leave it as it is"},
 		{"nftables.minSyncPeriod", w.NFTables.MinSyncPeriod, 0, "a time, such as 1s, or 0"},
 		{"configSyncPeriod", w.ConfigSyncPeriod, 1, "a time greater than 0, such as 15m"},
 		{"conntrack.tcpEstablishedTimeout", *w.Conntrack.TCPEstablishedTimeout, 0, "a time, such as 24h, or 0 to leave it as it is"},
@@ -233,6 +239,20 @@ func (k *checker) nodePorts(w *v1alpha1.KubeProxyConfiguration) NodePorts {
 				out.Loopback = true
 			}
 		}
+	}
+	return out
+}
+
+// excluded reads the networks of others' virtual servers.
+func (k *checker) excluded(w *v1alpha1.KubeProxyConfiguration) []netip.Prefix {
+	var out []netip.Prefix
+	for i, s := range w.IPVS.ExcludeCIDRs {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			k.wrong(fmt.Sprintf("ipvs.excludeCIDRs[%d]", i), strconv.Quote(s), "a CIDR block such as 192.0.2.0/24")
+			continue
+		}
+		out = append(out, p.Masked())
 	}
 	return out
 }

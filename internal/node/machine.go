@@ -18,6 +18,10 @@ const (
 	again  = time.Second
 )
 
+// virtualLink is the interface on which mode ipvs, kube-proxy's too, has the addresses of Services:
+// they are not the machine's, and come and go with the Services.
+const virtualLink = "kube-ipvs0"
+
 // Machine holds the addresses of this machine's network namespace. Make one with
 // NewMachine; Run keeps it up to date. Safe for concurrent use.
 type Machine struct {
@@ -35,7 +39,7 @@ func NewMachine() (*Machine, error) {
 	return m, err
 }
 
-// Addrs returns the addresses of all interfaces, sorted, each once. It must not be changed.
+// Addrs returns the addresses of all interfaces but kube-ipvs0, sorted, each once. It must not be changed.
 func (m *Machine) Addrs() []netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,8 +138,15 @@ func list() ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading this machine's addresses: %w", err)
 	}
+	virtual := -1
+	if link, err := netlink.LinkByName(virtualLink); err == nil {
+		virtual = link.Attrs().Index
+	}
 	out := make([]netip.Addr, 0, len(all))
 	for i := range all {
+		if all[i].LinkIndex == virtual {
+			continue
+		}
 		if a, ok := netip.AddrFromSlice(all[i].IP); ok {
 			out = append(out, a.Unmap())
 		}

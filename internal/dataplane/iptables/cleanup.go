@@ -76,8 +76,14 @@ func ours(c chain) bool {
 	if c == kubeFirewall || c.table != nat && c.table != filter && c != peerCanary {
 		return false
 	}
-	return private(c) || slices.Contains([]chain{
+	return private(c) || slices.Contains(ofIPVS, c.name) || slices.Contains([]chain{
 		services, nodePorts, postrouting, markMasq, refused, refusedElse, refusedPorts, otherPorts, reject, healthChecks,
 		firewall, forward, natCanary, filterCanary, peerCanary,
 	}, c)
+}
+
+// ofIPVS are the chains that only kube-proxy's mode ipvs has, in table nat or filter: left behind they
+// would refuse what a set of that mode does not know.
+var ofIPVS = []string{
+	"KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-SOURCE-RANGES-FIREWALL", "KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER",
 }

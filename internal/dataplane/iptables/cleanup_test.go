@@ -14,11 +14,16 @@ func TestCleanup(t *testing.T) {
 			f := family{Tools: tools, v4: true}
 			others := "*nat\n:OTHERS - [0:0]\n-A OTHERS -d 192.0.2.1/32 -j RETURN\n-A PREROUTING -j OTHERS\nCOMMIT\n" +
 				"*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -d 192.0.2.2/32 -j DROP\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
+			ofPeer := "*filter\n:KUBE-IPVS-FILTER - [0:0]\n:KUBE-NODE-PORT - [0:0]\n-A KUBE-IPVS-FILTER -d 192.0.2.3/32 -j REJECT\n" +
+				"-A INPUT -j KUBE-IPVS-FILTER\n-A INPUT -j KUBE-NODE-PORT\nCOMMIT\n"
 			if _, err := run(t.Context(), []byte(others), f.Restore, "--noflush"); err != nil {
 				t.Fatal(err)
 			}
 			before, err := f.save(t.Context())
 			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := run(t.Context(), []byte(ofPeer), f.Restore, "--noflush"); err != nil {
 				t.Fatal(err)
 			}
 			if err := open(t, tools).Sync(t.Context(), testHost, everything()); err != nil {
