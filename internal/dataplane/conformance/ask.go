@@ -134,6 +134,9 @@ func (w *world) checkAnswers(q question, want outcome) string {
 	}
 	counts := map[string]int{}
 	least, most, others := 2*len(expected), max(2, enough(len(expected))), len(expected)
+	if w.inTurn { // all have their turn
+		least = len(expected) + 1
+	}
 	if want.pause > 0 { // it is not asked who gets how many, and pauses take long
 		least, most, others = 2, rested, min(2, others)
 	}

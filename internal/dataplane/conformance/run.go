@@ -27,8 +27,8 @@ type Backend struct {
 	// Proven says that another dataplane's tests show that the scenarios notice faults: they are not
 	// played with faults again.
 	Proven bool
-	// Samples are how many connections tell whether backends share them evenly, if not as many as
-	// by chance: a dataplane that takes them in turn shows it sooner.
+	// Samples are how many connections tell whether backends share them evenly, where they are taken
+	// in turn: that shows sooner than where they are drawn.
 	Samples int
 	// Lacks names what the dataplane cannot do (see needs.go), with the reason.
 	Lacks map[string]string

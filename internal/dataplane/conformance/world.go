@@ -29,6 +29,7 @@ type world struct {
 	open     func() (plane, error)
 	lacks    map[string]string // see Backend
 	samples  int
+	inTurn   bool
 	mutant   mutant
 	proxies  []*proxy
 	config   config
@@ -54,7 +55,7 @@ const (
 func newWorld(t *testing.T, b Backend, dialled []destination) *world {
 	t.Helper()
 	w := &world{
-		lab: netlab.New(t, netlab.Config{Nodes: len(nodeNames)}), hosts: map[string]*netlab.Host{}, open: b.Open, lacks: b.Lacks, samples: b.Samples,
+		lab: netlab.New(t, netlab.Config{Nodes: len(nodeNames)}), hosts: map[string]*netlab.Host{}, open: b.Open, lacks: b.Lacks, samples: b.Samples, inTurn: b.Samples > 0,
 		store: cluster.NewStore(), services: map[string]service{}, routes: map[string]route{},
 		patience: patience, ports: map[string]int{}, met: map[string]string{},
 	}

@@ -93,7 +93,7 @@ func TestTutorial(t *testing.T) {
 	sync(t, open(t, Options{}), testHost, tableOf(service, pods))
 	list := output(t, "ipvsadm", "-L", "-n")
 	head, servers, _ := strings.Cut(list, "\nTCP ")
-	blocks := strings.SplitAfter("TCP "+strings.TrimSpace(servers)+"\n", "\nTCP ") // in an order that varies
+	blocks := strings.SplitAfter("TCP "+strings.TrimRight(servers, " \n")+"\n", "\nTCP ") // in an order that varies
 	for i := range blocks {
 		blocks[i] = "TCP " + strings.TrimPrefix(strings.TrimSuffix(blocks[i], "TCP "), "TCP ")
 	}
