@@ -22,7 +22,7 @@ var network = []string{"veth", "bridge", "br_netfilter", "nf_conntrack", "nf_nat
 func TestNFTables(t *testing.T) {
 	inGuest(t, guest.Test{
 		Package: "github.com/signpost-dns/signpost/internal/dataplane/nftables",
-		Args:    []string{"-test.v", "-test.run=^TestConformance$/^scenarios$/^sctp$|^TestConformance$/^mutants$/./^sctp$", "-test.timeout=10m"},
+		Args:    []string{"-test.v", "-test.run=^TestConformance$/^scenarios$|^TestConformance$/^mutants$/./^sctp$", "-test.timeout=10m"},
 		Modules: append([]string{
 			"nf_tables", "nft_chain_nat", "nft_nat", "nft_ct", "nft_masq", "nft_numgen", "nft_hash", "nft_fib",
 			"nft_fib_ipv4", "nft_fib_ipv6", "nft_reject_ipv4", "nft_reject_ipv6", "nft_reject_inet", "nft_redir", "nft_limit",
