@@ -77,6 +77,11 @@ func (a *archive) addProgram(name string) error {
 	if err := a.addFile("/usr/bin/"+filepath.Base(name), file); err != nil {
 		return err
 	}
+	return a.addLibraries(file)
+}
+
+// addLibraries copies what the dynamic linker loads for a program or a library.
+func (a *archive) addLibraries(file string) error {
 	out, err := exec.Command("ldd", file).CombinedOutput()
 	if err != nil && strings.Contains(string(out), "not a dynamic executable") {
 		return nil
@@ -92,7 +97,7 @@ func (a *archive) addProgram(name string) error {
 	return nil
 }
 
-// addTree copies the files below a folder.
+// addTree copies the files below a folder, with the libraries that libraries among them need.
 func (a *archive) addTree(at, from string) error {
 	return filepath.WalkDir(from, func(p string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -102,6 +107,9 @@ func (a *archive) addTree(at, from string) error {
 		if err != nil {
 			return err
 		}
-		return a.addFile(path.Join(at, filepath.ToSlash(rel)), p)
+		if err := a.addFile(path.Join(at, filepath.ToSlash(rel)), p); err != nil || filepath.Ext(p) != ".so" {
+			return err
+		}
+		return a.addLibraries(p)
 	})
 }

@@ -95,14 +95,11 @@ func fixed(h *dataplane.Host, v4 bool, liberal bool) map[chain][]string {
 
 // invalid drops what pods send that the kernel takes for no part of a flow: it does not
 // translate that, so the client would get it from the pod's address, and reset the connection.
-// kube-proxy drops it whoever sends it, and with it flows of which a node sees one half only.
+// kube-proxy drops it whoever sends it, and with it flows of which a node sees one half only. Where
+// pods are told by an interface these are the pods of this node, and where they are not told nobody.
 func invalid(h *dataplane.Host, v4 bool) []string {
-	from := podMatches(h, v4)
-	if len(from) == 0 || h.Pods.CIDRs == nil { // an interface does not tell the pods of other nodes
-		from = []rule{{}}
-	}
 	var rules []string
-	for _, m := range from {
+	for _, m := range podMatches(h, v4) {
 		m.matches, m.target = "-m conntrack --ctstate INVALID", drops
 		rules = append(rules, m.String())
 	}

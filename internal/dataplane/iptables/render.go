@@ -316,20 +316,35 @@ func (d *renderer) refuse(r *vip.Route) {
 
 // shut drops what came to a frontend from other sources than its own.
 func (d *renderer) shut(r *vip.Route, complete bool) {
-	entry := at(r.Frontend)
-	name := "KUBE-FW-" + hash(d.port)
-	if complete {
-		entry.comment = d.owner.String() + " traffic not accepted by " + name
-		d.enter(firewall, entry, drops)
-		return
+	entries := []rule{at(r.Frontend)}
+	if r.IsNodePort() { // not what passes on its way to another node
+		entries = nil
+		for _, m := range nodeAddrs(d.host, d.v4) {
+			m.protocol, m.port = r.Protocol, r.Port
+			entries = append(entries, m)
+		}
 	}
+	name, comment, target := "KUBE-FW-"+hash(d.port), "", drops
+	if complete {
+		comment = d.owner.String() + " traffic not accepted by " + name
+	} else {
+		target = d.withinRanges(r, name)
+	}
+	for _, e := range entries {
+		e.comment = comment
+		d.enter(firewall, e, target)
+	}
+}
+
+// withinRanges is a chain that drops all but what comes from the ranges of a frontend.
+func (d *renderer) withinRanges(r *vip.Route, name string) string {
 	var rules []string
 	for _, p := range r.Sources {
 		rules = append(rules, rule{source: p.String(), target: returns}.String())
 	}
 	c := chain{filter, name}
 	d.out.chains[c] = append(rules, rule{target: drops}.String())
-	d.enter(firewall, entry, name)
+	return name
 }
 
 // only keeps the addresses of a family.
