@@ -31,7 +31,7 @@ spec:
         image: signpost/probe:dev
         imagePullPolicy: IfNotPresent
         readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-        lifecycle: {preStop: {sleep: {seconds: 3}}}
+        lifecycle: {preStop: {sleep: {seconds: 6}}}
 `
 
 // serve runs n servers and waits for them. At places them is a line of the pod's spec, or nothing.

@@ -14,7 +14,19 @@ import (
 
 func TestMain(m *testing.M) {
 	netlab.Enter()
-	goleak.VerifyTestMain(m)
+	// The machine's lock file is root's, and nobody else writes rules into namespaces of tests.
+	lock, err := os.CreateTemp("", "xtables-lock")
+	if err == nil {
+		err = os.Setenv("XTABLES_LOCKFILE", lock.Name())
+	}
+	if err != nil {
+		panic(err)
+	}
+	lock.Close()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.Remove(lock.Name())
+		os.Exit(code)
+	}))
 }
 
 // ownNetwork gives the test a network namespace of its own, which ends with it.
