@@ -98,7 +98,7 @@ var table = []room{
 	{
 		path:    "./internal/dataplane/conformance",
 		ours:    []string{"./internal/cluster", "./internal/dataplane", "./internal/netlab", "./internal/vip"},
-		outside: []string{"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys"},
+		outside: []string{"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys", "pgregory.net/rapid"},
 		because: "one truth for every dataplane: they call it, it knows none of them",
 	},
 	{

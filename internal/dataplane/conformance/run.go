@@ -4,13 +4,17 @@ package conformance
 
 import (
 	"embed"
+	"flag"
 	"io/fs"
 	"maps"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 )
@@ -32,13 +36,28 @@ type Backend struct {
 	Samples int
 	// Lacks names what the dataplane cannot do (see needs.go), with the reason.
 	Lacks map[string]string
-	// Check plays the property with many random choices and reports its error.
-	// Package pgregory.net/rapid can do that.
-	Check func(t *testing.T, property func(Choose) error)
+	// Sequences is how many random sequences are played, if -rapid.checks does not say it.
+	Sequences int
 }
 
 // Choose returns a number from 0 to n-1. The label is for people.
 type Choose func(n int, label string) int
+
+// check plays the property with random choices. A hundred sequences of packets, as many as
+// rapid plays by default, would take long.
+func check(t *testing.T, sequences int, property func(Choose) error) {
+	checks := flag.Lookup("rapid.checks").Value
+	if usual := checks.String(); usual == "100" {
+		checks.Set(strconv.Itoa(sequences))
+		defer checks.Set(usual)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		choose := func(n int, label string) int { return rapid.IntRange(0, n-1).Draw(rt, label) }
+		if err := property(choose); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
 
 // Run plays all scenarios on a dataplane; then on mutants of it, on which they must fail; then
 // in random order among random changes. It needs netlab.Enter in the caller's TestMain.

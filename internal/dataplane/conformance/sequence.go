@@ -23,7 +23,7 @@ func runSequences(t *testing.T, b Backend, all []scenario) {
 		skip(t, b.NoState)
 	}
 	w := newWorld(t, b, append(dialled(all), backgroundDestinations()...))
-	b.Check(t, func(choose Choose) error {
+	check(t, b.Sequences, func(choose Choose) error {
 		s := sequence{w: w, choose: choose, all: all}
 		return s.explain(errors.Join(s.reset(), s.run(), s.compare(b)))
 	})

@@ -1,15 +1,12 @@
 package ipvs
 
 import (
-	"flag"
 	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/dataplane/conformance"
@@ -27,7 +24,7 @@ func TestConformance(t *testing.T) {
 	needIPVS(t)
 	conformance.Run(t, conformance.Backend{
 		Open:  func() (dataplane.Dataplane, error) { return Open(Options{}) },
-		State: state, Check: check, Proven: true, Lacks: lacks, Samples: 45,
+		State: state, Sequences: 2, Proven: true, Lacks: lacks, Samples: 45,
 	})
 }
 
@@ -59,18 +56,3 @@ var (
 	ifIndex    = regexp.MustCompile(`^\d+: `) // of the interface, before its name
 	dialSource = regexp.MustCompile(`src [0-9a-f.:]+`)
 )
-
-// check has rapid choose. A hundred sequences of packets would take long.
-func check(t *testing.T, property func(conformance.Choose) error) {
-	checks := flag.Lookup("rapid.checks").Value
-	if usual := checks.String(); usual == "100" {
-		checks.Set("2")
-		defer checks.Set(usual)
-	}
-	rapid.Check(t, func(rt *rapid.T) {
-		choose := func(n int, label string) int { return rapid.IntRange(0, n-1).Draw(rt, label) }
-		if err := property(choose); err != nil {
-			rt.Fatal(err)
-		}
-	})
-}

@@ -1,15 +1,12 @@
 package nftables
 
 import (
-	"flag"
 	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/dataplane/conformance"
@@ -18,8 +15,8 @@ import (
 // TestConformance sends packets: see package conformance.
 func TestConformance(t *testing.T) {
 	b := conformance.Backend{
-		Open:  func() (dataplane.Dataplane, error) { return Open(owned) },
-		Check: check,
+		Open:      func() (dataplane.Dataplane, error) { return Open(owned) },
+		Sequences: 12,
 	}
 	if _, err := exec.LookPath("nft"); err != nil {
 		b.NoState = err.Error() + " (apt-get install nftables)"
@@ -27,21 +24,6 @@ func TestConformance(t *testing.T) {
 		b.State = state
 	}
 	conformance.Run(t, b)
-}
-
-// check has rapid choose. A hundred sequences of packets would take long.
-func check(t *testing.T, property func(conformance.Choose) error) {
-	checks := flag.Lookup("rapid.checks").Value
-	if usual := checks.String(); usual == "100" {
-		checks.Set("12")
-		defer checks.Set(usual)
-	}
-	rapid.Check(t, func(rt *rapid.T) {
-		choose := func(n int, label string) int { return rapid.IntRange(0, n-1).Draw(rt, label) }
-		if err := property(choose); err != nil {
-			rt.Fatal(err)
-		}
-	})
 }
 
 // state is what nft lists, in an order of its own and without regard to which of its
