@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // TB is the part of [testing.TB] that [New] needs.
@@ -71,9 +74,28 @@ func Need(t TB) {
 	case inside:
 	case refusedHere == nil:
 		t.Fatalf("this test is not in a sandbox: expected netlab.Enter in TestMain")
-	case os.Getenv("CI") == "true":
-		t.Fatalf("with CI=true nothing is skipped: %v", refusedHere)
 	default:
-		t.Skipf("%v", refusedHere)
+		Skip(t, refusedHere.Error())
+	}
+}
+
+// Skip skips a test for what this machine lacks; with CI=true it fails it.
+func Skip(t TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("with CI=true nothing is skipped: %s", why)
+	} else {
+		t.Skipf("%s", why)
+	}
+}
+
+// OwnNetwork gives the test a network namespace of its own, which ends with it: the thread that
+// the test runs on is in it, and goes when the test is over.
+func OwnNetwork(t TB) {
+	t.Helper()
+	Need(t)
+	runtime.LockOSThread() // and never unlock
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare the network namespace: %v", err)
 	}
 }

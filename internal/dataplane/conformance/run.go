@@ -7,7 +7,6 @@ import (
 	"flag"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -116,15 +115,6 @@ func dialled(all []scenario) []destination {
 		}
 	}
 	return list
-}
-
-// skip skips a test; with CI=true it fails it.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal("with CI=true nothing is skipped: " + why)
-	}
-	t.Skip(why)
 }
 
 func runScenarios(t *testing.T, b Backend, all []scenario) {

@@ -20,7 +20,7 @@ import (
 // state must be that of a fresh install.
 func runSequences(t *testing.T, b Backend, all []scenario) {
 	if b.State == nil {
-		skip(t, b.NoState)
+		netlab.Skip(t, b.NoState)
 	}
 	w := newWorld(t, b, append(dialled(all), backgroundDestinations()...))
 	check(t, b.Sequences, func(choose Choose) error {

@@ -4,13 +4,15 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
 // Nothing of ours stays, and all of others' does.
 func TestCleanup(t *testing.T) {
 	for _, tools := range backends(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			f := family{Tools: tools, v4: true}
 			others := "*nat\n:OTHERS - [0:0]\n-A OTHERS -d 192.0.2.1/32 -j RETURN\n-A PREROUTING -j OTHERS\nCOMMIT\n" +
 				"*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -d 192.0.2.2/32 -j DROP\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"

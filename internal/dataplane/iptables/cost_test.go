@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -74,7 +75,7 @@ func BenchmarkDataplane(b *testing.B) {
 		for _, services := range []int{100, 1000} {
 			table := many(services)
 			b.Run(fmt.Sprintf("%s/services=%d", tools.Backend(), services), func(b *testing.B) {
-				ownNetwork(b)
+				netlab.OwnNetwork(b)
 				d := open(b, tools)
 				b.Run("adopt", func(b *testing.B) {
 					for range b.N {

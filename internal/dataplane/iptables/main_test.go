@@ -3,11 +3,9 @@ package iptables
 import (
 	"log/slog"
 	"os"
-	"runtime"
 	"testing"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
@@ -29,23 +27,13 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// ownNetwork gives the test a network namespace of its own, which ends with it.
-func ownNetwork(t testing.TB) {
-	t.Helper()
-	netlab.Need(t)
-	runtime.LockOSThread() // and never unlock: the thread ends with the test, and the namespace with it
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("unshare the network namespace: %v", err)
-	}
-}
-
 // backends are those that this machine has programs for.
 func backends(t testing.TB) []Tools {
 	t.Helper()
 	var found []Tools
 	for _, backend := range []string{"nft", "legacy"} {
 		if _, err := run(t.Context(), nil, tools(backend).Save, "-V"); err != nil {
-			skip(t, err.Error()+" (apt-get install iptables)")
+			netlab.Skip(t, err.Error()+" (apt-get install iptables)")
 		}
 		found = append(found, tools(backend))
 	}
@@ -59,13 +47,4 @@ func open(t testing.TB, tools Tools) *Dataplane {
 		t.Fatal(err)
 	}
 	return d
-}
-
-// skip skips the test; with CI=true it fails it.
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal("with CI=true nothing is skipped: " + why)
-	}
-	t.Skip(why)
 }

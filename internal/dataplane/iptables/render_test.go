@@ -16,6 +16,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -76,7 +77,7 @@ func tutorial() *vip.Table {
 func TestTutorial(t *testing.T) {
 	for _, tools := range backends(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			d := open(t, tools)
 			if err := d.Sync(t.Context(), testHost, tutorial()); err != nil {
 				t.Fatal(err)
@@ -121,7 +122,7 @@ func golden(t *testing.T, name, got string) {
 func TestAdopts(t *testing.T) {
 	for _, tools := range backends(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			table := everything()
 			d := open(t, tools)
 			if err := d.Sync(t.Context(), testHost, table); err != nil {

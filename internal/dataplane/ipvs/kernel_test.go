@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -238,11 +237,7 @@ func TestUnknownScheduler(t *testing.T) {
 
 // The sets of kube-proxy's mode go, others' stay. This needs no IPVS.
 func TestCleanupKubeProxy(t *testing.T) {
-	netlab.Need(t)
-	runtime.LockOSThread() // and never unlock: the thread ends with the test, and the namespace with it
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
+	netlab.OwnNetwork(t)
 	for _, name := range []string{"KUBE-CLUSTER-IP", "KUBE-6-CLUSTER-IP", "KUBE-OTHERS", "others"} {
 		if err := netlink.IpsetCreate(name, "hash:ip,port", netlink.IpsetCreateOptions{}); err != nil {
 			t.Fatalf("make ipset %s: %v", name, err)

@@ -3,12 +3,10 @@ package ipvs
 import (
 	"log/slog"
 	"os"
-	"runtime"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
@@ -36,14 +34,11 @@ func needIPVS(t testing.TB) {
 	t.Skip(why)
 }
 
-// ownNetwork gives the test a network namespace of its own, which ends with it.
+// ownNetwork is netlab's, with the loopback interface up.
 func ownNetwork(t testing.TB) {
 	t.Helper()
 	needIPVS(t)
-	runtime.LockOSThread() // and never unlock: the thread ends with the test, and the namespace with it
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("unshare the network namespace: %v", err)
-	}
+	netlab.OwnNetwork(t)
 	lo, err := netlink.LinkByName("lo") // without addresses IPVS takes no backends
 	if err == nil {
 		err = netlink.LinkSetUp(lo)

@@ -10,13 +10,14 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // TestListingLoadsAgain is what an administrator does to keep a firewall. If nft
 // cannot load its own listing of our tables, the whole file fails.
 func TestListingLoadsAgain(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	table := loadableTable()
 	mustSync(t, d, table)
@@ -53,7 +54,7 @@ func loadableTable() *vip.Table {
 // TestAffinityOfIPv6LoadsAgain holds what layout.valueRegister says: nft 1.0.6 takes its
 // own listing, and what it makes of it is noticed and made right.
 func TestAffinityOfIPv6LoadsAgain(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	mustSync(t, d, mixedTable())
 	listing := mustNFT(t, "", "list", "ruleset")
@@ -68,7 +69,7 @@ func TestAffinityOfIPv6LoadsAgain(t *testing.T) {
 
 // TestRenderIsWhatSyncWrites loads the text of `forwarder plan` and compares.
 func TestRenderIsWhatSyncWrites(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	table := loadableTable()
 	mustSync(t, d, table)
@@ -94,7 +95,7 @@ func TestRenderIsWhatSyncWrites(t *testing.T) {
 func TestSyncWritesNothingTwice(t *testing.T) {
 	for name, o := range map[string]Options{"shared": shared, "owned": owned} {
 		t.Run(name, func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			d := open(t, o)
 			mustSync(t, d, mixedTable())
 			before := generation(t, d)
@@ -129,7 +130,7 @@ func generation(t *testing.T, d *Dataplane) uint32 {
 // TestForeignFlush is `nft flush ruleset`, the first line of most saved firewalls.
 func TestForeignFlush(t *testing.T) {
 	t.Run("is powerless against an owned table", func(t *testing.T) {
-		ownNetwork(t)
+		netlab.OwnNetwork(t)
 		d := open(t, owned)
 		mustSync(t, d, mixedTable())
 		before := mustNFT(t, "", "list", "ruleset")
@@ -149,7 +150,7 @@ func TestForeignFlush(t *testing.T) {
 		mustIntact(t, d, true)
 	})
 	t.Run("is noticed in a shared one", func(t *testing.T) {
-		ownNetwork(t)
+		netlab.OwnNetwork(t)
 		d := open(t, shared)
 		mustSync(t, d, mixedTable())
 		before := mustNFT(t, "", "list", "ruleset")
@@ -165,7 +166,7 @@ func TestForeignFlush(t *testing.T) {
 
 // TestForeignChanges makes each kind of change to a shared table that a person could make.
 func TestForeignChanges(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	mustSync(t, d, mixedTable())
 	want := sorted(mustNFT(t, "", "list", "table", "ip", "signpost"))
@@ -207,7 +208,7 @@ func TestForeignChanges(t *testing.T) {
 
 // TestSecondInstance starts a second dataplane in the same network.
 func TestSecondInstance(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	first := open(t, owned)
 	mustSync(t, first, mixedTable())
 	second := open(t, owned)

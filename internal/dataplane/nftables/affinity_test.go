@@ -20,7 +20,7 @@ import (
 // about the size of a set.
 func TestManyClients(t *testing.T) {
 	const clients = 70_000
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	r := testRoute(0, 3)
 	r.Protocol, r.Affinity, r.Decisions = cluster.UDP, 10800, [vip.Classes]vip.Decision{}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -20,7 +21,7 @@ var sizes = []int{1_000, 10_000, 50_000}
 func BenchmarkInstall(b *testing.B) {
 	for _, n := range sizes {
 		b.Run("services="+strconv.Itoa(n), func(b *testing.B) {
-			ownNetwork(b)
+			netlab.OwnNetwork(b)
 			table := testTable(n, 5)
 			for b.Loop() {
 				b.StopTimer()
@@ -70,7 +71,7 @@ func BenchmarkEverything(b *testing.B) {
 	const n = 10_000
 	for name, affinity := range map[string]uint32{"plain": 0, "affinity": 10800} {
 		b.Run(name+"/install", func(b *testing.B) {
-			ownNetwork(b)
+			netlab.OwnNetwork(b)
 			table := everything(n, 5, affinity)
 			for b.Loop() {
 				b.StopTimer()
@@ -93,7 +94,7 @@ func BenchmarkEverything(b *testing.B) {
 		})
 		for _, n := range []int{1000, n} {
 			b.Run(fmt.Sprintf("%s/replace/services=%d", name, n), func(b *testing.B) {
-				ownNetwork(b)
+				netlab.OwnNetwork(b)
 				table := everything(n, 5, affinity)
 				d := open(b, shared)
 				mustSync(b, d, table)
@@ -125,7 +126,7 @@ func BenchmarkEverything(b *testing.B) {
 func BenchmarkMemory(b *testing.B) {
 	const n = 50_000
 	for b.Loop() {
-		ownNetwork(b)
+		netlab.OwnNetwork(b)
 		d := open(b, shared)
 		mustSync(b, d, vip.NewTable())
 		table := testTable(n, 5)
@@ -164,7 +165,7 @@ func BenchmarkPeer(b *testing.B) {
 		rules := peerRules(n)
 		change := strings.NewReplacer("10.128.", "10.129.").Replace(peerChain(testRoute(n/2, 5)))
 		b.Run(fmt.Sprintf("install/services=%d", n), func(b *testing.B) {
-			ownNetwork(b)
+			netlab.OwnNetwork(b)
 			for b.Loop() {
 				b.StopTimer()
 				mustNFT(b, "flush ruleset", "-f", "-")
@@ -173,7 +174,7 @@ func BenchmarkPeer(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("change/services=%d", n), func(b *testing.B) {
-			ownNetwork(b)
+			netlab.OwnNetwork(b)
 			mustNFT(b, rules, "-f", "-")
 			for b.Loop() {
 				mustNFT(b, fmt.Sprintf("flush chain ip peer service-%d\ntable ip peer {\n%s}\n", n/2, change), "-f", "-")
@@ -210,7 +211,7 @@ func peerChain(r *vip.Route) string {
 func BenchmarkAdopt(b *testing.B) {
 	for _, n := range sizes {
 		b.Run("services="+strconv.Itoa(n), func(b *testing.B) {
-			ownNetwork(b)
+			netlab.OwnNetwork(b)
 			table := testTable(n, 5)
 			d := open(b, shared)
 			mustSync(b, d, table)
@@ -237,7 +238,7 @@ func BenchmarkChange(b *testing.B) {
 	for _, c := range changes {
 		for _, n := range sizes {
 			b.Run(fmt.Sprintf("%s/services=%d", c.name, n), func(b *testing.B) {
-				ownNetwork(b)
+				netlab.OwnNetwork(b)
 				table := testTable(n, 5)
 				d := open(b, shared)
 				mustSync(b, d, table)

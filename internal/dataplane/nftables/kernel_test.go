@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -129,7 +130,7 @@ func addPolicies(t *vip.Table, backends func(int, bool) []vip.Backend) {
 func TestCountsReadBack(t *testing.T) {
 	for name, limit := range map[string]int{"as the socket allows": 0, "of 1 MiB": 1 << 20, "of 64 KiB": 64 << 10, "of 16 KiB": 16 << 10} {
 		t.Run(name, func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			d := open(t, shared)
 			if limit > 0 {
 				setLimit(t, d, limit)
@@ -172,7 +173,7 @@ func setLimit(t *testing.T, d *Dataplane, limit int) {
 
 // TestSmallSendBuffer has a system whose administrator allows only small buffers.
 func TestSmallSendBuffer(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	err := d.conn.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 10<<10) })
 	if err != nil {
@@ -326,7 +327,7 @@ func wantedState(f *family, table *vip.Table) map[string]frontendState {
 // TestChangesLeadToTheFreshState applies random changes, one by one, and compares
 // the kernel with the table after each.
 func TestChangesLeadToTheFreshState(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		d := open(t, shared)
 		defer d.Close()

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
 // hold is another process that has the tables.
@@ -30,7 +31,7 @@ func hold() {
 
 // TestKilledProcessLeavesTheRules kills the owner of the tables with signal 9.
 func TestKilledProcessLeavesTheRules(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, owned)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), holdEnv+"=1")
@@ -68,7 +69,7 @@ func TestKilledProcessLeavesTheRules(t *testing.T) {
 func TestCleanupLeavesNothing(t *testing.T) {
 	for name, o := range map[string]Options{"shared": shared, "owned": owned} {
 		t.Run(name, func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			mustNFT(t, "add table ip firewall", "-f", "-")
 			d := open(t, o)
 			mustSync(t, d, mixedTable())
@@ -92,7 +93,7 @@ func TestCleanupLeavesNothing(t *testing.T) {
 
 // TestLeftOverSpareTable is a process that was killed while it built a table anew.
 func TestLeftOverSpareTable(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, owned)
 	for _, f := range families {
 		if err := d.install(context.Background(), newTable(d.conn, newLayout(f, testHost), spareName), desired{host: testHost}); err != nil {
@@ -110,7 +111,7 @@ func TestLeftOverSpareTable(t *testing.T) {
 // TestHostChanges gives the same tables other addresses and networks, one after
 // the other, and compares the kernel with the text for each.
 func TestHostChanges(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	table := mixedTable()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -203,7 +204,7 @@ func inNetworks(networks []netip.Prefix, a netip.Addr) bool {
 
 // TestFilesAreClosed counts the open files of the process.
 func TestFilesAreClosed(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	files := func() int {
 		list, err := os.ReadDir("/proc/self/fd")
 		if err != nil {

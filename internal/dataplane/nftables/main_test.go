@@ -8,13 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -35,16 +33,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// ownNetwork gives the test a network namespace of its own, which ends with it.
-func ownNetwork(t testing.TB) {
-	t.Helper()
-	netlab.Need(t)
-	runtime.LockOSThread() // and never unlock: the thread ends with the test, and the namespace with it
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("unshare the network namespace: %v", err)
-	}
-}
-
 // shared and owned are the two ways to hold the tables.
 var shared, owned = Options{Shared: true}, Options{}
 
@@ -57,18 +45,9 @@ func open(t testing.TB, o Options) *Dataplane {
 	}
 	t.Cleanup(func() { d.Close() })
 	if !o.Shared && !d.can.persist {
-		skip(t, "this kernel has no tables that outlive their owner: expected Linux 6.9 or newer")
+		netlab.Skip(t, "this kernel has no tables that outlive their owner: expected Linux 6.9 or newer")
 	}
 	return d
-}
-
-// skip skips the test; with CI=true it fails it.
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal("with CI=true nothing is skipped: " + why)
-	}
-	t.Skip(why)
 }
 
 func mustSync(t testing.TB, d *Dataplane, table *vip.Table) {
@@ -96,7 +75,7 @@ func mustIntact(t testing.TB, d *Dataplane, want bool) {
 func runNFT(t testing.TB, input string, args ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
-		skip(t, err.Error()+" (apt-get install nftables)")
+		netlab.Skip(t, err.Error()+" (apt-get install nftables)")
 	}
 	cmd := exec.Command("nft", args...)
 	cmd.Stdin = strings.NewReader(input)

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // TestOneRouteCannotStopTheOthers lets the kernel refuse elements: the set of a
 // group has room for three.
 func TestOneRouteCannotStopTheOthers(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	full := vip.NewTable()
 	for i := range 10 {
 		full.Set(service(i), []*vip.Route{testRoute(i, 3)})
@@ -106,7 +107,7 @@ func TestRoutesThatCannotBe(t *testing.T) {
 		"backends not sorted": {func(r *vip.Route) { r.Cluster = append(backend("10.0.0.2:80"), backend("10.0.0.1:80")...) }, "must be sorted, none twice"},
 		"too many backends":   {func(r *vip.Route) { r.Cluster = make([]vip.Backend, maxSlots+1) }, "65537 backends are more than 65536"},
 	}
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			bad := *testRoute(1, 2)
@@ -140,7 +141,7 @@ func TestRoutesThatCannotBe(t *testing.T) {
 }
 
 func TestMessagesForPeople(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	ctx := context.Background()
 	if err := d.Apply(ctx, nil); err == nil || !strings.Contains(err.Error(), "Sync must come first") {
@@ -181,7 +182,7 @@ func TestMessagesForPeople(t *testing.T) {
 
 // TestWithoutCapability takes NET_ADMIN away from the thread.
 func TestWithoutCapability(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	if err := Probe(); err != nil {
 		t.Errorf("with the capability: %v", err)
 	}
@@ -206,7 +207,7 @@ func TestWithoutCapability(t *testing.T) {
 
 // TestOneFamily is a kernel without IPv6.
 func TestOneFamily(t *testing.T) {
-	ownNetwork(t)
+	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	d.can.families = []*family{ip4}
 	table := mixedTable()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -108,7 +109,7 @@ func TestGolden(t *testing.T) {
 func TestHostsAreAdopted(t *testing.T) {
 	for _, name := range []string{"bridge", "prefix", "rest", "sources", "policies", "affinity"} {
 		t.Run(name, func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			golden := goldenTables()[name]
 			plan, err := Render(golden.host, golden.table)
 			if err != nil {
@@ -134,7 +135,7 @@ func TestPlanIsAcceptedByNFT(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			ownNetwork(t)
+			netlab.OwnNetwork(t)
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
