@@ -64,7 +64,7 @@ func Open(o Options) (*Dataplane, error) {
 	d := &Dataplane{log: o.Log, doubt: errors.New("there was no Sync yet")}
 	for _, v4 := range []bool{true, false} {
 		f := &family{Tools: o.Tools.of(v4), v4: v4}
-		if _, err := f.save(context.Background()); err == nil {
+		if err := f.works(); err == nil {
 			d.families = append(d.families, f)
 		} else if v4 {
 			return nil, err

@@ -57,11 +57,11 @@ func Detect() (Tools, error) {
 		return Tools{}, fmt.Errorf("mode iptables needs the programs iptables-nft-restore or iptables-legacy-restore "+
 			"(Debian's package iptables); mode nftables needs none: %w", missing)
 	}
+	if len(found) == 1 || !legacyUsed(true) { // asking would make its tables, and reading all rules takes long
+		return found[0], nil
+	}
 	best, most := found[0], 0
 	for _, t := range found {
-		if t.Backend() == "legacy" && len(found) > 1 && !legacyUsed(true) {
-			continue // asking would make the tables
-		}
 		out, err := run(context.Background(), nil, t.Save)
 		if err != nil {
 			continue // a kernel without legacy tables, for one
@@ -87,6 +87,12 @@ func legacyUsed(v4 bool) bool {
 	return err == nil && len(names) > 0
 }
 
+// works says whether the kernel has tables for the programs, without reading all rules.
+func (t Tools) works() error {
+	_, err := run(context.Background(), nil, t.Iptables, "-t", nat, "-S", "PREROUTING")
+	return err
+}
+
 // Probe says whether this process can use the dataplane here, in the network namespace of
 // the calling thread, and why not. It changes nothing that stays.
 func Probe() error {
@@ -94,7 +100,7 @@ func Probe() error {
 	if err != nil {
 		return err
 	}
-	if _, err := run(context.Background(), nil, t.Save, "-t", nat); err != nil {
+	if err := t.works(); err != nil {
 		return fmt.Errorf("mode iptables with the backend %s: %w (%w); mode nftables may work", t.Backend(), err, dataplane.ErrNotSupported)
 	}
 	// The kernel tries the matches and targets in chains that nothing leads to.
