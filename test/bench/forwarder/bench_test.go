@@ -89,11 +89,11 @@ func (s *side) changes(n int) (first, last []float64) {
 	for i := range n {
 		time.Sleep(pause[s.name])
 		to := (i + 1) % 2
-		before := s.relay.last.Load()
+		before := s.relay.Last()
 		s.lead(to, burst-1)
 		at := s.until(burst-1, to)
-		since := time.Unix(0, s.relay.last.Load())
-		if since.UnixNano() == before {
+		since := s.relay.Last()
+		if since.Equal(before) {
 			s.Fatal("nothing came over the cable")
 		}
 		first = append(first, millis(at.Sub(since)))

@@ -32,7 +32,7 @@ type side struct {
 	node         *netlab.Node
 	client       *netlab.Host
 	pods         [2]*netlab.Host
-	relay        *relay
+	relay        *api.Relay
 	process      *netlab.Process
 	log          *journal
 	began        time.Time // when the process was started
@@ -89,20 +89,26 @@ func newSide(tb testing.TB, name, binary string, objects []runtime.Object) *side
 		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: s.node.IPv4.String()}}},
 	})
 	s.api.Put(objects...)
-	s.relay = newRelay(tb, s.node.Host, s.api.URL)
+	s.relay = api.NewRelay(tb, s.listen(s.node.Host, "127.0.0.1:0"), s.api.URL)
 	return s
+}
+
+// listen listens in a host.
+func (s *side) listen(h *netlab.Host, at string) (l net.Listener) {
+	s.Helper()
+	if err := h.Do(func() (err error) {
+		l, err = net.Listen("tcp", at)
+		return err
+	}); err != nil {
+		s.Fatal(err)
+	}
+	return l
 }
 
 // banner lets a pod say its name to whoever connects.
 func (s *side) banner(h *netlab.Host, name byte) {
 	s.Helper()
-	var l net.Listener
-	if err := h.Do(func() (err error) {
-		l, err = net.Listen("tcp", netip.AddrPortFrom(h.IPv4, targetPort).String())
-		return err
-	}); err != nil {
-		s.Fatal(err)
-	}
+	l := s.listen(h, netip.AddrPortFrom(h.IPv4, targetPort).String())
 	s.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -123,7 +129,7 @@ func (s *side) banner(h *netlab.Host, name byte) {
 func (s *side) begin() {
 	s.Helper()
 	args := []string{
-		"--master=" + s.relay.url, "--hostname-override=" + s.node.Name, "--cluster-cidr=10.244.0.0/16", "--proxy-mode=" + *mode,
+		"--master=" + s.relay.URL, "--hostname-override=" + s.node.Name, "--cluster-cidr=10.244.0.0/16", "--proxy-mode=" + *mode,
 		"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
 	}
 	cmd := exec.Command(s.binary, args...)
