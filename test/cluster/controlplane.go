@@ -103,8 +103,10 @@ func (p place) controlPlane(bin string) []service {
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file="+pki("service-account.key"), "--root-ca-file="+pki("ca.crt"),
 		"--allocate-node-cidrs=false", // the plan says which pods are where
-		// A node that is gone is seen within seconds: nobody waits a minute for a test.
-		"--node-monitor-period=1s", "--node-monitor-grace-period=8s",
+		// A node that is gone is seen in less than a minute. It must take longer than the API
+		// server is away in the gate: to the manager all nodes are gone then, and it says so of
+		// all pods when the API is back, as it does after longer outages than that.
+		"--node-monitor-period=1s", "--node-monitor-grace-period=30s",
 	)}
 	scheduler := service{"kube-scheduler", filepath.Join(bin, "kube-scheduler"), common("scheduler")}
 	return []service{etcd, api, manager, scheduler}
