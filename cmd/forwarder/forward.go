@@ -18,6 +18,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/source/kube"
+	"github.com/signpost-dns/signpost/internal/traffic"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -65,6 +66,7 @@ type forwarder struct {
 	ports   *healthcheck.Ports
 	events  *kube.Recorder // nil without an API
 	servers []healthcheck.Server
+	traffic *traffic.Counter // nil: nobody's is counted
 }
 
 // assemble puts the parts together and starts none.
@@ -104,6 +106,12 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	}
 	if f.events != nil {
 		o.Events = f.events
+	}
+	if f.traffic, err = newTraffic(c, facts, registry, log); err != nil {
+		return f, err
+	}
+	if f.traffic != nil {
+		o.Traffic = f.traffic
 	}
 	f.ports = healthcheck.NewPorts(health, portTaken(name, o.Events, log))
 	o.Ports = f.ports
@@ -145,6 +153,9 @@ func (f *forwarder) run(ctx context.Context) error {
 	if f.events != nil {
 		all.Go(func() error { f.events.Run(ctx); return nil })
 	}
+	if f.traffic != nil {
+		all.Go(func() error { f.traffic.Run(ctx); return nil })
+	}
 	all.Go(func() error { return f.agent.Run(ctx) })
 	all.Go(func() error { return f.watchConfig(ctx) })
 	for _, s := range f.servers {
@@ -158,6 +169,11 @@ func (f *forwarder) run(ctx context.Context) error {
 func (f *forwarder) close() {
 	if f.cleaner != nil {
 		f.cleaner.Close()
+	}
+	if f.traffic != nil {
+		if err := f.traffic.Close(); err != nil {
+			f.log.Warn("closing the counters of traffic", "error", err)
+		}
 	}
 	if f.plane != nil {
 		if err := f.plane.Close(); err != nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/dataplane/iptables"
 	"github.com/signpost-dns/signpost/internal/dataplane/ipvs"
 	"github.com/signpost-dns/signpost/internal/dataplane/nftables"
+	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/traffic"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -145,8 +147,8 @@ func planned(c *config.Config) mode {
 	return modes[0]
 }
 
-// removeOthers removes what is not of the mode that routes: our own rules of the other modes
-// and, if none runs, all of a kube-proxy.
+// removeOthers removes what is not of the mode that routes: our own rules of the other modes,
+// counters that nobody asked for and, if none runs, all of a kube-proxy.
 func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMode, peerRuns bool, log *slog.Logger) error {
 	var errs []error
 	note := func(what string, err error) {
@@ -156,6 +158,9 @@ func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMo
 		if err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if routes == "" || len(c.Flags.CountTraffic) == 0 {
+		note("", traffic.Remove(node.ReadFacts().IPv6))
 	}
 	for _, m := range modes {
 		if m.name != routes {

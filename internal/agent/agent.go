@@ -39,6 +39,11 @@ type Flows interface {
 	Clean(nodeAddrs []netip.Addr, list []conntrack.Keep)
 }
 
+// Traffic counts what goes to some Services: a *traffic.Counter. Follow must not wait.
+type Traffic interface {
+	Follow(nodeAddrs []netip.Addr, changes []vip.Change)
+}
+
 // Events tells the owners of Services what concerns them and the API does not say. Event
 // must not wait. What is true on each node has the same words on each.
 type Events interface {
@@ -63,7 +68,8 @@ type Options struct {
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
-	CutHalfOpen    bool // have Flows remove TCP connections that nobody has answered, too
+	Traffic        Traffic // nil: nobody's is counted
+	CutHalfOpen    bool    // have Flows remove TCP connections that nobody has answered, too
 }
 
 // Agent is the loop. Make one with New.

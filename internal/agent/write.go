@@ -37,6 +37,9 @@ func (a *Agent) take(refs []cluster.Ref) []vip.Change {
 	if built > 1 {
 		changes = merged(changes)
 	}
+	if a.Traffic != nil {
+		a.Traffic.Follow(a.host.NodePortAddrs, changes)
+	}
 	return changes
 }
 

@@ -57,7 +57,8 @@ type Flags struct {
 	Manifests     string // folder that stands in for an API
 	Cleanup       bool
 	InitOnly      bool
-	CutHalfOpen   bool // TCP connections to endpoints that are gone, if nobody has answered
+	CutHalfOpen   bool      // TCP connections to endpoints that are gone, if nobody has answered
+	CountTraffic  []Service // whose connections, packets and bytes are counted
 	Version       bool
 }
 
@@ -98,6 +99,11 @@ func Load(args []string) (*Config, error) {
 	if err := noArguments(p.flags.Args()); err != nil {
 		return nil, err
 	}
+	counted, err := readServices("--count-traffic", p.countTraffic)
+	if err != nil {
+		return nil, err
+	}
+	p.own.CountTraffic = counted
 	c := &Config{Flags: p.own, args: args}
 	if p.own.ConfigFile == "" {
 		c.Wire = p.flagged()

@@ -25,6 +25,7 @@ type parser struct {
 	mode, localMode          string
 	healthzPort, metricsPort int32
 	masqueradeAll            bool
+	countTraffic             []string
 }
 
 // fieldOf tells which field of the file a flag stands for. Flags that are not here
@@ -115,6 +116,8 @@ func (p *parser) addOwn() {
 	f.StringVar(&o.Manifests, "manifests", "", "folder of manifests to read in place of an API")
 	f.BoolVar(&o.CutHalfOpen, "conntrack-cut-half-open", false, "forget TCP connections to an endpoint that is gone and never answered, so that the client's next attempt reaches another; "+
 		"reads all tracked connections then. Counts beside --config")
+	f.StringSliceVar(&p.countTraffic, "count-traffic", nil, "Services whose connections, packets and bytes are counted, as NAMESPACE/NAME, either of which may be *; "+
+		"a few series for each. Counts beside --config")
 	f.BoolVar(&o.InitOnly, "init-only", false, "set what needs all privileges (sysctls) and exit; CAP_NET_ADMIN is enough for the rest")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules from this node, also those of a kube-proxy that does not run, and exit")
 	f.BoolVar(&o.Version, "version", false, "print the version and exit")
