@@ -88,6 +88,9 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	peerRuns := healthcheck.Other(ctx, healthAddress(c))
 	if peerRuns {
 		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))
+		if err := waitForPeer(ctx, c, log); err != nil {
+			return err
+		}
 	}
 	if err := removeOthers(ctx, c, "", peerRuns, log); err != nil {
 		return fmt.Errorf("removing the rules: %w", err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/config"
@@ -34,6 +36,38 @@ func (f *forwarder) takeOver(ctx context.Context) {
 	}
 	if err := removeOthers(ctx, f.config, f.config.Wire.Mode, false, f.log); err != nil && ctx.Err() == nil {
 		f.log.Warn("rules of another mode or proxy stay beside ours; forwarder --cleanup removes all", "error", err)
+	}
+}
+
+// Of a kube-proxy that has started just now: how long its metrics may be out of reach, and how
+// often the log says that its rules are waited for. In a large cluster they take minutes.
+const (
+	metricsPatience = 10 * time.Second
+	sayWaiting      = 10 * time.Second
+)
+
+// waitForPeer waits until a kube-proxy that runs has written rules, without which nothing routes
+// once ours are gone.
+func waitForPeer(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	at := c.Wire.MetricsBindAddress
+	said := time.Now()
+	for start := said; ; {
+		wrote, err := healthcheck.Wrote(ctx, at)
+		switch {
+		case wrote:
+			return nil
+		case err != nil && time.Since(start) > metricsPatience:
+			log.Warn("it is not known whether that kube-proxy has written its rules: ours go all the same", "asked for its metrics", at, "error", err)
+			return nil
+		case time.Since(said) > sayWaiting:
+			said = time.Now()
+			log.Info("waiting for the first rules of that kube-proxy; ours stay until then", "waited", time.Since(start).Round(time.Second).String())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the first rules of kube-proxy: %w", context.Cause(ctx))
+		case <-time.After(otherPoll / 4):
+		}
 	}
 }
 

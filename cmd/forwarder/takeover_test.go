@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
@@ -37,16 +38,22 @@ table ip6 kube-proxy {
 // runKubeProxy answers /healthz in a host as kube-proxy does, until the test or end ends it.
 func runKubeProxy(t *testing.T, h *netlab.Host) (end func()) {
 	t.Helper()
+	return serveIn(t, h, "127.0.0.1:10256", func() string {
+		return `{"lastUpdated": "2026-11-25 00:00:00 +0000 UTC","currentTime": "2026-11-25 00:00:01 +0000 UTC", "nodeEligible": true}`
+	})
+}
+
+// serveIn serves a text in a host, whatever the page.
+func serveIn(t *testing.T, h *netlab.Host, at string, text func() string) (end func()) {
+	t.Helper()
 	var l net.Listener
 	if err := h.Do(func() (err error) {
-		l, err = net.Listen("tcp", "127.0.0.1:10256")
+		l, err = net.Listen("tcp", at)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"lastUpdated": "2026-11-25 00:00:00 +0000 UTC","currentTime": "2026-11-25 00:00:01 +0000 UTC", "nodeEligible": true}`)
-	})}
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text()) })}
 	var all sync.WaitGroup
 	all.Go(func() { _ = server.Serve(l) })
 	end = sync.OnceFunc(func() { _ = server.Close(); all.Wait() })
@@ -110,11 +117,29 @@ func TestTakeOver(t *testing.T) {
 }
 
 // --cleanup removes what kube-proxy left, too, but not under one that runs: it may be the
-// one that was gone back to.
+// one that was gone back to. Ours go when that one has written its rules, and not before.
 func TestCleanupOfKubeProxy(t *testing.T) {
 	n := netlab.New(t, netlab.Config{Nodes: 1, IPv4Only: true}).Node(1)
+	dir := t.TempDir()
+	shop(t, dir, "10.244.1.2")
+	ours := start(t, n.Host, false, "--manifests="+dir, "--conntrack-max-per-core=0")
+	ours.routes("10.244.1.2")
+	ours.Kill()
 	nft(t, n.Host, kubeProxyRules(netip.MustParseAddr("10.96.0.20"), n.IPv4), "-f", "-")
 	end := runKubeProxy(t, n.Host)
+	var asked, written atomic.Int32
+	serveIn(t, n.Host, "127.0.0.1:10249", func() string {
+		asked.Add(1)
+		return fmt.Sprintf("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv4\"} 1.7e+09\n"+
+			"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"} %d\n", written.Load())
+	})
+	early := start(t, n.Host, false, "--cleanup")
+	early.until("it asks again", func() (bool, string) { return asked.Load() >= 3, early.logged() })
+	ours.routes0("10.244.1.2")
+	written.Store(1_700_000_001)
+	if code := early.ends(); code != 0 || strings.Contains(nft(t, n.Host, "", "list", "tables"), "signpost") {
+		t.Errorf("ended with %d:\n%s", code, early.logged())
+	}
 	cleanup := func(want int) {
 		t.Helper()
 		p := start(t, n.Host, false, "--cleanup")

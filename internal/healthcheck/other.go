@@ -25,11 +25,45 @@ func named(h http.Handler) http.Handler {
 // on which one serves it (an unspecified one is asked on loopback). Who answers as no
 // proxy does is none.
 func Other(ctx context.Context, addr string) bool {
+	header, body, err := getPage(ctx, addr, "/healthz")
+	return err == nil && header.Get("Server") != serverName && strings.Contains(body, `"lastUpdated"`)
+}
+
+// Names of kube-proxy's metrics, which have a value for each family: when there was something to
+// write last, and when it was written.
+const (
+	lastQueued  = "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{"
+	lastWritten = "kubeproxy_sync_proxy_rules_last_timestamp_seconds{"
+)
+
+// Wrote reports whether the proxy whose metrics are served at an address has written rules since
+// it started, of each family for which it had some. Its /healthz does not tell: it is well from
+// the start.
+func Wrote(ctx context.Context, addr string) (bool, error) {
+	_, body, err := getPage(ctx, addr, "/metrics")
+	if err != nil {
+		return false, err
+	}
+	queued, written := 0, 0
+	for line := range strings.Lines(body) {
+		switch value := line[strings.LastIndexByte(line, ' ')+1:]; {
+		case strings.TrimSpace(value) == "0":
+		case strings.HasPrefix(line, lastQueued):
+			queued++
+		case strings.HasPrefix(line, lastWritten):
+			written++
+		}
+	}
+	return written > 0 && written >= queued, nil
+}
+
+// getPage gets a page of a server of this machine.
+func getPage(ctx context.Context, addr, page string) (http.Header, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return false
+		return nil, "", err
 	}
 	if a, err := netip.ParseAddr(host); host == "" || err == nil && a.IsUnspecified() {
 		host = "127.0.0.1"
@@ -37,16 +71,16 @@ func Other(ctx context.Context, addr string) bool {
 			host = "::1"
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+page, nil)
 	if err != nil {
-		return false
+		return nil, "", err
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(r)
 	if err != nil {
-		return false
+		return nil, "", err
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
-	return err == nil && answer.Header.Get("Server") != serverName && strings.Contains(string(body), `"lastUpdated"`)
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	return answer.Header, string(body), err
 }
