@@ -205,10 +205,14 @@ func (f *family) restore(ctx context.Context, s script) error {
 	if len(s) == 0 {
 		return nil
 	}
-	text := s.String()
-	f.written += strings.Count(text, "\n")
-	_, err := run(ctx, []byte(text), f.Restore, "--noflush", "--counters", "-w", fmt.Sprint(int(lockPatience.Seconds())))
-	return err
+	for _, piece := range s.cut(maxChains) {
+		text := piece.String()
+		f.written += strings.Count(text, "\n")
+		if _, err := run(ctx, []byte(text), f.Restore, "--noflush", "--counters", "-w", fmt.Sprint(int(lockPatience.Seconds()))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run runs a program. The error says what it printed.

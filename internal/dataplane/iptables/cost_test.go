@@ -72,11 +72,23 @@ func TestChangeCost(t *testing.T) {
 // Start from nothing, start on what is there, and one backend replaced, by the programs.
 func BenchmarkDataplane(b *testing.B) {
 	for _, tools := range backends(b) {
-		for _, services := range []int{100, 1000} {
+		for _, services := range []int{100, 1000, 5000} {
 			table := many(services)
 			b.Run(fmt.Sprintf("%s/services=%d", tools.Backend(), services), func(b *testing.B) {
 				netlab.OwnNetwork(b)
 				d := open(b, tools)
+				b.Run("start", func(b *testing.B) {
+					for range b.N {
+						b.StopTimer()
+						if _, err := Cleanup(b.Context()); err != nil {
+							b.Fatal(err)
+						}
+						b.StartTimer()
+						if err := d.Sync(b.Context(), testHost, table); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
 				b.Run("adopt", func(b *testing.B) {
 					for range b.N {
 						if err := d.Sync(b.Context(), testHost, table); err != nil {

@@ -37,8 +37,8 @@ var (
 	peerCanary   = chain{"mangle", "KUBE-PROXY-CANARY"} // kube-proxy's alone
 )
 
-// ofPorts begin the names of chains that belong to a Service port.
-var ofPorts = []string{"KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-INT-"}
+// ofPorts begin the names of chains that belong to a Service port. Each kind leads to earlier ones only.
+var ofPorts = []string{"KUBE-SEP-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-INT-", "KUBE-EXT-", "KUBE-FW-"}
 
 // hash is the end of a chain's name: kube-proxy's, so that names stay the same.
 func hash(parts ...string) string {

@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -29,14 +30,30 @@ func BenchmarkForwarder(b *testing.B) {
 	}
 }
 
-// pause is between single changes: kube-proxy's minSyncPeriod is 1 s, and what comes
-// earlier would measure that.
-var pause = map[string]time.Duration{ours: 5 * time.Millisecond, theirs: 1100 * time.Millisecond}
+// pause is between single changes. In mode nftables kube-proxy gets longer ones than its
+// minSyncPeriod of 1 s, since what comes earlier would measure that. In mode iptables both rest
+// after they wrote, and both get changes at the same random moments, one a second.
+func pause(name string, random *rand.Rand) time.Duration {
+	switch {
+	case *mode == iptables:
+		return time.Duration(random.Int64N(int64(2 * time.Second)))
+	case name == ours:
+		return 5 * time.Millisecond
+	}
+	return 1100 * time.Millisecond
+}
 
-// How often is measured: kube-proxy takes seconds for what we do in milliseconds.
-var times = map[string]struct{ changes, bursts, restarts, load int }{
-	ours:   {200, 5, 3, 1000},
-	theirs: {20, 2, 1, 1000},
+type often struct{ changes, bursts, restarts, load int }
+
+// times is how often is measured: kube-proxy takes seconds for what we do in milliseconds.
+func times(name string) often {
+	switch {
+	case *mode == iptables:
+		return often{50, 3, 1, 1000}
+	case name == ours:
+		return often{200, 5, 3, 1000}
+	}
+	return often{20, 2, 1, 1000}
 }
 
 func life(b *testing.B, s size, name, binary string, objects []runtime.Object) {
@@ -57,7 +74,7 @@ func life(b *testing.B, s size, name, binary string, objects []runtime.Object) {
 	tell("processor time of the start", "s", x.cpu())
 	tell("peak RSS after the start", "MiB", x.memory("VmHWM"))
 
-	n := times[name]
+	n := times(name)
 	changes, ends := x.changes(n.changes)
 	tell("event to packet, p50", "ms", quantile(changes, 50))
 	tell("event to packet, p99", "ms", quantile(changes, 99))
@@ -86,8 +103,9 @@ func (s *side) programmed() time.Time {
 // endpoint for 10 ms beside the one that came for it (package kube, holdback).
 func (s *side) changes(n int) (first, last []float64) {
 	s.Helper()
+	random := rand.New(rand.NewPCG(1, 2)) // the same for both
 	for i := range n {
-		time.Sleep(pause[s.name])
+		time.Sleep(pause(s.name, random))
 		to := (i + 1) % 2
 		before := s.relay.Last()
 		s.lead(to, burst-1)
