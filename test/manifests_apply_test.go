@@ -26,7 +26,7 @@ func TestApply(t *testing.T) {
 	t.Run("a fresh cluster", func(t *testing.T) {
 		api := apiserver.Start(t)
 		// The wrong overlay first: it must be refused, and not leave half a Deployment.
-		out, err := api.TryKubectl(t, "apply", "-k", kubeadm)
+		out, err := api.TryKubectl(t, moveCommand(t)...)
 		for _, want := range []string{`"coredns" is invalid`, `"kube-proxy" is invalid`} {
 			if err == nil || !strings.Contains(out, want) {
 				t.Errorf("overlays/kubeadm where there is no CoreDNS and no kube-proxy: kubectl says %q (%v), expected %s", out, err, want)
@@ -48,7 +48,18 @@ func TestApply(t *testing.T) {
 		testEndpointConfigMap(t, api)
 		testCleanupCommand(t, api)
 	})
-	t.Run("a kubeadm cluster", testApplyKubeadm)
+	t.Run("a kubeadm cluster", func(t *testing.T) { testApplyKubeadm(t, "create") })
+	t.Run("a cluster whose owner applied it", func(t *testing.T) { testApplyKubeadm(t, "apply") })
+}
+
+// moveCommand is the README's command for a cluster that has its DNS and its proxy.
+func moveCommand(t *testing.T) []string {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^ +kubectl (apply .*-k) manifests/overlays/kubeadm$`).FindAllStringSubmatch(readFile(t, root+"/README.md"), -1)
+	if len(found) != 1 {
+		t.Fatalf("README.md has %d commands that apply overlays/kubeadm, want 1", len(found))
+	}
+	return append(strings.Fields(found[0][1]), kubeadm)
 }
 
 // versions lists the objects of the fresh overlay with their resourceVersion.
@@ -111,7 +122,7 @@ func testEndpointConfigMap(t *testing.T, api *apiserver.Server) {
 // what the role grants is enough.
 func testForwarderReads(t *testing.T, api *apiserver.Server) {
 	t.Helper()
-	create(t, api, &corev1.Node{
+	put(t, api, "create", &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: "worker-1"},
 	})
@@ -150,18 +161,18 @@ func testCleanupCommand(t *testing.T, api *apiserver.Server) {
 
 // testApplyKubeadm walks the way there and back on a cluster as kubeadm leaves it,
 // changed by its owner. (There is no controller behind this API server, so the
-// pods of the rollout are left out.)
-func testApplyKubeadm(t *testing.T) {
+// pods of the rollout are left out.) The verb of kubectl is how its objects came to be.
+func testApplyKubeadm(t *testing.T, verb string) {
 	api := apiserver.Start(t)
 	theirs := kubeadmDeployment()
 	corefile := readFile(t, "testdata/corefiles/kubeadm.Corefile")
-	create(t, api, theirs, &corev1.ConfigMap{
+	put(t, api, verb, theirs, &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{Name: "coredns", Namespace: "kube-system"},
 		Data:       map[string]string{"Corefile": corefile, "zones.db": "kept"},
 	})
 	proxy, proxyConfig := kubeadmProxy()
-	create(t, api, proxy, proxyConfig)
+	put(t, api, verb, proxy, proxyConfig)
 	daemons := func() *appsv1.DaemonSet { return get[appsv1.DaemonSet](t, api, "daemonset/kube-proxy") }
 	daemonsBefore, proxyConfigBefore := daemons(), get[corev1.ConfigMap](t, api, "configmap/kube-proxy")
 	deployment := func() *appsv1.Deployment {
@@ -170,7 +181,7 @@ func testApplyKubeadm(t *testing.T) {
 	config := func() *corev1.ConfigMap { return get[corev1.ConfigMap](t, api, "configmap/coredns") }
 	before, configBefore := deployment(), config()
 
-	api.Kubectl(t, "apply", "-k", kubeadm)
+	api.Kubectl(t, moveCommand(t)...)
 	want := before.Spec.DeepCopy()
 	want.Template.Spec.Containers[0].Image = "signpost/coredns:dev"
 	if diff := cmp.Diff(*want, deployment().Spec); diff != "" {
@@ -256,8 +267,8 @@ func readFile(t *testing.T, path string) string {
 	return string(data)
 }
 
-// create gives objects to the API server.
-func create(t *testing.T, api *apiserver.Server, objects ...runtime.Object) {
+// put gives objects to the API server.
+func put(t *testing.T, api *apiserver.Server, verb string, objects ...runtime.Object) {
 	t.Helper()
 	for _, o := range objects {
 		data, err := yaml.Marshal(o)
@@ -268,7 +279,7 @@ func create(t *testing.T, api *apiserver.Server, objects ...runtime.Object) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		api.Kubectl(t, "create", "-f", path)
+		api.Kubectl(t, verb, "-f", path)
 	}
 }
 

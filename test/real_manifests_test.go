@@ -30,7 +30,7 @@ func TestRealManifestsWithoutWarnings(t *testing.T) {
 	api := apiserver.Start(t)
 	dryRun := []string{"--dry-run=server", "--warnings-as-errors"}
 	theirs, _ := kubeadmProxy()
-	create(t, api, theirs)
+	put(t, api, "create", theirs)
 	api.Kubectl(t, "label", "namespace", "kube-system", "pod-security.kubernetes.io/warn=restricted")
 
 	out, err := api.TryKubectl(t, append([]string{"create", "deployment", "careless", "--namespace=kube-system", "--image=careless"}, dryRun...)...)

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +23,9 @@ const (
 	settle = 10 * time.Millisecond
 	// share keeps reading the table below 1/share of one processor's time.
 	share = 5
+	// drainLook is the pause between looks at the streams of backends that drain, and at least
+	// so many times what a look took.
+	drainLook, drainShare = time.Second, 10
 	// again is the pause before another attempt after an error.
 	again = 5 * time.Second
 	// batch is how many flows are gathered, at a hundred bytes or so each, before they are
@@ -41,6 +47,9 @@ type Cleaner struct {
 	report func(Result)
 	wake   chan struct{}
 	batch  int
+	stream *os.File // the kernel's setting for how long it remembers UDP streams; nil: it has none yet
+
+	wait time.Duration // until pending is done though nobody asks; 0: not at all. Run's alone
 
 	mu      sync.Mutex
 	pending work
@@ -56,11 +65,32 @@ func New(report func(Result)) (*Cleaner, error) {
 	if report == nil {
 		report = func(Result) {}
 	}
-	return &Cleaner{socket: &nl.SocketHandle{Socket: socket}, report: report, wake: make(chan struct{}, 1), batch: batch}, nil
+	c := &Cleaner{socket: &nl.SocketHandle{Socket: socket}, report: report, wake: make(chan struct{}, 1), batch: batch}
+	// Opened here it is that of this network namespace, whoever reads it.
+	if f, err := os.Open("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream"); err == nil {
+		c.stream = f
+	}
+	return c, nil
 }
 
 // Close frees the socket; Run must have ended.
-func (c *Cleaner) Close() { c.socket.Socket.Close() }
+func (c *Cleaner) Close() {
+	c.socket.Socket.Close()
+	if c.stream != nil {
+		c.stream.Close()
+	}
+}
+
+// streamTimeout is for how many seconds the kernel remembers a UDP stream; 0: not known.
+func (c *Cleaner) streamTimeout() uint32 {
+	if c.stream == nil {
+		return 0
+	}
+	text := make([]byte, 16)
+	n, _ := c.stream.ReadAt(text, 0)
+	seconds, _ := strconv.ParseUint(strings.TrimSpace(string(text[:n])), 10, 32) // 0 if it is none
+	return uint32(seconds)
+}
 
 // Clean asks to look at these frontends; it does not wait. nodeAddrs are the addresses
 // of this node that serve NodePorts, not to be changed afterwards. Frontends
@@ -87,10 +117,15 @@ func (c *Cleaner) poke() {
 func (c *Cleaner) Run(ctx context.Context) {
 	pause := settle
 	for {
+		var look <-chan time.Time
+		if c.wait > 0 {
+			look = time.After(c.wait)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+		case <-look:
 		}
 		select {
 		case <-ctx.Done():
@@ -107,10 +142,12 @@ func (c *Cleaner) once() time.Duration {
 	w := c.pending
 	c.pending = work{}
 	c.mu.Unlock()
+	c.wait = 0
 	if w.empty() {
 		return settle
 	}
 	start := time.Now()
+	w.stream = c.streamTimeout()
 	if err := c.remove(&w); err != nil {
 		c.mu.Lock()
 		c.pending.later(w)
@@ -118,7 +155,14 @@ func (c *Cleaner) once() time.Duration {
 		c.poke()
 		return again
 	}
-	return max(settle, time.Since(start)*(share-1))
+	took := time.Since(start)
+	if rest := w.unfinished(); !rest.empty() {
+		c.wait = max(drainLook, took*drainShare)
+		c.mu.Lock()
+		c.pending.later(rest)
+		c.mu.Unlock()
+	}
+	return max(settle, took*(share-1))
 }
 
 func (c *Cleaner) remove(w *work) (err error) {

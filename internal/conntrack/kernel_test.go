@@ -326,7 +326,7 @@ func translate(t *testing.T, n, to *netlab.Host) {
 }
 
 // A question that has its answer is over for the kernel, and what went on for more than
-// two seconds is a stream: of a backend that drains only that stays.
+// two seconds is a stream: of a backend that drains only that stays, until it is silent as well.
 func TestDrainingKeepsStreams(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -348,7 +348,7 @@ func TestDrainingKeepsStreams(t *testing.T) {
 	}
 	translate(t, n.Host, old)
 	var c *Cleaner
-	results := make(chan Result, 1)
+	results := make(chan Result, 100)
 	if err := n.Do(func() (err error) { c, err = New(func(r Result) { results <- r }); return err }); err != nil {
 		t.Fatal(err)
 	}
@@ -381,5 +381,22 @@ func TestDrainingKeepsStreams(t *testing.T) {
 	if r := <-results; r.Err != nil || r.Removed != 1 {
 		t.Errorf("removed %d flows, %v; want the one that was answered", r.Removed, r.Err)
 	}
-	stream()
+	for range 6 { // it stays as long as it is one
+		stream()
+		time.Sleep(500 * time.Millisecond)
+	}
+	removed := 0
+	for silent := time.Now(); removed == 0 && time.Since(silent) < 20*time.Second; {
+		r := <-results
+		if removed = r.Removed; removed > 0 && time.Since(silent) < time.Second {
+			t.Error("it went while something went on")
+		}
+	}
+	if removed != 1 {
+		t.Errorf("removed %d flows, want the stream that has become silent", removed)
+	}
+	time.Sleep(drainLook * 3 / 2)
+	if len(results) > 0 {
+		t.Error("it looks again though nothing is left")
+	}
 }

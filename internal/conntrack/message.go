@@ -96,6 +96,10 @@ func parse(message []byte) (e entry, ok bool) {
 			}
 		case nl.CTA_PROTOINFO:
 			state = tcpState(value)
+		case nl.CTA_TIMEOUT:
+			if len(value) == 4 {
+				e.left = binary.BigEndian.Uint32(value)
+			}
 		case nl.CTA_ZONE:
 			return e, false
 		}

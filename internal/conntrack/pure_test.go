@@ -129,6 +129,38 @@ func TestStaleWhereBackendsDrain(t *testing.T) {
 	}
 }
 
+// A stream to a backend that drains stays while it goes on, and where that is not known. As long
+// as one stays it is to be looked at again.
+func TestSilentStreams(t *testing.T) {
+	const timeout = 120
+	for _, c := range []struct {
+		name         string
+		stream, left uint32
+		answerer     string
+		want         bool
+	}{
+		{"just now", timeout, 120, "10.244.2.2:53", false},
+		{"two seconds ago", timeout, 118, "10.244.2.2:53", false},
+		{"longer ago", timeout, 117, "10.244.2.2:53", true},
+		{"with a time of its own", timeout, 600, "10.244.2.2:53", false},
+		{"the kernel does not say", timeout, 0, "10.244.2.2:53", false},
+		{"the setting is not known", 0, 5, "10.244.2.2:53", false},
+		{"silent, to one that is ready", timeout, 5, "10.244.1.2:53", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := work{stream: c.stream}
+			w.add(nil, []Keep{{udp("10.96.0.10:53"), ats("10.244.1.2:53"), ats("10.244.2.2:53")}})
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at(c.answerer), left: c.left}); got != c.want {
+				t.Errorf("stale: %v, want %v", got, c.want)
+			}
+			next := w.unfinished()
+			if drains := c.answerer == "10.244.2.2:53" && !c.want; next.empty() == drains {
+				t.Errorf("to look at again: %v, want so: %t", next.keep, drains)
+			}
+		})
+	}
+}
+
 // What is told later counts, also over what could not be finished.
 func TestWorkIsGathered(t *testing.T) {
 	var earlier, w work

@@ -19,8 +19,8 @@ type Keep struct {
 	Frontend vip.Frontend
 	Backends []netip.AddrPort
 	// Draining backends serve what goes on and take nothing new. A stream may stay with
-	// them; a question that is answered (DNS) is over, and its client may use the port for
-	// another one: that is new, and would find nobody when the backend ends.
+	// them while it is one; a question that is answered (DNS) is over, and its client may use
+	// the port for another one: that is new, and would find nobody when the backend ends.
 	Draining []netip.AddrPort
 }
 
@@ -32,6 +32,7 @@ type flow struct {
 	// The kernel saw an answer, and nothing that went on for two seconds after it
 	// (net/netfilter/nf_conntrack_proto_udp.c).
 	over bool
+	left uint32 // seconds until the kernel forgets it; 0: not told
 	// Of TCP: the first packet was sent, and nothing came back.
 	halfOpen bool
 }
@@ -40,6 +41,9 @@ type flow struct {
 type work struct {
 	keep      map[vip.Frontend]Keep
 	nodeAddrs []netip.Addr // that serve NodePorts, of the last call
+
+	stream   uint32                // for how many seconds the kernel remembers a UDP stream; 0: not known
+	draining map[vip.Frontend]bool // that flows were seen of, which a draining backend keeps
 }
 
 func (w *work) add(nodeAddrs []netip.Addr, list []Keep) {
@@ -103,7 +107,7 @@ func (w *work) stale(f flow) bool {
 	}
 	at := vip.Frontend{Addr: f.dialled.Addr(), Port: f.dialled.Port(), Protocol: f.protocol}
 	if k, asked := w.keep[at]; asked {
-		return !k.allows(f)
+		return !w.allows(k, f)
 	}
 	if !slices.Contains(w.nodeAddrs, at.Addr) {
 		return false
@@ -112,9 +116,42 @@ func (w *work) stale(f flow) bool {
 		at.Addr = vip.AnyNode4
 	}
 	k, asked := w.keep[at]
-	return asked && !k.allows(f)
+	return asked && !w.allows(k, f)
 }
 
-func (k Keep) allows(f flow) bool {
-	return slices.Contains(k.Backends, f.answerer) || !f.over && slices.Contains(k.Draining, f.answerer)
+func (w *work) allows(k Keep, f flow) bool {
+	if slices.Contains(k.Backends, f.answerer) {
+		return true
+	}
+	if f.over || !slices.Contains(k.Draining, f.answerer) || w.quiet(f) {
+		return false
+	}
+	if w.draining == nil {
+		w.draining = map[vip.Frontend]bool{}
+	}
+	w.draining[k.Frontend] = true
+	return true
+}
+
+// silence is for how many seconds a UDP stream may be silent before it counts as over. A client
+// that asks much uses a port again after some seconds, and what the kernel takes for a stream
+// then are questions that have nothing to do with each other.
+const silence = 2
+
+// quiet reports whether a UDP flow has been silent for too long. Each packet sets back the time
+// until the kernel forgets it.
+func (w *work) quiet(f flow) bool {
+	return f.protocol == cluster.UDP && f.left > 0 && f.left+silence < w.stream
+}
+
+// unfinished is the work that draining backends leave: to look again when more is over.
+func (w *work) unfinished() work {
+	next := work{nodeAddrs: w.nodeAddrs}
+	for f := range w.draining {
+		if next.keep == nil {
+			next.keep = map[vip.Frontend]Keep{}
+		}
+		next.keep[f] = w.keep[f]
+	}
+	return next
 }

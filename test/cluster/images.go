@@ -63,10 +63,14 @@ func images(ctx context.Context, e *env) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if upstream[peerImage], err = kubeProxyImage(programs, shell); err != nil {
+		archives = append(archives, archive{"e2e", upstream})
+	}
+	if programs, err := built(e, "cluster"); err == nil {
+		peers, err := peerImages(programs, own, shell)
+		if err != nil {
 			return nil, err
 		}
-		archives = append(archives, archive{"e2e", upstream})
+		archives = append(archives, archive{"peers", peers})
 	}
 	return store(dir, archives)
 }

@@ -17,8 +17,21 @@ import (
 //go:embed peer/kube-proxy.yaml
 var peerManifest string
 
-// peerImage is the tag of kube-proxy's image in the cluster.
-const peerImage = "kube-proxy:" + kubernetesVersion
+// The tags of the peers' images in the cluster: kube-proxy, and a CoreDNS to come from and to go back to. That is
+// our own program, which has the plugin kubernetes as it is upstream.
+const (
+	peerImage    = "kube-proxy:" + kubernetesVersion
+	peerDNSImage = "coredns:peer"
+)
+
+// peerImages are both. own has the images of this repository.
+func peerImages(programs string, own map[string]v1.Image, shell v1.Layer) (map[string]v1.Image, error) {
+	proxy, err := kubeProxyImage(programs, shell)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]v1.Image{peerImage: proxy, peerDNSImage: own["signpost/coredns:dev"]}, nil
+}
 
 // kubeProxyImage holds kube-proxy and the one program that its nftables mode calls.
 func kubeProxyImage(programs string, shell v1.Layer) (v1.Image, error) {

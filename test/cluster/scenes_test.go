@@ -38,6 +38,7 @@ var plays = []play{
 	{"node lost", playNodeLost, true},
 	{"mode iptables", playModeIptables, true},
 	{"mode ipvs", playModeIPVS, true},
+	{"migration", playMigration, true},
 	{"footprint", playFootprint, true},
 }
 

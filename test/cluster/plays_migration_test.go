@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// playMigration moves a cluster from kube-proxy and the plugin kubernetes to Signpost and back under load, by the
+// commands of the README: nobody notices.
+func playMigration(s *scene) {
+	ctx := context.Background()
+	s.t.cleanup(func() {
+		if err := s.c.fromPeer(ctx); err != nil {
+			s.t.Errorf("back to what the other plays expect: %v", err)
+		}
+	})
+	if err := s.c.toPeer(ctx); err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	s.must("set", "image", system, "deployment/coredns", "coredns="+peerDNSImage)
+	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
+
+	s.serve("web", 3, "")
+	s.service("web")
+	l := s.load("web")
+	const move, word, oldWord = "-k manifests/overlays/kubeadm", `\1signpost /g`, `\1kubernetes /g`
+	const undo, cleanup = "kubectl -n kube-system rollout undo daemonset/kube-proxy", "-- /forwarder --cleanup"
+
+	s.follow(move) // with the status of CoreDNS
+	s.follow("kubectl -n kube-system rollout status daemonset/kube-proxy")
+	s.eventually(30*time.Second, "the rules of kube-proxy are gone", func() error { return s.tables("signpost", "kube-proxy") })
+	l.reach(2000)
+	l.unharmed("the images are Signpost's")
+	s.reloaded(func() { s.follow(word) })
+	l.reach(loadRequests)
+	l.unharmed("all is Signpost's")
+
+	s.reloaded(func() { s.follow(oldWord) })
+	s.follow("kubectl -n kube-system rollout undo deployment/coredns")
+	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
+	for _, line := range strings.Split(s.readme(undo), "\n") {
+		if !strings.Contains(line, cleanup) {
+			s.sh(line)
+			s.must("rollout", "status", system, "daemonset/kube-proxy", "--timeout=120s")
+			continue
+		}
+		for _, node := range nodeNames {
+			s.sh(strings.ReplaceAll(line, "NODE", node))
+		}
+	}
+	s.eventually(60*time.Second, "our rules are gone", func() error { return s.tables("kube-proxy", "signpost") })
+	l.reach(2000)
+	l.unharmed("and back")
+}
+
+// tables looks whether every node has the tables of one proxy, and none of the other.
+func (s *scene) tables(here, gone string) error {
+	for _, node := range nodeNames {
+		out, err := s.in(node, "nft", "list", "tables")
+		if err != nil || !strings.Contains(out, "table ip "+here+"\n") || strings.Contains(out, "table ip "+gone+"\n") {
+			return fmt.Errorf("%s has, %v:\n%s", node, err, out)
+		}
+	}
+	return nil
+}
+
+// reloaded waits until every CoreDNS has loaded the Corefile that f writes.
+func (s *scene) reloaded(f func()) {
+	const done = "Reloading complete"
+	pods := strings.Fields(s.must("get", "pods", system, "-l", "k8s-app=kube-dns", "-o",
+		"go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}"))
+	before := map[string]int{}
+	for _, p := range pods {
+		before[p] = strings.Count(s.must("logs", system, p), done)
+	}
+	f()
+	s.eventually(3*time.Minute, done, func() error {
+		for _, p := range pods {
+			if out := s.must("logs", system, p); strings.Count(out, done) <= before[p] {
+				return fmt.Errorf("not in the log of %s:\n%s", p, lastLines(out, 5))
+			}
+		}
+		return nil
+	})
+}
+
+// follow runs the commands of the README that include a text.
+func (s *scene) follow(text string) { s.sh(s.readme(text)) }
+
+// readme finds the block of commands of the README that includes a text.
+func (s *scene) readme(text string) string {
+	b, err := os.ReadFile(filepath.Join(shipped, "README.md"))
+	if err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	var block []string
+	for line := range strings.Lines(string(b) + "\n") {
+		if command, is := strings.CutPrefix(strings.TrimRight(line, "\n"), "    "); is {
+			block = append(block, strings.TrimSpace(command))
+			continue
+		}
+		if all := strings.Join(block, "\n"); strings.Contains(all, text) {
+			return all
+		}
+		block = nil
+	}
+	s.t.Fatalf("the README has no commands with %q", text)
+	return ""
+}
+
+// sh runs commands at the top of the repository, as a user would, with kubectl at hand.
+func (s *scene) sh(commands string) {
+	cmd := exec.Command("sh", "-ec", commands)
+	cmd.Dir = shipped
+	cmd.Env = append(os.Environ(), "PATH="+s.c.bin+":"+os.Getenv("PATH"), "HOME="+s.c.place.file("home"), "KUBECONFIG="+s.c.place.file("kubeconfig"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", commands, err, out)
+	}
+	s.t.Logf("%s\n%s", commands, out)
+}
