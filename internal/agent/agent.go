@@ -87,6 +87,7 @@ type Agent struct {
 	conflicts conflicts
 	failing   failing
 	counts    counts
+	limits    limits
 	latency   *latency
 	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
@@ -111,7 +112,7 @@ func New(o Options) *Agent {
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
 		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
 		latency: newLatency(),
-		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(),
+		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(), limits: newLimits(o.Dataplane),
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
 	}
 }

@@ -30,6 +30,7 @@ type Metrics struct {
 	written        *prometheus.HistogramVec
 	frontends      *prometheus.GaugeVec
 	backends       prometheus.Gauge
+	limits         *prometheus.GaugeVec
 	contested      prometheus.Gauge
 	routesFailing  prometheus.Gauge
 	repairs        prometheus.Counter
@@ -60,6 +61,7 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		written:        histogram("signpost_write_duration_seconds", "Time of one write into the kernel: all, or the changes.", 0.00005, 20, "what"),
 		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by where their address comes from.", "kind"),
 		backends:       gauge("signpost_backends", "Backends of all frontends; one behind two frontends counts twice."),
+		limits:         gauges("signpost_mode_limits", "Frontends that ask for what this mode can do in part only, by what that is.", "limit"),
 		contested:      gauge("signpost_conflicts", "Frontends that more than one Service port claims; the oldest Service has them."),
 		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
 		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
@@ -67,7 +69,7 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
 	}
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
-		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.contested,
+		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested,
 		m.routesFailing, m.repairs, m.cleanFailures, m.serviceChanges)
 	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
@@ -156,7 +158,10 @@ func (m *Metrics) inPlace(failing int) {
 func (m *Metrics) repaired() { m.repairs.Inc() }
 
 // table notes what the table holds after some Services were built.
-func (m *Metrics) table(c *counts, contested, built int) {
+func (m *Metrics) table(c *counts, l *limits, contested, built int) {
+	for i, limit := range l.list {
+		m.limits.WithLabelValues(limit.Name).Set(float64(l.concerned[i]))
+	}
 	for k, n := range c.frontends {
 		m.frontends.WithLabelValues(vip.Kind(k).String()).Set(float64(n))
 	}

@@ -29,11 +29,12 @@ func (a *Agent) take(refs []cluster.Ref) []vip.Change {
 		a.mu.Unlock()
 		a.flows.update(ref.Key, entry, routes, differ)
 		a.counts.add(differ)
+		a.limits.add(differ, a.Log)
 		a.noteChecks(differ)
 		a.contested(ref.Key, routes, differ)
 		changes = append(changes, differ...)
 	}
-	a.Metrics.table(&a.counts, len(a.conflicts.contested), built)
+	a.Metrics.table(&a.counts, &a.limits, len(a.conflicts.contested), built)
 	if built > 1 {
 		changes = merged(changes)
 	}

@@ -39,6 +39,20 @@ type Dataplane interface {
 	Close() error
 }
 
+// Limited is a Dataplane that cannot do all that routes may ask for, because the means of the
+// kernel do not allow it. It does what comes nearest.
+type Limited interface {
+	// Limits is what that is. It may be asked before anything is written.
+	Limits() []Limit
+}
+
+// Limit is one thing that a dataplane cannot do.
+type Limit struct {
+	Name     string // for metrics: words with hyphens
+	Why      string // what happens, and what the operator can do
+	Concerns func(*vip.Route) bool
+}
+
 // Host is what the rules depend on besides the table. It is not to be changed
 // once passed. All of it may be another at each Sync, while the process runs.
 type Host struct {

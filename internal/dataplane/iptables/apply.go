@@ -36,7 +36,6 @@ type Dataplane struct {
 	looked   time.Time // when Intact looked last, how long that took, and what it saw
 	look     time.Duration
 	intact   bool
-	told     bool // that the kernel remembers few clients
 }
 
 // A family is one of the two sets of programs with what was written by it.
@@ -47,7 +46,10 @@ type family struct {
 	written int // lines that restore was given
 }
 
-var _ dataplane.Dataplane = (*Dataplane)(nil)
+var (
+	_ dataplane.Dataplane = (*Dataplane)(nil)
+	_ dataplane.Limited   = (*Dataplane)(nil)
+)
 
 // Open opens a dataplane in the network namespace of the calling thread. It changes
 // nothing yet.
@@ -102,28 +104,31 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 		}
 	}
 	d.doubt = nil
-	d.tellForgetful(t)
 	return d.unsupported(changes)
 }
 
-// wellRemembered is how many clients nftables mode remembers for affinity.
-const wellRemembered = 65535
+// wellRemembered is how many clients nftables mode remembers for affinity, and recent how many
+// xt_recent does for each backend unless it is told otherwise.
+const (
+	wellRemembered = 65535
+	recentDefault  = 100
+)
 
-// tellForgetful says once, where there is affinity, that the kernel remembers few clients. It is a
-// parameter of the module and not of the network namespace, so it is the node's owner's to set.
-func (d *Dataplane) tellForgetful(t *vip.Table) {
+// Limits implements dataplane.Limited. How many clients the kernel remembers is a parameter of the
+// module and not of the network namespace, so it is the node's owner's to set.
+func (d *Dataplane) Limits() []dataplane.Limit {
 	most, err := readNumber("/sys/module/xt_recent/parameters/ip_list_tot")
-	if d.told || err != nil || most >= wellRemembered {
-		return
+	if err != nil {
+		most = recentDefault // it is not loaded yet
 	}
-	for r := range t.All() {
-		if r.Affinity > 0 {
-			d.told = true
-			d.log.Warn("session affinity forgets clients early: the kernel remembers few for each backend; load the module with more",
-				"clients", most, "parameter", "xt_recent ip_list_tot=65535")
-			return
-		}
+	if most >= wellRemembered {
+		return nil
 	}
+	return []dataplane.Limit{{
+		Name:     "affinity-clients",
+		Why:      fmt.Sprintf("the kernel remembers %d clients for each backend and forgets others early: load the module with xt_recent ip_list_tot=%d", most, wellRemembered),
+		Concerns: func(r *vip.Route) bool { return r.Affinity > 0 },
+	}}
 }
 
 // unsupported is the errors about routes of a family that the node has no iptables for.
