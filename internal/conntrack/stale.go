@@ -135,8 +135,9 @@ func (w *work) allows(k Keep, f flow) bool {
 
 // silence is for how many seconds a UDP stream may be silent before it counts as over. A client
 // that asks much uses a port again after some seconds, and what the kernel takes for a stream
-// then are questions that have nothing to do with each other.
-const silence = 2
+// then are questions that have nothing to do with each other. CoreDNS drains for five seconds: by
+// then they must all be with others.
+const silence = 1
 
 // quiet reports whether a UDP flow has been silent for too long. Each packet sets back the time
 // until the kernel forgets it.

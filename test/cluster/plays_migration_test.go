@@ -28,25 +28,32 @@ func playMigration(s *scene) {
 	s.serve("web", 3, "")
 	s.service("web")
 	l := s.load("web")
-	const move, word, oldWord = "-k manifests/overlays/kubeadm", `\1signpost /g`, `\1kubernetes /g`
-	const undo, cleanup = "kubectl -n kube-system rollout undo daemonset/kube-proxy", "-- /forwarder --cleanup"
-
-	s.follow(move) // with the status of CoreDNS
-	s.follow("kubectl -n kube-system rollout status daemonset/kube-proxy")
+	// VIPs.
+	s.follow("set image daemonset/kube-proxy")
 	s.eventually(30*time.Second, "the rules of kube-proxy are gone", func() error { return s.tables("signpost", "kube-proxy") })
 	l.reach(2000)
-	l.unharmed("the images are Signpost's")
-	s.reloaded(func() { s.follow(word) })
-	l.reach(loadRequests)
-	l.unharmed("all is Signpost's")
+	l.unharmed("VIPs are Signpost's")
 
-	s.reloaded(func() { s.follow(oldWord) })
-	s.follow("kubectl -n kube-system rollout undo deployment/coredns")
+	// Names.
+	s.follow("-k manifests/overlays/kubeadm")
+	s.reloaded(func() { s.follow(`\1signpost /g`) })
+	l.reachTotal(loadRequests)
+	l.unharmed("names are, too")
+
+	// And back.
+	s.reloaded(func() { s.follow(`\1kubernetes /g`) })
+	s.follow("rollout undo deployment/coredns")
 	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
-	for _, line := range strings.Split(s.readme(undo), "\n") {
-		if !strings.Contains(line, cleanup) {
+	s.eventually(60*time.Second, "the pods that were replaced have ended", func() error {
+		if pods := strings.Fields(s.must("get", "pods", system, "-l", "k8s-app=kube-dns", "-o", "name")); len(pods) != 2 {
+			return fmt.Errorf("there are %q", pods)
+		}
+		return nil
+	})
+	l.unharmed("names are no more")
+	for line := range strings.Lines(s.readme("rollout undo daemonset/kube-proxy")) {
+		if !strings.Contains(line, "NODE") {
 			s.sh(line)
-			s.must("rollout", "status", system, "daemonset/kube-proxy", "--timeout=120s")
 			continue
 		}
 		for _, node := range nodeNames {
