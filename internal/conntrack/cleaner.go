@@ -25,7 +25,7 @@ const (
 	share = 5
 	// drainLook is the pause between looks at the streams of backends that drain, and at least
 	// so many times what a look took.
-	drainLook, drainShare = 500 * time.Millisecond, 10
+	drainLook, drainShare = 500 * time.Millisecond, 4
 	// again is the pause before another attempt after an error.
 	again = 5 * time.Second
 	// batch is how many flows are gathered, at a hundred bytes or so each, before they are

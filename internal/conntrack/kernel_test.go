@@ -253,7 +253,7 @@ func TestClientReachesTheNewBackend(t *testing.T) {
 		pods = append(pods, p)
 	}
 	client, old, fresh := pods[0], pods[1], pods[2]
-	send := func(to *netlab.Host) { t.Helper(); translate(t, n.Host, to) }
+	send := func(to *netlab.Host) { t.Helper(); translate(t, n.Host, to, 53) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	send(old)
@@ -307,10 +307,10 @@ func TestClientReachesTheNewBackend(t *testing.T) {
 }
 
 // translate leads the VIP to a pod, with a rule of our own.
-func translate(t *testing.T, n, to *netlab.Host) {
+func translate(t *testing.T, n, to *netlab.Host, port uint16) {
 	t.Helper()
 	rules := fmt.Sprintf("table ip t {\nchain c {\ntype nat hook prerouting priority -100;\n}\n}\nflush chain ip t c\n"+
-		"add rule ip t c ip daddr 10.96.0.10 udp dport 53 dnat to %s", to.IPv4)
+		"add rule ip t c ip daddr 10.96.0.10 udp dport %d dnat to %s", port, to.IPv4)
 	err := n.Do(func() error {
 		cmd := exec.Command("nft", "-f", "-")
 		cmd.Stdin = strings.NewReader(rules)
@@ -343,10 +343,10 @@ func TestDrainingKeepsStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := old.Echo(53); err != nil {
+	if _, err := old.Echo(514); err != nil {
 		t.Fatal(err)
 	}
-	translate(t, n.Host, old)
+	translate(t, n.Host, old, 514)
 	var c *Cleaner
 	results := make(chan Result, 100)
 	if err := n.Do(func() (err error) { c, err = New(func(r Result) { results <- r }); return err }); err != nil {
@@ -355,7 +355,7 @@ func TestDrainingKeepsStreams(t *testing.T) {
 	defer c.Close()
 	run(t, c)
 	dial := func() (ask func()) {
-		conn, err := client.Dial(t.Context(), "udp", at("10.96.0.10:53"))
+		conn, err := client.Dial(t.Context(), "udp", at("10.96.0.10:514"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +377,7 @@ func TestDrainingKeepsStreams(t *testing.T) {
 	stream()
 	stream()
 	question()
-	c.Clean(nil, []Keep{{Frontend: udp("10.96.0.10:53"), Draining: []netip.AddrPort{netip.AddrPortFrom(old.IPv4, 53)}}})
+	c.Clean(nil, []Keep{{Frontend: udp("10.96.0.10:514"), Draining: []netip.AddrPort{netip.AddrPortFrom(old.IPv4, 514)}}})
 	if r := <-results; r.Err != nil || r.Removed != 1 {
 		t.Errorf("removed %d flows, %v; want the one that was answered", r.Removed, r.Err)
 	}

@@ -139,22 +139,28 @@ func TestSilentStreams(t *testing.T) {
 		answerer     string
 		want         bool
 	}{
-		{"just now", timeout, 120, "10.244.2.2:53", false},
-		{"within a second", timeout, 119, "10.244.2.2:53", false},
-		{"longer ago", timeout, 118, "10.244.2.2:53", true},
-		{"with a time of its own", timeout, 600, "10.244.2.2:53", false},
-		{"the kernel does not say", timeout, 0, "10.244.2.2:53", false},
-		{"the setting is not known", 0, 5, "10.244.2.2:53", false},
-		{"silent, to one that is ready", timeout, 5, "10.244.1.2:53", false},
+		{"just now", timeout, 120, "10.244.2.2:514", false},
+		{"within a second", timeout, 119, "10.244.2.2:514", false},
+		{"longer ago", timeout, 118, "10.244.2.2:514", true},
+		{"DNS, just now", timeout, 120, "10.244.2.2:53", false},
+		{"DNS, a moment ago", timeout, 119, "10.244.2.2:53", true},
+		{"with a time of its own", timeout, 600, "10.244.2.2:514", false},
+		{"the kernel does not say", timeout, 0, "10.244.2.2:514", false},
+		{"the setting is not known", 0, 5, "10.244.2.2:514", false},
+		{"silent, to one that is ready", timeout, 5, "10.244.1.2:514", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := work{stream: c.stream}
-			w.add(nil, []Keep{{udp("10.96.0.10:53"), ats("10.244.1.2:53"), ats("10.244.2.2:53")}})
-			if got := w.stale(flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at(c.answerer), left: c.left}); got != c.want {
+			w.add(nil, []Keep{{udp("10.96.0.10:514"), ats("10.244.1.2:514"), ats("10.244.2.2:514")}, {udp("10.96.0.10:53"), nil, ats("10.244.2.2:53")}})
+			dialled := "10.96.0.10:514"
+			if at(c.answerer).Port() == dns {
+				dialled = "10.96.0.10:53"
+			}
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(dialled), answerer: at(c.answerer), left: c.left}); got != c.want {
 				t.Errorf("stale: %v, want %v", got, c.want)
 			}
 			next := w.unfinished()
-			if drains := c.answerer == "10.244.2.2:53" && !c.want; next.empty() == drains {
+			if drains := at(c.answerer).Addr() == at("10.244.2.2:1").Addr() && !c.want; next.empty() == drains {
 				t.Errorf("to look at again: %v, want so: %t", next.keep, drains)
 			}
 		})

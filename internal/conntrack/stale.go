@@ -135,14 +135,22 @@ func (w *work) allows(k Keep, f flow) bool {
 
 // silence is for how many seconds a UDP stream may be silent before it counts as over. A client
 // that asks much uses a port again after some seconds, and what the kernel takes for a stream
-// then are questions that have nothing to do with each other. CoreDNS drains for five seconds: by
-// then they must all be with others.
+// then are questions that have nothing to do with each other.
 const silence = 1
 
+// dns is the port of DNS, which has no streams over UDP: a moment of silence is enough there.
+// CoreDNS drains for five seconds; by then all that ask must be with others.
+const dns = 53
+
 // quiet reports whether a UDP flow has been silent for too long. Each packet sets back the time
-// until the kernel forgets it.
+// until the kernel forgets it, which is told in whole seconds: one less than all of it is told
+// from the next tick of the kernel's clock on.
 func (w *work) quiet(f flow) bool {
-	return f.protocol == cluster.UDP && f.left > 0 && f.left+silence < w.stream
+	most := uint32(silence)
+	if f.dialled.Port() == dns {
+		most = 0
+	}
+	return f.protocol == cluster.UDP && f.left > 0 && f.left+most < w.stream
 }
 
 // unfinished is the work that draining backends leave: to look again when more is over.

@@ -35,7 +35,7 @@ func playMigration(s *scene) {
 	l.unharmed("VIPs are Signpost's")
 
 	// Names.
-	s.follow("-k manifests/overlays/kubeadm")
+	s.follow("set image deployment/coredns")
 	s.reloaded(func() { s.follow(`\1signpost /g`) })
 	l.reachTotal(loadRequests)
 	l.unharmed("names are, too")
