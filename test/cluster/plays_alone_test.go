@@ -32,9 +32,9 @@ func playRollout(s *scene) {
 	l.unharmed("scaled, updated and rolled back")
 }
 
-// playDNSPodDeleted: the other one answers, the deleted one finishes what it began. Not every query survives: the
-// load takes hundreds of ports a second, and one that it had for more than two seconds looks like a stream, which
-// is left to a pod that drains until that has ended.
+// playDNSPodDeleted: the other one answers, the deleted one finishes what it began. A query may be lost all the same:
+// the load takes hundreds of ports a second, and the answer to one that is on its way while the flow before it at
+// that port is taken from the pod goes nowhere.
 func playDNSPodDeleted(s *scene) {
 	s.serve("web", 2, "")
 	s.service("web")

@@ -22,6 +22,8 @@ func playMigration(s *scene) {
 	if err := s.c.toPeer(ctx); err != nil {
 		s.t.Fatalf("%v", err)
 	}
+	// As a user has it, but for the half minute between two looks at the Corefile.
+	s.sh(`kubectl -n kube-system get configmap coredns -o json | sed -E 's/ reload\\n/ reload 2s 1s\\n/' | kubectl replace -f -`)
 	s.must("set", "image", system, "deployment/coredns", "coredns="+peerDNSImage)
 	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
 
@@ -60,6 +62,7 @@ func playMigration(s *scene) {
 			s.sh(strings.ReplaceAll(line, "NODE", node))
 		}
 	}
+	s.t.cleanup(func() { s.sh("kubectl get pods -o name | grep node-debugger | xargs kubectl delete") })
 	s.eventually(60*time.Second, "our rules are gone", func() error { return s.tables("kube-proxy", "signpost") })
 	l.reach(2000)
 	l.unharmed("and back")
