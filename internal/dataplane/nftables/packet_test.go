@@ -204,7 +204,7 @@ func TestRulesAreRebuiltUnnoticed(t *testing.T) {
 				default:
 				}
 				connections++
-				if err := connectOnce(netip.AddrPortFrom(f.Addr, 80)); err != nil {
+				if err := netlab.ConnectOnce(netip.AddrPortFrom(f.Addr, 80)); err != nil {
 					return fmt.Errorf("connection %d: %w", connections, err)
 				}
 			}
@@ -242,7 +242,7 @@ func BenchmarkConnect(b *testing.B) {
 		b.ReportAllocs()
 		err := l.pods[5].Do(func() error {
 			for b.Loop() {
-				if err := connectOnce(to); err != nil {
+				if err := netlab.ConnectOnce(to); err != nil {
 					return err
 				}
 			}
@@ -254,19 +254,6 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	b.Run("direct", func(b *testing.B) { connect(b, netip.AddrPortFrom(l.pods[0].IPv4, 8080)) })
 	b.Run("vip", func(b *testing.B) { connect(b, netip.AddrPortFrom(f.Addr, 80)) })
-}
-
-// connectOnce opens a TCP connection and resets it.
-func connectOnce(to netip.AddrPort) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-		return err
-	}
-	return unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 }
 
 // BenchmarkNewFlow sends datagrams, each the first of a flow, to frontends of as

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
 // BenchmarkConnection measures what a new connection through a VIP costs the kernel, among
@@ -55,7 +57,7 @@ func (s *side) connect(to netip.AddrPort) (each float64) {
 	if err := s.client.Do(func() error {
 		begin, err := threadTime()
 		for i := 0; i < times && err == nil; i++ {
-			err = connectOnce(to)
+			err = netlab.ConnectOnce(to)
 		}
 		if err != nil {
 			return err
@@ -74,17 +76,4 @@ func threadTime() (time.Duration, error) {
 	var t unix.Timespec
 	err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
 	return time.Duration(t.Nano()), err
-}
-
-// connectOnce opens a TCP connection and resets it, so that no port is left behind.
-func connectOnce(to netip.AddrPort) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-		return err
-	}
-	return unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 }
