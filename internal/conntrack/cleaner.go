@@ -171,7 +171,7 @@ func (c *Cleaner) remove(w *work) (err error) {
 		var failed error
 		for more && failed == nil {
 			var some int
-			some, more, failed = c.removeFrom(p, w)
+			some, more, failed = c.removeFrom(p, w.stale)
 			n += some
 		}
 		c.report(Result{IPv6: p.v6, Took: time.Since(start), Removed: n, Err: failed})
@@ -180,13 +180,13 @@ func (c *Cleaner) remove(w *work) (err error) {
 	return err
 }
 
-// removeFrom reads a part of the table once and removes what is stale in it; more: not all
+// removeFrom reads a part of the table once and removes what must go from it; more: not all
 // of that, for it is a lot.
-func (c *Cleaner) removeFrom(p part, w *work) (removed int, more bool, err error) {
+func (c *Cleaner) removeFrom(p part, must func(flow) bool) (removed int, more bool, err error) {
 	var found []entry
 	err = c.execute(dumpRequest(p), func(message []byte) bool {
 		e, ok := parse(message)
-		if !ok || e.protocol != p.protocol || !w.stale(e.flow) {
+		if !ok || e.protocol != p.protocol || !must(e.flow) {
 			return true
 		}
 		if len(found) == c.batch {

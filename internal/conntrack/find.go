@@ -5,9 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
-
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -25,11 +22,10 @@ func Find(f vip.Frontend, nodeAddrs []netip.Addr) ([]Tracked, error) {
 	if !isTracked(f.Protocol) {
 		return nil, nil
 	}
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	c, err := open()
 	if err != nil {
-		return nil, fmt.Errorf("opening ctnetlink: %w", err)
+		return nil, err
 	}
-	c := &Cleaner{socket: &nl.SocketHandle{Socket: socket}}
 	defer c.Close()
 	var out []Tracked
 	err = c.execute(dumpRequest(part{f.Addr.Is6(), f.Protocol}), func(message []byte) bool {

@@ -20,8 +20,11 @@ const (
 	// Bits of CTA_STATUS (linux/netfilter/nf_conntrack_common.h).
 	seenReply = 1 << 1
 	assured   = 1 << 2 // of UDP: answered, and went on
+	srcNAT    = 1 << 4 // a rule gave its packets another source
+	dstNAT    = 1 << 5 // or another destination
 
-	synSent = 1 // TCP_CONNTRACK_SYN_SENT (linux/netfilter/nf_conntrack_tcp.h)
+	synSent     = 1 // TCP_CONNTRACK_SYN_SENT (linux/netfilter/nf_conntrack_tcp.h)
+	established = 3 // TCP_CONNTRACK_ESTABLISHED
 )
 
 // nfgenLen is the length of struct nfgenmsg, which every message begins with.
@@ -108,6 +111,10 @@ func parse(message []byte) (e entry, ok bool) {
 	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
 	e.protocol = cluster.Protocol(there.protocol)
 	e.over = status&(seenReply|assured) == seenReply
+	// A flow that IPVS leads may begin with an answer, if what came before was removed.
+	forth := status&dstNAT == 0 && e.answerer != e.dialled
+	e.led = forth || status&srcNAT == 0 && (back.dst != there.src || back.dstPort != there.srcPort)
+	e.established = state == established
 	e.halfOpen = state == synSent && status&seenReply == 0
 	return e, isTracked(e.protocol) && e.dialled.IsValid() && e.answerer.IsValid()
 }

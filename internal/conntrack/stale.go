@@ -35,6 +35,10 @@ type flow struct {
 	left uint32 // seconds until the kernel forgets it; 0: not told
 	// Of TCP: the first packet was sent, and nothing came back.
 	halfOpen bool
+	// Of TCP: it came about, and neither end has ended it.
+	established bool
+	// Another answers than was dialled, although no rule says so: IPVS leads it.
+	led bool
 }
 
 // work is what to look for in the table, gathered from any number of calls.
