@@ -92,7 +92,7 @@ var table = []room{
 	{
 		path:    "./internal/dataplane/ipvs",
 		ours:    []string{"./internal/cluster", "./internal/dataplane", "./internal/vip"}, // of cluster the names of protocols
-		outside: []string{"github.com/moby/ipvs", "github.com/vishvananda/netlink", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys"},
+		outside: []string{"github.com/moby/ipvs", "github.com/sirupsen/logrus", "github.com/vishvananda/netlink", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys"},
 		because: "it translates a table; a Service was turned into one before it got here, and what IPVS cannot do nf_tables does",
 	},
 	{

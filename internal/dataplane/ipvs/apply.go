@@ -94,10 +94,7 @@ func (d *Dataplane) Sync(_ context.Context, host dataplane.Host, t *vip.Table) e
 		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
 	}
 	d.doubt = errors.New("the last Sync did not end")
-	var changes []vip.Change
-	for r := range t.All() {
-		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
-	}
+	changes := allOf(t)
 	d.model = newModel(&host, d.scheduler)
 	_, want := d.model.change(d.served(changes))
 	d.layouts = []*layout{newLayout(&host, true)}
@@ -209,7 +206,10 @@ func (d *Dataplane) take(s steps) error {
 			d.sample = virtual{}
 		}
 	}
-	return d.editBoth(s.last)
+	if err := d.editBoth(s.last); err != nil {
+		return err
+	}
+	return d.servers.leave()
 }
 
 // editBoth edits the companions of both families.

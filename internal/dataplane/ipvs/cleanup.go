@@ -32,6 +32,20 @@ func Cleanup(ctx context.Context, o Options) (string, error) {
 	return fmt.Sprintf("interface %s, %d virtual servers", linkName, n), errors.Join(append(errs, err)...)
 }
 
+// InUse says whether this mode, or a kube-proxy's, has anything in the kernel that Cleanup would remove.
+func InUse() (bool, error) {
+	k, err := openLink()
+	if err != nil {
+		return false, err
+	}
+	defer k.handle.Close()
+	_, err = k.handle.LinkByName(linkName)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // CleanupBeside removes only what kube-proxy does not know, so that one can run: the companion.
 func CleanupBeside(context.Context) error {
 	c, err := openCompanion()

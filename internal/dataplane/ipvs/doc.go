@@ -42,8 +42,12 @@
 // The node dials VIPs from its own address, as in the other modes, because the local route to each names it as the
 // source.
 //
-// A backend that goes keeps its TCP and SCTP connections: it gets weight 0, and goes when they have ended. Weights
-// that somebody changed stay; new backends have weight 1.
+// A backend that goes keeps its TCP and SCTP connections: it gets weight 0, and goes when they have ended. One of
+// UDP goes as soon as what it was asked before has been answered; a client that just sends may lose one datagram.
+// Weights that somebody changed stay; new backends have weight 1.
+//
+// When another mode takes over, what IPVS leads needs its virtual servers: the kernel goes on with a connection only
+// as long as they are there. So they stay for a while (cmd/forwarder).
 //
 // The package is layered as decide, render, apply. What to do is decided by internal/vip. model.go, layout.go,
 // phrase.go, plan.go and render.go are pure; apply.go, servers.go, link.go and rules.go talk to the kernel.

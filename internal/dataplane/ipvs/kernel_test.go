@@ -277,3 +277,34 @@ func TestRefusedBackend(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A backend of UDP does not drain, also behind a firewall mark, which does not say what it is for: a client that
+// goes on sending would be led to it for ever.
+func TestDatagramsDoNotDrain(t *testing.T) {
+	ownNetwork(t)
+	r := &vip.Route{
+		Frontend: vip.Frontend{Addr: netip.MustParseAddr("203.0.113.7"), Port: 53, Protocol: cluster.UDP},
+		Kind:     vip.LoadBalancer, Owner: vip.Owner{Service: cluster.Key{Namespace: "default", Name: "dns"}},
+	}
+	r.Decisions[vip.FromOutside] = vip.Decision{Set: vip.Local}
+	for _, text := range []string{"10.244.1.1:53", "10.244.1.2:53"} {
+		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.MustParseAddrPort(text), Local: true})
+	}
+	r.Local = r.Cluster
+	table := vip.NewTable()
+	table.Set(r.Owner.Service, []*vip.Route{r})
+	d := open(t, Options{})
+	sync(t, d, testHost, table)
+	if list := output(t, "ipvsadm", "-S", "-n"); strings.Count(list, "-r 10.244.1.1:53 -m -w 1") != 2 || !strings.Contains(list, "-A -f ") {
+		t.Fatalf("expected the backend in two virtual servers, one of them by a mark:\n%s", list)
+	}
+	next := *r
+	next.Cluster = r.Cluster[1:]
+	next.Local = next.Cluster
+	if err := d.Apply(t.Context(), table.Set(r.Owner.Service, []*vip.Route{&next})); err != nil {
+		t.Fatal(err)
+	}
+	if list := output(t, "ipvsadm", "-S", "-n"); strings.Contains(list, "10.244.1.1") || strings.Count(list, "10.244.1.2:53 -m -w 1") != 2 {
+		t.Errorf("after it left:\n%s", list)
+	}
+}

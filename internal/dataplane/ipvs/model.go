@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 
+	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -169,7 +170,7 @@ func (m *model) place(place vip.Frontend, f facts) {
 	if r == nil || r.Kind == vip.HealthCheck {
 		return
 	}
-	f.servers[at(place)] = server{m.settings(r), backendsOf(r.Backends(mainSet(r)))}
+	f.servers[at(place)] = server{m.settings(r), backendsOf(r.Backends(mainSet(r))), r.Protocol == cluster.UDP}
 	for class, d := range r.Decisions {
 		for _, e := range m.effects(r, vip.Class(class), d) {
 			f.elements[element{set: setName(e.what, vip.Class(class)), place: place}] = e.value
@@ -222,7 +223,7 @@ func (m *model) markServers(r *vip.Route, f facts) {
 	for _, d := range r.Decisions {
 		if d.Action == vip.Forward && d.Set != mainSet(r) {
 			v := virtual{mark: m.mark(marked{r.Frontend, d.Masquerade}), v4: r.Addr.Is4()}
-			f.servers[v] = server{m.markSettings(r), backendsOf(r.Backends(d.Set))}
+			f.servers[v] = server{m.markSettings(r), backendsOf(r.Backends(d.Set)), r.Protocol == cluster.UDP}
 		}
 	}
 }

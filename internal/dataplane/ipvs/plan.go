@@ -38,6 +38,7 @@ type serverChange struct {
 	virtual
 	settings
 	isNew, changed bool // changed: its settings
+	drains         bool // backends that go end what they began
 	add, remove    []netip.AddrPort
 }
 
@@ -48,7 +49,7 @@ func diff(have, want facts) steps {
 		w, h := want.servers[v], have.servers[v]
 		_, there := have.servers[v]
 		c := serverChange{
-			virtual: v, settings: w.settings, isNew: !there, changed: there && h.settings != w.settings,
+			virtual: v, settings: w.settings, drains: w.drains(), isNew: !there, changed: there && h.settings != w.settings,
 			add: without(w.backends, h.backends), remove: without(h.backends, w.backends),
 		}
 		if c.isNew || c.changed || len(c.add)+len(c.remove) > 0 {

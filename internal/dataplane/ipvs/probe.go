@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	moby "github.com/moby/ipvs"
+	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -17,8 +18,11 @@ import (
 // instead ends errors about what the kernel lacks.
 const instead = "the modes nftables and iptables need none of this"
 
-// openHandle opens the socket to IPVS, and has the module loaded where a program modprobe is.
+// openHandle opens the socket to IPVS. Asked for it, the kernel loads the module with the program modprobe of
+// the node. The library calls that of the container too, and its warning that there is none helps nobody.
 func openHandle() (*moby.Handle, error) {
+	_, _ = netlink.GenlFamilyGet("IPVS")
+	logrus.SetLevel(logrus.ErrorLevel)
 	handle, err := moby.New("")
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to IPVS: %w", err)

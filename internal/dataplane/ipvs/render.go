@@ -14,18 +14,8 @@ import (
 // does, the addresses of kube-ipvs0, and the companion with its elements. A Service's own scheduler is
 // printed whether the kernel has it or not.
 func Render(o Options, host dataplane.Host, t *vip.Table) string {
-	m := newModel(&host, func(wanted string) string {
-		for _, name := range []string{wanted, o.Scheduler} {
-			if name != "" {
-				return name
-			}
-		}
-		return defaultScheduler
-	})
-	var changes []vip.Change
-	for r := range t.All() {
-		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
-	}
+	m := newModel(&host, o.scheduler)
+	changes := allOf(t)
 	slices.SortFunc(changes, func(a, b vip.Change) int { return a.Compare(b.Frontend) }) // marks that fall together
 	_, want := m.change(changes)
 	s := diff(newFacts(), want)
@@ -76,4 +66,23 @@ func elementTexts(l *layout, elements map[element]uint32) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// scheduler is the one that a Service gets if the kernel has it.
+func (o Options) scheduler(wanted string) string {
+	for _, name := range []string{wanted, o.Scheduler} {
+		if name != "" {
+			return name
+		}
+	}
+	return defaultScheduler
+}
+
+// allOf are the changes that lead from nothing to a table.
+func allOf(t *vip.Table) []vip.Change {
+	var changes []vip.Change
+	for r := range t.All() {
+		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
+	}
+	return changes
 }

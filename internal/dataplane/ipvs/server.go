@@ -48,13 +48,12 @@ type settings struct {
 type server struct {
 	settings
 	backends []netip.AddrPort
+	datagram bool // it is for UDP, also where a firewall mark names it; not known of one that was read
 }
 
 // drains reports whether a backend that goes may end what it began, with weight 0. A datagram
 // belongs to nothing that ends, and dh would go on choosing a backend of weight 0.
-func (v virtual) drains(s settings) bool {
-	return v.Protocol != cluster.UDP && s.scheduler != "dh"
-}
+func (s server) drains() bool { return !s.datagram && s.scheduler != "dh" }
 
 // text is the server as ipvsadm -S -n prints it.
 func (s server) text(v virtual) string {

@@ -3,8 +3,10 @@ package ipvs
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
@@ -17,8 +19,15 @@ import (
 type servers struct {
 	handle   *moby.Handle
 	draining map[virtual]map[netip.AddrPort]bool // backends with weight 0
+	leaving  map[leaver]bool                     // such that go at the end of this write
 	written  int                                 // requests that changed something
 	refused  []refusal
+}
+
+// leaver is a backend that nothing ends at, so that it need not be waited for.
+type leaver struct {
+	virtual
+	backend netip.AddrPort
 }
 
 // refusal is a backend that the kernel does not take: its address can be nobody's.
@@ -70,13 +79,13 @@ func (k *servers) list(ours func(virtual) bool) (map[virtual]server, error) {
 		return nil, fmt.Errorf("list the virtual servers: %w", err)
 	}
 	all := map[virtual]server{}
-	k.draining = map[virtual]map[netip.AddrPort]bool{}
+	k.draining, k.leaving = map[virtual]map[netip.AddrPort]bool{}, map[leaver]bool{}
 	for _, s := range services {
 		v := virtualOf(s)
 		if !ours(v) {
 			continue
 		}
-		now := server{settings: settingsOf(s)}
+		now := server{settings: settingsOf(s), datagram: v.Protocol == cluster.UDP}
 		list, err := k.handle.GetDestinations(s)
 		if err != nil {
 			return nil, fmt.Errorf("list the backends of virtual server %v: %w", v, err)
@@ -85,8 +94,10 @@ func (k *servers) list(ours func(virtual) bool) (map[virtual]server, error) {
 			b := backendOf(d)
 			if d.Weight > 0 {
 				now.backends = append(now.backends, b)
-			} else {
+			} else if now.drains() {
 				k.drain(v, b)
+			} else {
+				k.leaving[leaver{v, b}] = true
 			}
 		}
 		slices.SortFunc(now.backends, netip.AddrPort.Compare)
@@ -154,6 +165,7 @@ func (k *servers) change(c serverChange) error {
 // add adds a backend, or ends its draining.
 func (k *servers) add(v virtual, s *moby.Service, b netip.AddrPort) error {
 	d := destinationOf(b, 1)
+	delete(k.leaving, leaver{v, b})
 	if k.draining[v][b] {
 		k.dried(v, b)
 		return k.handle.UpdateDestination(s, d)
@@ -165,18 +177,41 @@ func (k *servers) add(v virtual, s *moby.Service, b netip.AddrPort) error {
 	return err
 }
 
-// remove takes a backend away: at once, or when its connections have ended.
+// remove takes a backend away: it gets nothing new, and goes with this write, or when its connections have
+// ended.
 func (k *servers) remove(c serverChange, s *moby.Service, b netip.AddrPort) error {
-	if !c.drains(c.settings) {
-		return absent(k.handle.DelDestination(s, destinationOf(b, 0)))
+	if c.drains {
+		k.drain(c.virtual, b)
+	} else {
+		k.leaving[leaver{c.virtual, b}] = true
 	}
-	k.drain(c.virtual, b)
 	return absent(k.handle.UpdateDestination(s, destinationOf(b, 0)))
+}
+
+// answering is how long a backend of datagrams stays after it gets none any more. With the backend the
+// kernel forgets who asked it, and an answer on its way is lost.
+const answering = 20 * time.Millisecond
+
+// leave removes what is leaving.
+func (k *servers) leave() error {
+	if len(k.leaving) == 0 {
+		return nil
+	}
+	time.Sleep(answering)
+	for l := range k.leaving {
+		k.written++
+		if err := absent(k.handle.DelDestination(l.service(settings{}), destinationOf(l.backend, 0))); err != nil {
+			return fmt.Errorf("take backend %v from virtual server %v: %w", l.backend, l.virtual, err)
+		}
+	}
+	clear(k.leaving)
+	return nil
 }
 
 // retire removes a virtual server and all its backends.
 func (k *servers) retire(v virtual) error {
 	delete(k.draining, v)
+	maps.DeleteFunc(k.leaving, func(l leaver, _ bool) bool { return l.virtual == v })
 	k.written++
 	if err := absent(k.handle.DelService(v.service(settings{}))); err != nil {
 		return fmt.Errorf("remove virtual server %v: %w", v, err)
