@@ -10,6 +10,7 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 
 	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/conntrack"
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/dataplane/iptables"
 	"github.com/signpost-dns/signpost/internal/dataplane/ipvs"
@@ -27,11 +28,14 @@ type mode struct {
 	plan  func(*config.Config, dataplane.Host, *vip.Table) (string, error)
 	// auto says whether auto may choose it.
 	auto bool
-	// inspect tells what the kernel has for a frontend, and whether that is right. Mode ipvs has ipvsadm for that.
+	// inspect tells what the kernel has for a frontend, and whether that is right.
 	inspect func(ctx context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error)
 	// clean removes our rules of this mode, and says what that was. Where kube-proxy's
 	// cannot be told from ours it removes these too, unless one runs.
 	clean func(ctx context.Context, c *config.Config, peerRuns bool) (string, error)
+	// leads says whether rules of this mode are there, and whether connections end when clean
+	// removes these. Nil: none does.
+	leads func() (there, leads bool, err error)
 	// cleanPeer removes kube-proxy's rules of this mode, where they can be told from ours.
 	cleanPeer func(context.Context) (string, error)
 }
@@ -79,7 +83,11 @@ var modes = []mode{
 		open: func(c *config.Config, log *slog.Logger) (dataplane.Dataplane, error) {
 			return ipvs.Open(ipvsOptions(c, log))
 		},
+		inspect: func(_ context.Context, v *view, f vip.Frontend, _ *vip.Route) ([]string, error) {
+			return ipvs.Inspect(ipvsOptions(v.config, nil), v.host, v.table, f)
+		},
 		clean: cleanIPVS,
+		leads: ipvsLeads,
 		cleanPeer: func(ctx context.Context) (string, error) {
 			removed, err := ipvs.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err
@@ -97,12 +105,29 @@ func ipvsOptions(c *config.Config, log *slog.Logger) ipvs.Options {
 }
 
 // cleanIPVS removes the virtual servers and kube-ipvs0, which are a kube-proxy's if one runs: it would
-// make them anew. The companion is ours alone.
+// make them anew. The companion is ours alone. What IPVS still leads is to meet the rules of
+// the other mode, if there are any.
 func cleanIPVS(ctx context.Context, c *config.Config, peerRuns bool) (string, error) {
 	if peerRuns {
 		return "", ipvs.CleanupBeside(ctx)
 	}
-	return ipvs.Cleanup(ctx, ipvsOptions(c, nil))
+	there, err := ipvs.InUse()
+	if !there {
+		said, failed := ipvs.Cleanup(ctx, ipvsOptions(c, nil))
+		return said, errors.Join(err, failed)
+	}
+	_, before := conntrack.Release()
+	said, failed := ipvs.Cleanup(ctx, ipvsOptions(c, nil))
+	_, after := conntrack.Release() // what an answer began again meanwhile
+	return said, errors.Join(err, before, failed, after)
+}
+
+// ipvsLeads is leads of mode ipvs.
+func ipvsLeads() (there, leads bool, err error) {
+	if there, err = ipvs.InUse(); there {
+		leads, err = conntrack.Led()
+	}
+	return there, leads, err
 }
 
 func cleanIPTables(ctx context.Context, _ *config.Config, peerRuns bool) (string, error) {

@@ -19,10 +19,11 @@ const planPatience = time.Minute
 
 // view is what a node has to do, by the objects as they are now.
 type view struct {
-	store *cluster.Store
-	node  vip.Node
-	host  dataplane.Host
-	table *vip.Table
+	config *config.Config
+	store  *cluster.Store
+	node   vip.Node
+	host   dataplane.Host
+	table  *vip.Table
 }
 
 // look reads the objects once. The node may be another one, by --hostname-override.
@@ -32,7 +33,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 		return nil, err
 	}
 	log := newLog(c, env.stderr)
-	v := &view{store: cluster.NewStore(), table: vip.NewTable()}
+	v := &view{config: c, store: cluster.NewStore(), table: vip.NewTable()}
 	objects, err := newFeed(c, name, v.store, log, nil)
 	if err != nil {
 		return nil, err

@@ -78,11 +78,18 @@ func start(t *testing.T, h *netlab.Host, unprivileged bool, args ...string) *pro
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), beForwarder+"=1")
 	if unprivileged {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 	}
+	return startCommand(t, h, cmd)
+}
+
+// startCommand is start for a command that becomes this program.
+func startCommand(t *testing.T, h *netlab.Host, cmd *exec.Cmd) *process {
+	t.Helper()
+	cmd.Env = append(os.Environ(), beForwarder+"=1")
 	p := &process{t: t, host: h}
+	var err error
 	cmd.Stdout, cmd.Stderr = p, p
 	if p.Process, err = h.Start(cmd); err != nil {
 		t.Fatal(err)

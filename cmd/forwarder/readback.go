@@ -35,7 +35,7 @@ func readBack(ctx context.Context, v *view, x *vip.Explanation) string {
 	var lines []string
 	err := dataplane.ErrNoRules
 	for _, m := range modes {
-		if errors.Is(err, dataplane.ErrNoRules) && m.inspect != nil {
+		if errors.Is(err, dataplane.ErrNoRules) {
 			lines, err = m.inspect(ctx, v, f, x.Route)
 		}
 	}

@@ -21,6 +21,19 @@ func (f *forwarder) takeOver(ctx context.Context) {
 		return
 	case <-f.agent.InPlace():
 	}
+	f.alone(ctx)
+	f.outlast(ctx)
+	f.alone(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err := removeOthers(ctx, f.config, f.config.Wire.Mode, false, f.log); err != nil && ctx.Err() == nil {
+		f.log.Warn("rules of another mode or proxy stay beside ours; forwarder --cleanup removes all", "error", err)
+	}
+}
+
+// alone waits until no other proxy runs on this node.
+func (f *forwarder) alone(ctx context.Context) {
 	told := false
 	for healthcheck.Other(ctx, healthAddress(f.config)) {
 		if !told {
@@ -34,8 +47,35 @@ func (f *forwarder) takeOver(ctx context.Context) {
 		case <-time.After(otherPoll):
 		}
 	}
-	if err := removeOthers(ctx, f.config, f.config.Wire.Mode, false, f.log); err != nil && ctx.Err() == nil {
-		f.log.Warn("rules of another mode or proxy stay beside ours; forwarder --cleanup removes all", "error", err)
+}
+
+// outlasting is how long rules of another mode may stay because connections need them. It is as long as IPVS
+// remembers a connection on which nothing is sent.
+const outlasting = 15 * time.Minute
+
+// outlast waits until no connection needs the rules of another mode any more. New ones meet ours. A single look could
+// miss one that just comes about, so it takes two.
+func (f *forwarder) outlast(ctx context.Context) {
+	told := false
+	begin := time.Now()
+	for free := 0; free < 2 && time.Since(begin) < outlasting; {
+		start := time.Now()
+		there, leads := f.othersLead()
+		if !there {
+			return
+		}
+		if free++; leads {
+			free = 0
+		}
+		if leads && !told {
+			told = true
+			f.log.Info("connections of another mode go on; its rules stay beside ours until these end", "at most", outlasting)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(otherPoll, 20*time.Since(start))): // a look may take its time
+		}
 	}
 }
 
@@ -69,6 +109,21 @@ func waitForPeer(ctx context.Context, c *config.Config, log *slog.Logger) error 
 		case <-time.After(otherPoll / 4):
 		}
 	}
+}
+
+// othersLead is leads of all modes but the one that routes. What cannot be told is not waited for.
+func (f *forwarder) othersLead() (there, leads bool) {
+	for _, m := range modes {
+		if m.leads == nil || m.name == f.config.Wire.Mode {
+			continue
+		}
+		some, of, err := m.leads()
+		if err != nil {
+			f.log.Warn("looking for connections of another mode", "mode", string(m.name), "error", err)
+		}
+		there, leads = there || some, leads || of
+	}
+	return there, leads
 }
 
 // healthAddress is where a proxy with this configuration, ours or kube-proxy, serves
