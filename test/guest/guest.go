@@ -26,8 +26,10 @@ type Test struct {
 	Args     []string          // of the test binary: -test.run=…
 	Env      []string          // NAME=value
 	Modules  []string          // of the kernel; what they depend on is found
+	OnDemand []string          // more of them, which the kernel has loaded when it needs them
 	Programs []string          // of this machine, that the tests call
-	Trees    map[string]string // folders of this machine by the path that they have in the guest
+	Builds   map[string]string // programs of Go to compile, by package, under the path that they have in the guest
+	Trees    map[string]string // folders and files of this machine by the path that they have in the guest
 	MiB      int               // memory; 0 is 768
 }
 
@@ -96,13 +98,18 @@ func follow(console io.Reader, out io.Writer) (int, error) {
 	}
 }
 
-// pack compiles the two programs of the guest and writes its initramfs.
+// pack compiles the programs of the guest and writes its initramfs.
 func (k *Kernel) pack(ctx context.Context, t Test, dir, initrd string) error {
-	binary, first := filepath.Join(dir, "binary"), filepath.Join(dir, "init")
-	for _, args := range [][]string{
-		{"test", "-c", "-o", binary, t.Package},
-		{"build", "-o", first, "github.com/signpost-dns/signpost/test/guest/init"},
-	} {
+	compiled := map[string]string{"/test/binary": filepath.Join(dir, "binary"), "/init": filepath.Join(dir, "init")}
+	commands := [][]string{
+		{"test", "-c", "-o", compiled["/test/binary"], t.Package},
+		{"build", "-o", compiled["/init"], "github.com/signpost-dns/signpost/test/guest/init"},
+	}
+	for at, from := range t.Builds {
+		compiled[at] = filepath.Join(dir, fmt.Sprint("program-", len(compiled)))
+		commands = append(commands, []string{"build", "-o", compiled[at], from})
+	}
+	for _, args := range commands {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // no libraries to bring along
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -115,33 +122,47 @@ func (k *Kernel) pack(ctx context.Context, t Test, dir, initrd string) error {
 	}
 	defer f.Close()
 	a := newArchive(f)
-	if err := k.fill(a, t, first, binary); err != nil {
+	if err := k.fill(a, t, compiled); err != nil {
 		return err
 	}
 	return errors.Join(a.close(), f.Close())
 }
 
-// fill puts into the archive what the guest needs.
-func (k *Kernel) fill(a *archive, t Test, first, binary string) error {
+// fill puts into the archive what the guest needs; compiled are files by the path that they have there.
+func (k *Kernel) fill(a *archive, t Test, compiled map[string]string) error {
 	modules, err := k.closure(t.Modules)
 	if err != nil {
 		return err
 	}
 	var order []string
 	steps := []func() error{
-		func() error { return a.addFile("/init", first) },
-		func() error { return a.addFile("/test/binary", binary) },
 		func() error { return a.addText("/args", t.Args) },
 		func() error { return a.addText("/env", t.Env) },
 		func() error { return a.addText("/etc/hosts", []string{"127.0.0.1 localhost"}) },
+		func() error {
+			return a.addText("/etc/protocols", []string{"icmp 1 ICMP", "tcp 6 TCP", "udp 17 UDP", "sctp 132 SCTP"})
+		},
 		func() error { return a.addText("/etc/passwd", []string{"root:x:0:0:root:/:/bin/sh"}) },
 		func() error { return a.addText("/etc/resolv.conf", nil) },
+	}
+	for at, from := range compiled {
+		steps = append(steps, func() error { return a.addFile(at, from) })
 	}
 	for _, m := range modules {
 		order = append(order, filepath.Base(m))
 		steps = append(steps, func() error { return a.addFile("/modules/"+filepath.Base(m), m) })
 	}
-	steps = append(steps, func() error { return a.addText("/modules/order", order) })
+	onDemand, files, err := k.onDemand(t.OnDemand)
+	if err != nil {
+		return err
+	}
+	for _, m := range files {
+		steps = append(steps, func() error { return a.addFile("/modules/"+filepath.Base(m), m) })
+	}
+	steps = append(steps,
+		func() error { return a.addText("/modules/order", order) },
+		func() error { return a.addText("/modules/on-demand", onDemand) },
+		func() error { return a.addFile("/sbin/modprobe", compiled["/init"]) })
 	for _, p := range t.Programs {
 		steps = append(steps, func() error { return a.addProgram(p) })
 	}

@@ -159,8 +159,42 @@ func (k *Kernel) closure(names []string) ([]string, error) {
 	return files, nil
 }
 
-// depends reads the names that a module's own record lists (section .modinfo).
+// onDemand lists for each name by which the kernel may ask for one of the modules which files it takes, each
+// after what it needs; and all these files.
+func (k *Kernel) onDemand(names []string) (lines, files []string, err error) {
+	all, err := k.closure(names)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, file := range all {
+		name := strings.TrimSuffix(filepath.Base(file), ".ko")
+		needs, err := k.closure([]string{name})
+		if err != nil {
+			return nil, nil, err
+		}
+		aliases, err := records(file, "alias")
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, n := range append(aliases, name) {
+			line := canonical(n)
+			for _, f := range needs {
+				line += " " + filepath.Base(f)
+			}
+			lines = append(lines, line)
+		}
+	}
+	return lines, all, nil
+}
+
+// depends reads the names of the modules that a module needs.
 func depends(file string) ([]string, error) {
+	lists, err := records(file, "depends")
+	return slices.DeleteFunc(strings.Split(strings.Join(lists, ","), ","), func(s string) bool { return s == "" }), err
+}
+
+// records reads what a module says about itself under a name (section .modinfo).
+func records(file, name string) ([]string, error) {
 	f, err := elf.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", file, err)
@@ -174,10 +208,11 @@ func depends(file string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", file, err)
 	}
+	var values []string
 	for record := range strings.SplitSeq(string(data), "\x00") {
-		if list, ok := strings.CutPrefix(record, "depends="); ok {
-			return slices.DeleteFunc(strings.Split(list, ","), func(s string) bool { return s == "" }), nil
+		if value, ok := strings.CutPrefix(record, name+"="); ok {
+			values = append(values, value)
 		}
 	}
-	return nil, nil
+	return values, nil
 }

@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -36,6 +37,23 @@ var skipped = regexp.MustCompile(`(?m)^ *--- SKIP: (\S+)`)
 // inGuest runs a test binary in a guest and fails if a test of it failed, or was skipped and may not be.
 func inGuest(t *testing.T, test guest.Test, maySkip ...string) {
 	t.Helper()
+	var console strings.Builder
+	start := time.Now()
+	code := run(t, test, 12*time.Minute, &console)
+	t.Logf("%v\n%s", time.Since(start).Round(time.Second), &console)
+	if code != 0 || !strings.Contains(console.String(), "--- PASS") {
+		t.Errorf("the test binary ended with exit code %d in the guest", code)
+	}
+	for _, name := range skipped.FindAllStringSubmatch(console.String(), -1) {
+		if !slices.Contains(maySkip, path.Base(name[1])) {
+			t.Errorf("%s was skipped in the guest, which is there so that nothing need be", name[1])
+		}
+	}
+}
+
+// run runs a test binary in a guest, or skips the test. It returns the exit code.
+func run(t testing.TB, test guest.Test, limit time.Duration, console io.Writer) int {
+	t.Helper()
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("with CI=true nothing is skipped: %v", err)
@@ -45,26 +63,16 @@ func inGuest(t *testing.T, test guest.Test, maySkip ...string) {
 	if testing.Short() {
 		t.Skip("-short: an emulated machine takes its time")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	kernel, err := guest.Find(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("kernel %s", kernel.Version())
-	var console strings.Builder
-	start := time.Now()
-	code, err := kernel.Run(ctx, test, &console)
-	t.Logf("%v\n%s", time.Since(start).Round(time.Second), &console)
+	code, err := kernel.Run(ctx, test, console)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%v", err, console)
 	}
-	if code != 0 || !strings.Contains(console.String(), "--- PASS") {
-		t.Errorf("the test binary ended with exit code %d in the guest", code)
-	}
-	for _, name := range skipped.FindAllStringSubmatch(console.String(), -1) {
-		if !slices.Contains(maySkip, path.Base(name[1])) {
-			t.Errorf("%s was skipped in the guest, which is there so that nothing need be", name[1])
-		}
-	}
+	return code
 }

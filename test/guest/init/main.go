@@ -1,6 +1,8 @@
 // Command init is process 1 of a guest. It mounts what programs expect, loads the
 // modules, runs the test binary, tells its exit code on the console, and switches
 // the machine off. Its arguments stand in files, because a kernel command line is short.
+//
+// It is the guest's modprobe too, which the kernel calls when it needs a module.
 package main
 
 import (
@@ -9,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -19,6 +22,12 @@ import (
 const exitMark = "@@ guest exit "
 
 func main() {
+	if filepath.Base(os.Args[0]) == "modprobe" {
+		if err := modprobe(os.Args[len(os.Args)-1]); err != nil {
+			os.Exit(1) // the kernel goes on without
+		}
+		return
+	}
 	code, err := run()
 	if err != nil {
 		fmt.Println("init:", err)
@@ -73,6 +82,11 @@ func load(dir string) error {
 	if err != nil {
 		return err
 	}
+	return insert(dir, names)
+}
+
+// insert inserts modules, unless they are there.
+func insert(dir string, names []string) error {
 	for _, name := range names {
 		f, err := os.Open(dir + "/" + name)
 		if err != nil {
@@ -85,6 +99,21 @@ func load(dir string) error {
 		}
 	}
 	return nil
+}
+
+// modprobe inserts what the kernel asks for by a name, if it is in the list of what may be.
+func modprobe(name string) error {
+	const dir = "/modules"
+	list, err := lines(dir + "/on-demand")
+	if err != nil {
+		return err
+	}
+	for _, line := range list {
+		if words := strings.Fields(line); words[0] == strings.ReplaceAll(name, "-", "_") {
+			return insert(dir, words[1:])
+		}
+	}
+	return fmt.Errorf("no module is called %s", name)
 }
 
 // lines reads a file of one item a line.
