@@ -6,6 +6,7 @@
 //	go test ./test/bench/forwarder -run '^$' -bench . -timeout 2h
 //	go test ./test/bench/forwarder -run '^$' -bench 'Forwarder/^10000×5$'
 //	go test ./test/bench/forwarder -run '^$' -bench . -mode iptables
+//	go test ./test/guest -run '^$' -bench IPVS -timeout 2h    # -mode ipvs, on a kernel that has it
 //
 // The table at the end has both and the ratio. With -large kube-proxy is also asked to
 // do what takes it many minutes. On a machine that others use, processor times and
@@ -26,15 +27,20 @@ import (
 
 var (
 	large = flag.Bool("large", false, "let kube-proxy run at every size")
-	mode  = flag.String("mode", nftables, "mode of both: nftables or iptables; the latter by the programs that this machine calls iptables")
+	mode  = flag.String("mode", nftables, "mode of both: nftables, ipvs or iptables; the latter by the programs that this machine calls iptables")
+
+	// For where there is no compiler.
+	ourFile   = flag.String("forwarder", "", "the forwarder to measure; otherwise it is compiled")
+	theirFile = flag.String("kube-proxy", "", "the kube-proxy to measure; otherwise the one that test/cluster built")
 )
 
-const nftables, iptables = "nftables", "iptables"
+const nftables, iptables, ipvs = "nftables", "iptables", "ipvs"
 
 // sizes are those that a mode is measured at.
 var sizes = map[string][]size{
 	nftables: {{1000, 5}, {10000, 5}, {50000, 5}, {10000, 25}},
 	iptables: {{1000, 5}, {5000, 5}},
+	ipvs:     {{1000, 5}, {10000, 5}},
 }
 
 const (
@@ -45,7 +51,7 @@ const (
 func TestMain(m *testing.M) {
 	netlab.Init()
 	flag.Parse()
-	if !netlab.Inside() {
+	if !netlab.Inside() && *ourFile == "" {
 		// What the build needs of a network, while there is one.
 		if out, err := exec.Command("go", "list", "-deps", "../../../cmd/forwarder").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
@@ -61,6 +67,9 @@ func TestMain(m *testing.M) {
 // buildForwarder compiles ours.
 func buildForwarder(tb testing.TB) string {
 	tb.Helper()
+	if *ourFile != "" {
+		return *ourFile
+	}
 	binary := filepath.Join(tb.TempDir(), ours)
 	cmd := exec.Command("go", "build", "-o", binary, "../../../cmd/forwarder")
 	var out bytes.Buffer
@@ -73,6 +82,9 @@ func buildForwarder(tb testing.TB) string {
 
 // findKubeProxy finds the kube-proxy that test/cluster has built, or "".
 func findKubeProxy() string {
+	if *theirFile != "" {
+		return *theirFile
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return ""

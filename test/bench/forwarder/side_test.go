@@ -241,3 +241,19 @@ func (s *side) memory(field string) float64 {
 	s.Fatalf("no %s in %s", field, text)
 	return 0
 }
+
+// lastPid is the number that the last process or thread of this sandbox got (proc_loadavg(5)): each
+// gets the next one.
+func (s *side) lastPid() int {
+	s.Helper()
+	text, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) != 5 {
+		s.Fatalf("/proc/loadavg: %q, %v", text, err)
+	}
+	n, err := strconv.Atoi(fields[4])
+	if err != nil {
+		s.Fatal(err)
+	}
+	return n
+}

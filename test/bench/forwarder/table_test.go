@@ -16,8 +16,9 @@ type row struct {
 
 var rows []*row
 
-// note adds what was measured of a side.
+// note adds what was measured of a side, and tells it at once: a run takes long, and may be ended before it is over.
 func note(size, what, unit, side string, value, most, ratio float64) {
+	fmt.Fprintf(os.Stderr, "%s %s: %s, %s: %s\n", size, side, what, unit, number(value))
 	for _, r := range rows {
 		if r.size == size && r.what == what {
 			r.by[side] = value
