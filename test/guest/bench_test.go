@@ -12,7 +12,10 @@ import (
 	"github.com/signpost-dns/signpost/test/guest"
 )
 
-var large = flag.Bool("large", false, "let kube-proxy run at every size")
+var (
+	large = flag.Bool("large", false, "let kube-proxy run at every size")
+	side  = flag.String("side", ".", "measure one of both alone: forwarder or kube-proxy")
+)
 
 // BenchmarkIPVS measures the forwarder in mode ipvs beside kube-proxy in the same, and prints the table. In an
 // emulated machine all takes ten times as long as elsewhere: what counts is the ratio.
@@ -34,7 +37,7 @@ func benchmarkIPVS(b *testing.B, size string) {
 	test := guest.Test{
 		Package: "github.com/signpost-dns/signpost/test/bench/forwarder",
 		Args: []string{
-			"-test.run=^$", "-test.bench=Forwarder/^" + size + "$", "-test.benchtime=1x", "-test.timeout=3h", "-test.v", "-mode=ipvs", "-forwarder=/test/forwarder",
+			"-test.run=^$", "-test.bench=Forwarder/^" + size + "$/" + *side, "-test.benchtime=1x", "-test.timeout=3h", "-test.v", "-mode=ipvs", "-forwarder=/test/forwarder",
 		},
 		Builds: map[string]string{"/test/forwarder": "github.com/signpost-dns/signpost/cmd/forwarder"},
 		Trees:  trees,
