@@ -18,6 +18,7 @@ func playMigration(s *scene) {
 		if err := s.c.fromPeer(ctx); err != nil {
 			s.t.Errorf("back to what the other plays expect: %v", err)
 		}
+		s.replacedDNSEnds()
 	})
 	if err := s.c.toPeer(ctx); err != nil {
 		s.t.Fatalf("%v", err)
@@ -46,12 +47,7 @@ func playMigration(s *scene) {
 	s.reloaded(func() { s.follow(`\1kubernetes /g`) })
 	s.follow("rollout undo deployment/coredns")
 	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
-	s.eventually(60*time.Second, "the pods that were replaced have ended", func() error {
-		if pods := strings.Fields(s.must("get", "pods", system, "-l", "k8s-app=kube-dns", "-o", "name")); len(pods) != 2 {
-			return fmt.Errorf("there are %q", pods)
-		}
-		return nil
-	})
+	s.replacedDNSEnds()
 	l.unharmed("names are no more")
 	for line := range strings.Lines(s.readme("rollout undo daemonset/kube-proxy")) {
 		if !strings.Contains(line, "NODE") {
@@ -66,6 +62,16 @@ func playMigration(s *scene) {
 	s.eventually(60*time.Second, "our rules are gone", func() error { return s.tables("kube-proxy", "signpost") })
 	l.reach(2000)
 	l.unharmed("and back")
+}
+
+// replacedDNSEnds waits until no CoreDNS is left but those that serve.
+func (s *scene) replacedDNSEnds() {
+	s.eventually(60*time.Second, "the pods that were replaced have ended", func() error {
+		if pods := strings.Fields(s.must("get", "pods", system, "-l", "k8s-app=kube-dns", "-o", "name")); len(pods) != 2 {
+			return fmt.Errorf("there are %q", pods)
+		}
+		return nil
+	})
 }
 
 // tables looks whether every node has the tables of one proxy, and none of the other.
