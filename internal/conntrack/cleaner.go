@@ -58,19 +58,25 @@ type Cleaner struct {
 // New opens ctnetlink in the network namespace of the calling thread; report, which
 // may be nil, is called from Run's goroutine.
 func New(report func(Result)) (*Cleaner, error) {
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	c, err := open()
 	if err != nil {
-		return nil, fmt.Errorf("opening ctnetlink: %w", err)
+		return nil, err
 	}
 	if report == nil {
 		report = func(Result) {}
 	}
-	c := &Cleaner{socket: &nl.SocketHandle{Socket: socket}, report: report, wake: make(chan struct{}, 1), batch: batch}
-	// Opened here it is that of this network namespace, whoever reads it.
+	c.report, c.wake = report, make(chan struct{}, 1)
+	c.openStream()
+	return c, nil
+}
+
+// openStream opens the setting, if the kernel tracks connections already: on a node that has just
+// started it does when there are rules. Opened it is that of the network namespace of the
+// calling thread, whoever reads it; who runs a Cleaner for a node has but one.
+func (c *Cleaner) openStream() {
 	if f, err := os.Open("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream"); err == nil {
 		c.stream = f
 	}
-	return c, nil
 }
 
 // Close frees the socket; Run must have ended.
@@ -83,6 +89,9 @@ func (c *Cleaner) Close() {
 
 // streamTimeout is for how many seconds the kernel remembers a UDP stream; 0: not known.
 func (c *Cleaner) streamTimeout() uint32 {
+	if c.stream == nil {
+		c.openStream()
+	}
 	if c.stream == nil {
 		return 0
 	}
