@@ -119,6 +119,15 @@ func (t *Table) All() iter.Seq[*Route] {
 	}
 }
 
+// Additions are the changes that lead from an empty table to this one, in no order.
+func (t *Table) Additions() []Change {
+	all := make([]Change, 0, t.Len())
+	for r := range t.All() {
+		all = append(all, Change{Frontend: r.Frontend, New: r})
+	}
+	return all
+}
+
 // Services yields the Services that have or claim frontends, in no order.
 func (t *Table) Services() iter.Seq[cluster.Key] {
 	return func(yield func(cluster.Key) bool) {

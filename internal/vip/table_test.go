@@ -139,3 +139,18 @@ func TestSetCost(t *testing.T) {
 		t.Errorf("%v allocations in a table of 10,000, %v in one of 10", large, small)
 	}
 }
+
+// Additions lead from nothing to the table: each frontend once, with who has it.
+func TestAdditions(t *testing.T) {
+	table := NewTable()
+	claim := func(name string, created int64) *Route {
+		return &Route{Frontend: Frontend{Addr: netip.MustParseAddr("192.0.2.9"), Port: 80, Protocol: cluster.TCP}, Created: created,
+			Owner: Owner{Service: cluster.Key{Namespace: "default", Name: name}}}
+	}
+	younger, older := claim("younger", 2), claim("older", 1)
+	table.Set(younger.Owner.Service, []*Route{younger})
+	table.Set(older.Owner.Service, []*Route{older})
+	if got := table.Additions(); len(got) != 1 || got[0] != (Change{Frontend: older.Frontend, New: older}) {
+		t.Errorf("%v", got)
+	}
+}

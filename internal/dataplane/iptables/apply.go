@@ -82,10 +82,7 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 	}
 	d.doubt = errors.New("the last Sync did not end")
 	d.looked = time.Time{}
-	var changes []vip.Change
-	for r := range t.All() {
-		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
-	}
+	changes := t.Additions()
 	beLiberal, _ := readNumber("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal") // no tracking yet: not liberal
 	liberal := beLiberal == 1
 	for _, f := range d.families {

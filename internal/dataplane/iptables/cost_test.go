@@ -47,12 +47,8 @@ func serviceRoute(i, version int) *vip.Route {
 func TestChangeCost(t *testing.T) {
 	lines := func(services int) string {
 		rules := newRuleset(&testHost, true, false)
-		var all []vip.Change
 		table := many(services)
-		for r := range table.All() {
-			all = append(all, vip.Change{Frontend: r.Frontend, New: r})
-		}
-		rules.change(all)
+		rules.change(table.Additions())
 		s := script{}
 		for g, was := range rules.change(table.Set(serviceKey(3), []*vip.Route{serviceRoute(3, 1)})) {
 			s.pieces(was, rules.pieces[g])

@@ -11,10 +11,7 @@ import (
 // Render prints the rules for a table as iptables-restore and ip6tables-restore would take
 // them on a host that has none.
 func Render(host dataplane.Host, t *vip.Table) (string, error) {
-	var changes []vip.Change
-	for r := range t.All() {
-		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
-	}
+	changes := t.Additions()
 	var b strings.Builder
 	for _, v4 := range []bool{true, false} {
 		rules := newRuleset(&host, v4, false)

@@ -94,7 +94,7 @@ func (d *Dataplane) Sync(_ context.Context, host dataplane.Host, t *vip.Table) e
 		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
 	}
 	d.doubt = errors.New("the last Sync did not end")
-	changes := allOf(t)
+	changes := t.Additions()
 	d.model = newModel(&host, d.scheduler)
 	_, want := d.model.change(d.served(changes))
 	d.layouts = []*layout{newLayout(&host, true)}

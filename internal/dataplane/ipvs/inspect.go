@@ -42,7 +42,7 @@ func Inspect(o Options, host dataplane.Host, t *vip.Table, f vip.Frontend) ([]st
 		return []string{"table " + l.family() + " " + tableName + " is not that of this version and configuration"}, nil
 	}
 	m := newModel(&host, o.scheduler)
-	m.change(allOf(t))
+	m.change(t.Additions())
 	x := inspection{model: m, layout: l, frontend: f, have: newFacts(), entries: map[entry]bool{}, draining: map[virtual][]string{}}
 	x.find(have)
 	if err := x.readServers(); err != nil {

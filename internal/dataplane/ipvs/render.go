@@ -15,7 +15,7 @@ import (
 // printed whether the kernel has it or not.
 func Render(o Options, host dataplane.Host, t *vip.Table) string {
 	m := newModel(&host, o.scheduler)
-	changes := allOf(t)
+	changes := t.Additions()
 	slices.SortFunc(changes, func(a, b vip.Change) int { return a.Compare(b.Frontend) }) // marks that fall together
 	_, want := m.change(changes)
 	s := diff(newFacts(), want)
@@ -76,13 +76,4 @@ func (o Options) scheduler(wanted string) string {
 		}
 	}
 	return defaultScheduler
-}
-
-// allOf are the changes that lead from nothing to a table.
-func allOf(t *vip.Table) []vip.Change {
-	var changes []vip.Change
-	for r := range t.All() {
-		changes = append(changes, vip.Change{Frontend: r.Frontend, New: r})
-	}
-	return changes
 }
