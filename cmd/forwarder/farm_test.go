@@ -78,11 +78,8 @@ func newFarm(t *testing.T, mode string, pods int) *farm {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var l net.Listener
-		if err := h.Do(func() (err error) {
-			l, err = net.Listen("tcp", netip.AddrPortFrom(h.IPv4, 8081).String())
-			return err
-		}); err != nil {
+		l, err := h.Listen(netip.AddrPortFrom(h.IPv4, 8081).String())
+		if err != nil {
 			t.Fatal(err)
 		}
 		f.pods, f.echoes, f.lines = append(f.pods, h), append(f.echoes, e), append(f.lines, l)

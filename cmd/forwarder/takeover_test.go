@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -46,11 +45,8 @@ func runKubeProxy(t *testing.T, h *netlab.Host) (end func()) {
 // serveIn serves a text in a host, whatever the page.
 func serveIn(t *testing.T, h *netlab.Host, at string, text func() string) (end func()) {
 	t.Helper()
-	var l net.Listener
-	if err := h.Do(func() (err error) {
-		l, err = net.Listen("tcp", at)
-		return err
-	}); err != nil {
+	l, err := h.Listen(at)
+	if err != nil {
 		t.Fatal(err)
 	}
 	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text()) })}

@@ -69,6 +69,19 @@ func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort) (net
 	return conn, nil
 }
 
+// Listen listens on TCP in this host. The caller closes.
+func (h *Host) Listen(at string) (net.Listener, error) {
+	var l net.Listener
+	err := h.onNet(func() (err error) {
+		l, err = net.Listen("tcp", at)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	return l, nil
+}
+
 // ConnectOnce opens a TCP connection over IPv4 and resets it, so that no port is left behind. It is for
 // who counts what connections cost: call it within [Host.Do].
 func ConnectOnce(to netip.AddrPort) error {

@@ -27,8 +27,8 @@ type Counter struct {
 	use       sync.Mutex // of the kernel, and what is known of it; never held by Follow
 	kernel    *kernel
 	made      bool
-	installed map[place]series
-	told      string // the last trouble, so that it is told once
+	installed map[place]series // empty until the table is made
+	told      string           // the last trouble, so that it is told once
 	failures  float64
 }
 
@@ -105,7 +105,7 @@ func (c *Counter) write() bool {
 		if err := c.kernel.make(); err != nil {
 			return c.trouble(err)
 		}
-		c.made, c.installed = true, map[place]series{}
+		c.made = true
 	}
 	out, in, want := c.difference()
 	if len(out)+len(in) == 0 {

@@ -26,11 +26,9 @@ type relay struct {
 func connect(t *testing.T, host *netlab.Host, server *apiserver.Server) {
 	t.Helper()
 	r := &relay{to: strings.TrimPrefix(server.URL, "https://"), conns: map[net.Conn]struct{}{}}
-	if err := host.Do(func() (err error) {
-		r.inside, err = net.Listen("tcp", r.to)
-		return err
-	}); err != nil {
-		t.Fatalf("listen at the API server's address in %s: %v", host.Name, err)
+	var err error
+	if r.inside, err = host.Listen(r.to); err != nil {
+		t.Fatalf("listen at the API server's address: %v", err)
 	}
 	r.wait.Go(r.accept)
 	t.Cleanup(r.cut)

@@ -94,12 +94,10 @@ func newSide(tb testing.TB, name, binary string, objects []runtime.Object) *side
 }
 
 // listen listens in a host.
-func (s *side) listen(h *netlab.Host, at string) (l net.Listener) {
+func (s *side) listen(h *netlab.Host, at string) net.Listener {
 	s.Helper()
-	if err := h.Do(func() (err error) {
-		l, err = net.Listen("tcp", at)
-		return err
-	}); err != nil {
+	l, err := h.Listen(at)
+	if err != nil {
 		s.Fatal(err)
 	}
 	return l
