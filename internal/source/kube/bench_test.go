@@ -42,9 +42,7 @@ func BenchmarkSliceEvent(b *testing.B) {
 					if err := s.Update(versions[i%2]); err != nil {
 						b.Fatal(err)
 					}
-					for _, c := range s.holder.due(time.Now().Add(holdback)) {
-						s.apply(c, 0)
-					}
+					s.letGo(time.Now().Add(holdback))
 				}
 			})
 		}

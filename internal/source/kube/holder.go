@@ -11,7 +11,13 @@ import (
 // EndpointSlice controller writes slice after slice, and an address that it moves
 // may be gone from the one before it is in the other: by the time of one request,
 // a few milliseconds. Longer would only keep dead addresses.
-const holdback = 10 * time.Millisecond
+//
+// After that the next event takes the address along, for a reader that has to act on two
+// changes has hardly more to do than for one. No address waits for one longer than slack.
+const (
+	holdback = 8 * time.Millisecond
+	slack    = 4 * time.Millisecond
+)
 
 // holder decides what the Store is told about EndpointSlices: additions and
 // changes at once, but an address that would leave its Service stays in its slice
@@ -124,12 +130,12 @@ func (h *holder) due(now time.Time) []change {
 // holds reports whether the slice is shown with more than the API says.
 func (h *holder) holds(key cluster.Key) bool { return h.slices[key] != nil }
 
-// next is when something is due; false when nothing is held.
+// next is when due is to be called if no event comes before; false when nothing is held.
 func (h *holder) next() (time.Time, bool) {
 	if len(h.queue) == 0 {
 		return time.Time{}, false
 	}
-	return h.queue[0].until, true
+	return h.queue[0].until.Add(slack), true
 }
 
 // forget drops everything: a fresh list says how it is.

@@ -132,10 +132,7 @@ func TestProgrammedIsHeldToo(t *testing.T) {
 	if got := said.take(); got != nil {
 		t.Errorf("while it is held: %q", got)
 	}
-	for _, c := range s.holder.due(time.Now().Add(holdback)) {
-		s.apply(c, 0)
-		s.programmed.release(c.key)
-	}
+	s.letGo(time.Now().Add(holdback))
 	if got := said.take(); !slices.Equal(got, []string{"endpointslices web 02"}) {
 		t.Errorf("after it: %q", got)
 	}

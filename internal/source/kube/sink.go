@@ -26,9 +26,9 @@ type sink struct {
 	health    *health
 	listed    func() // called once: after the first list
 
-	mu     sync.Mutex // orders the writes of the Reflector and of release
-	holder *holder    // for EndpointSlices, else nil
-	wake   chan struct{}
+	mu     sync.Mutex  // orders the writes of the Reflector and of release
+	holder *holder     // for EndpointSlices, else nil
+	timer  *time.Timer // fires when release is to look at the holder
 
 	programmed *programmed
 }
@@ -42,7 +42,7 @@ func newSink(kind cluster.Kind, store *cluster.Store, o source.Options, reports 
 	o.Imported = kind == cluster.KindImportedSlice
 	s := &sink{kind: kind, store: store, options: o, reports: reports, health: health, listed: listed, programmed: newProgrammed(store, nil)}
 	if kind == cluster.KindSlice {
-		s.holder, s.wake = newHolder(), make(chan struct{}, 1)
+		s.holder, s.timer = newHolder(), time.NewTimer(0)
 	}
 	return s
 }
@@ -143,49 +143,73 @@ func (s *sink) hold(obj any, key cluster.Key, version uint64, o cluster.Object) 
 	if of != nil {
 		e = s.store.Service(of.Service.Namespace, of.Service.Name)
 	}
-	shown := find(e, key)
-	s.apply(s.holder.event(time.Now(), key, next, e), version)
+	shown, now := find(e, key), time.Now()
+	c, due := s.holder.event(now, key, next, e), s.holder.due(now)
+	s.apply(version, append([]change{c}, due...)...) // in this order: one may be about the same slice
 	s.programmed.slice(obj, key, shown, next, !s.holder.holds(key))
-	if _, ok := s.holder.next(); ok {
-		select {
-		case s.wake <- struct{}{}:
-		default:
+	s.released(due)
+	s.await()
+}
+
+// await has release wake up in time.
+func (s *sink) await() {
+	if next, ok := s.holder.next(); ok {
+		s.timer.Reset(time.Until(next))
+	} else {
+		s.timer.Stop()
+	}
+}
+
+// apply tells the Store of changes, in one write: who waits for changes takes them together.
+func (s *sink) apply(version uint64, changes ...change) {
+	var put []cluster.Object
+	var gone []cluster.Ref
+	for _, c := range changes {
+		if c.slice == nil {
+			gone = append(gone, cluster.Ref{Kind: cluster.KindSlice, Key: c.key})
+		} else {
+			put = append(put, c.slice)
+		}
+	}
+	if len(put) > 0 {
+		s.store.Put(version, put...)
+	}
+	if len(gone) > 0 {
+		s.store.Delete(version, gone...)
+	}
+}
+
+// released tells of slices that are now seen as they are, after what was due was applied.
+func (s *sink) released(due []change) {
+	for _, c := range due {
+		if !s.holder.holds(c.key) {
+			s.programmed.release(c.key)
 		}
 	}
 }
 
-func (s *sink) apply(c change, version uint64) {
-	if c.slice == nil {
-		s.store.Delete(version, cluster.Ref{Kind: cluster.KindSlice, Key: c.key})
-	} else {
-		s.store.Put(version, c.slice)
-	}
-}
-
-// release applies what was held when its time has come, until ctx is done.
+// release applies what was held when its time has come and no event took it along, until ctx
+// is done.
 func (s *sink) release(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	defer s.timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.wake:
-		case <-timer.C:
+		case <-s.timer.C:
 		}
-		s.mu.Lock()
-		for _, c := range s.holder.due(time.Now()) {
-			s.apply(c, 0)
-			if !s.holder.holds(c.key) {
-				s.programmed.release(c.key)
-			}
-		}
-		next, ok := s.holder.next()
-		s.mu.Unlock()
-		if ok {
-			timer.Reset(time.Until(next))
-		}
+		s.letGo(time.Now())
 	}
+}
+
+// letGo applies what is due.
+func (s *sink) letGo(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := s.holder.due(now)
+	s.apply(0, due...)
+	s.released(due)
+	s.await()
 }
 
 // Replace implements cache.ReflectorStore: a complete list, of items or objects.
