@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,9 @@ func run() (int, error) {
 	if err := load("/modules"); err != nil {
 		return 1, err
 	}
+	if err := trackMore(); err != nil {
+		return 1, err
+	}
 	args, err := lines("/args")
 	if err != nil {
 		return 1, err
@@ -74,6 +78,20 @@ func run() (int, error) {
 		return 1, fmt.Errorf("run the test binary: %w", err)
 	}
 	return 0, nil
+}
+
+// trackMore has the kernel track as many connections as one with much memory does. A guest has little, and
+// the tests of a minute, each connection of which is remembered for two, would fill its table: then
+// packets are dropped that no rule drops.
+func trackMore() error {
+	const connections = "262144"
+	for _, file := range []string{"/sys/module/nf_conntrack/parameters/hashsize", "/proc/sys/net/netfilter/nf_conntrack_max"} {
+		err := os.WriteFile(file, []byte(connections), 0o644)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // not there: no test tracks any
+			return err
+		}
+	}
+	return nil
 }
 
 // load inserts the modules in the order of their list.
