@@ -47,14 +47,12 @@ type Cleaner struct {
 	report func(Result)
 	wake   chan struct{}
 	batch  int
-
-	flow, stream setting // for how long the kernel remembers UDP flows, and streams
+	stream *os.File // the kernel's setting for how long it remembers UDP streams; nil: it has none yet
 
 	wait time.Duration // until pending is done though nobody asks; 0: not at all. Run's alone
 
 	mu      sync.Mutex
 	pending work
-	drains  drains
 }
 
 // New opens ctnetlink in the network namespace of the calling thread; report, which
@@ -67,53 +65,40 @@ func New(report func(Result)) (*Cleaner, error) {
 	if report == nil {
 		report = func(Result) {}
 	}
-	c.report, c.wake, c.drains = report, make(chan struct{}, 1), drains{}
-	c.flow.name, c.stream.name = "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"
-	c.flow.open()
-	c.stream.open()
+	c.report, c.wake = report, make(chan struct{}, 1)
+	c.openStream()
 	return c, nil
 }
 
-// setting is a number of the kernel's connection tracking.
-type setting struct {
-	name string
-	file *os.File // nil: the kernel has none yet
-}
-
-// open opens the setting, if the kernel tracks connections already: on a node that has just
+// openStream opens the setting, if the kernel tracks connections already: on a node that has just
 // started it does when there are rules. Opened it is that of the network namespace of the
 // calling thread, whoever reads it; who runs a Cleaner for a node has but one.
-func (s *setting) open() {
-	if f, err := os.Open("/proc/sys/net/netfilter/" + s.name); err == nil {
-		s.file = f
+func (c *Cleaner) openStream() {
+	if f, err := os.Open("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream"); err == nil {
+		c.stream = f
 	}
-}
-
-func (s *setting) close() {
-	if s.file != nil {
-		s.file.Close()
-	}
-}
-
-// read returns the number; 0: not known.
-func (s *setting) read() uint32 {
-	if s.file == nil {
-		s.open()
-	}
-	if s.file == nil {
-		return 0
-	}
-	text := make([]byte, 16)
-	n, _ := s.file.ReadAt(text, 0)
-	number, _ := strconv.ParseUint(strings.TrimSpace(string(text[:n])), 10, 32) // 0 if it is none
-	return uint32(number)
 }
 
 // Close frees the socket; Run must have ended.
 func (c *Cleaner) Close() {
 	c.socket.Socket.Close()
-	c.flow.close()
-	c.stream.close()
+	if c.stream != nil {
+		c.stream.Close()
+	}
+}
+
+// streamTimeout is for how many seconds the kernel remembers a UDP stream; 0: not known.
+func (c *Cleaner) streamTimeout() uint32 {
+	if c.stream == nil {
+		c.openStream()
+	}
+	if c.stream == nil {
+		return 0
+	}
+	text := make([]byte, 16)
+	n, _ := c.stream.ReadAt(text, 0)
+	seconds, _ := strconv.ParseUint(strings.TrimSpace(string(text[:n])), 10, 32) // 0 if it is none
+	return uint32(seconds)
 }
 
 // Clean asks to look at these frontends; it does not wait. nodeAddrs are the addresses
@@ -122,7 +107,6 @@ func (c *Cleaner) Close() {
 func (c *Cleaner) Clean(nodeAddrs []netip.Addr, list []Keep) {
 	c.mu.Lock()
 	c.pending.add(nodeAddrs, list)
-	c.drains.told(time.Now(), list)
 	empty := c.pending.empty()
 	c.mu.Unlock()
 	if !empty {
@@ -166,14 +150,13 @@ func (c *Cleaner) once() time.Duration {
 	c.mu.Lock()
 	w := c.pending
 	c.pending = work{}
-	w.fresh = c.drains.fresh(time.Now(), w.keep)
 	c.mu.Unlock()
 	c.wait = 0
 	if w.empty() {
 		return settle
 	}
 	start := time.Now()
-	w.timeouts = timeouts{c.flow.read(), c.stream.read()}
+	w.stream = c.streamTimeout()
 	if err := c.remove(&w); err != nil {
 		c.mu.Lock()
 		c.pending.later(w)

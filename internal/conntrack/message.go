@@ -110,7 +110,7 @@ func parse(message []byte) (e entry, ok bool) {
 	e.dialled = netip.AddrPortFrom(there.dst, there.dstPort)
 	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
 	e.protocol = cluster.Protocol(there.protocol)
-	e.answered, e.stream = status&seenReply != 0, status&assured != 0
+	e.over = status&(seenReply|assured) == seenReply
 	// A flow that IPVS leads may begin with an answer, if what came before was removed.
 	forth := status&dstNAT == 0 && e.answerer != e.dialled
 	e.led = forth || status&srcNAT == 0 && (back.dst != there.src || back.dstPort != there.srcPort)

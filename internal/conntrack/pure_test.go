@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,7 +67,7 @@ func TestStale(t *testing.T) {
 		{"IPv6 NodePort, backend left", "[2001:db8::7]:30053", "[fd00:10::3]:53", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), answered: true}); got != c.want {
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), over: true}); got != c.want {
 				t.Errorf("stale: %v, want %v", got, c.want)
 			}
 		})
@@ -115,81 +114,54 @@ func TestStaleWhereBackendsDrain(t *testing.T) {
 	})
 	for _, c := range []struct {
 		name, dialled, answerer string
-		stream, want            bool
+		over, want              bool
 	}{
-		{"stream to it", "10.96.0.10:53", "10.244.2.2:53", true, false},
-		{"answered", "10.96.0.10:53", "10.244.2.2:53", false, true},
-		{"answered by another", "10.96.0.10:53", "10.244.1.2:53", false, false},
-		{"NodePort, stream to it", "192.0.2.7:30053", "10.244.2.2:53", true, false},
-		{"NodePort, answered", "192.0.2.7:30053", "10.244.2.2:53", false, true},
-		{"stream to one that left", "10.96.0.10:53", "10.244.3.2:53", true, true},
+		{"stream to it", "10.96.0.10:53", "10.244.2.2:53", false, false},
+		{"answered", "10.96.0.10:53", "10.244.2.2:53", true, true},
+		{"answered by another", "10.96.0.10:53", "10.244.1.2:53", true, false},
+		{"NodePort, stream to it", "192.0.2.7:30053", "10.244.2.2:53", false, false},
+		{"NodePort, answered", "192.0.2.7:30053", "10.244.2.2:53", true, true},
+		{"stream to one that left", "10.96.0.10:53", "10.244.3.2:53", false, true},
 	} {
-		f := flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), stream: c.stream, answered: true}
-		if got := w.stale(f); got != c.want {
+		if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), over: c.over}); got != c.want {
 			t.Errorf("%s: stale: %v, want %v", c.name, got, c.want)
 		}
 	}
 }
 
-// A stream to a backend that drains stays while it goes on, and where that is not known; at first any flow does in
-// which an answer may be on its way. As long as one stays it is to be looked at again.
-func TestSilentFlows(t *testing.T) {
-	const timeout, streamTimeout = 30, 120
-	const other, question = "10.96.0.10:514", "10.96.0.10:53"
+// A stream to a backend that drains stays while it goes on, and where that is not known. As long
+// as one stays it is to be looked at again.
+func TestSilentStreams(t *testing.T) {
+	const timeout = 120
 	for _, c := range []struct {
-		name             string
-		dialled          string
-		stream, answered bool
-		left             uint32
-		fresh, later     bool // whether it is over, at first and later
+		name         string
+		stream, left uint32
+		answerer     string
+		want         bool
 	}{
-		{"stream, just now", other, true, true, 120, false, false},
-		{"stream, within a second", other, true, true, 119, false, false},
-		{"stream, longer ago", other, true, true, 118, true, true},
-		{"stream with a time of its own", other, true, true, 600, false, false},
-		{"stream, the kernel does not say", other, true, true, 0, false, false},
-		{"stream of DNS, just now", question, true, true, 120, false, false},
-		{"stream of DNS, within a second", question, true, true, 119, false, true},
-		{"stream of DNS, longer ago", question, true, true, 118, true, true},
-		{"answered just now, or asked again", other, false, true, 30, false, true},
-		{"answered within a second", question, false, true, 29, false, true},
-		{"answered longer ago", question, false, true, 28, true, true},
-		{"answered, the kernel does not say", question, false, true, 0, false, true},
-		{"asked just now", question, false, false, 30, false, false},
-		{"asked within a second", other, false, false, 29, false, false},
-		{"asked within a second of DNS", question, false, false, 29, false, true},
-		{"asked longer ago", other, false, false, 28, true, true},
+		{"just now", timeout, 120, "10.244.2.2:514", false},
+		{"within a second", timeout, 119, "10.244.2.2:514", false},
+		{"longer ago", timeout, 118, "10.244.2.2:514", true},
+		{"DNS, just now", timeout, 120, "10.244.2.2:53", false},
+		{"DNS, a moment ago", timeout, 119, "10.244.2.2:53", true},
+		{"with a time of its own", timeout, 600, "10.244.2.2:514", false},
+		{"the kernel does not say", timeout, 0, "10.244.2.2:514", false},
+		{"the setting is not known", 0, 5, "10.244.2.2:514", false},
+		{"silent, to one that is ready", timeout, 5, "10.244.1.2:514", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			begin := time.Unix(1, 0)
-			backend := netip.AddrPortFrom(at("10.244.2.2:1").Addr(), at(c.dialled).Port())
-			f := flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: backend, stream: c.stream, answered: c.answered, left: c.left}
-			list := []Keep{{udp(c.dialled), ats("10.244.1.2:1"), []netip.AddrPort{backend}}}
-			all := drains{}
-			all.told(begin, list)
-			all.told(begin.Add(answering/2), list) // something else changed
-			for age, want := range map[time.Duration]bool{0: c.fresh, answering - 1: c.fresh, answering: c.later} {
-				w := work{timeouts: timeouts{timeout, streamTimeout}}
-				w.add(nil, list)
-				w.fresh = all.fresh(begin.Add(age), w.keep)
-				if got := w.stale(f); got != want {
-					t.Errorf("after %v: stale: %v, want %v", age, got, want)
-				}
-				if next := w.unfinished(); next.empty() != want {
-					t.Errorf("after %v, to look at again: %v, want so: %t", age, next.keep, !want)
-				}
-				w.timeouts = timeouts{}
-				if w.stale(f) && c.stream {
-					t.Errorf("after %v: stale, although the settings are not known", age)
-				}
-				f := f
-				if f.answerer = at("10.244.1.2:1"); w.stale(f) {
-					t.Errorf("after %v: stale, although it leads to one that is ready", age)
-				}
+			w := work{stream: c.stream}
+			w.add(nil, []Keep{{udp("10.96.0.10:514"), ats("10.244.1.2:514"), ats("10.244.2.2:514")}, {udp("10.96.0.10:53"), nil, ats("10.244.2.2:53")}})
+			dialled := "10.96.0.10:514"
+			if at(c.answerer).Port() == dns {
+				dialled = "10.96.0.10:53"
 			}
-			list[0].Draining = nil
-			if all.told(begin, list); len(all) != 0 {
-				t.Errorf("nothing drains, and %v is remembered", all)
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(dialled), answerer: at(c.answerer), left: c.left}); got != c.want {
+				t.Errorf("stale: %v, want %v", got, c.want)
+			}
+			next := w.unfinished()
+			if drains := at(c.answerer).Addr() == at("10.244.2.2:1").Addr() && !c.want; next.empty() == drains {
+				t.Errorf("to look at again: %v, want so: %t", next.keep, drains)
 			}
 		})
 	}

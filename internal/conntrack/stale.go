@@ -21,7 +21,6 @@ type Keep struct {
 	// Draining backends serve what goes on and take nothing new. A stream may stay with
 	// them while it is one; a question that is answered (DNS) is over, and its client may use
 	// the port for another one: that is new, and would find nobody when the backend ends.
-	// But who asked just now may be waiting for the answer.
 	Draining []netip.AddrPort
 }
 
@@ -30,11 +29,10 @@ type flow struct {
 	protocol cluster.Protocol
 	dialled  netip.AddrPort // where the client sent its packet
 	answerer netip.AddrPort // who is to answer: the backend, or dialled where no rule applied
-	// Of UDP: the kernel saw an answer, and more two seconds after the first packet
+	// The kernel saw an answer, and nothing that went on for two seconds after it
 	// (net/netfilter/nf_conntrack_proto_udp.c).
-	stream   bool
-	answered bool
-	left     uint32 // seconds until the kernel forgets it; 0: not told
+	over bool
+	left uint32 // seconds until the kernel forgets it; 0: not told
 	// Of TCP: the first packet was sent, and nothing came back.
 	halfOpen bool
 	// Of TCP: it came about, and neither end has ended it.
@@ -48,8 +46,7 @@ type work struct {
 	keep      map[vip.Frontend]Keep
 	nodeAddrs []netip.Addr // that serve NodePorts, of the last call
 
-	timeouts
-	fresh    map[drainer]bool      // backends that began to drain so lately that their clients may wait for answers
+	stream   uint32                // for how many seconds the kernel remembers a UDP stream; 0: not known
 	draining map[vip.Frontend]bool // that flows were seen of, which a draining backend keeps
 }
 
@@ -130,7 +127,7 @@ func (w *work) allows(k Keep, f flow) bool {
 	if slices.Contains(k.Backends, f.answerer) {
 		return true
 	}
-	if !slices.Contains(k.Draining, f.answerer) || w.isOver(f, w.fresh[drainer{k.Frontend, f.answerer}]) {
+	if f.over || !slices.Contains(k.Draining, f.answerer) || w.quiet(f) {
 		return false
 	}
 	if w.draining == nil {
@@ -138,4 +135,36 @@ func (w *work) allows(k Keep, f flow) bool {
 	}
 	w.draining[k.Frontend] = true
 	return true
+}
+
+// silence is for how many seconds a UDP stream may be silent before it counts as over. A client
+// that asks much uses a port again after some seconds, and what the kernel takes for a stream
+// then are questions that have nothing to do with each other.
+const silence = 1
+
+// dns is the port of DNS, which has no streams over UDP: a moment of silence is enough there.
+// CoreDNS drains for five seconds; by then all that ask must be with others.
+const dns = 53
+
+// quiet reports whether a UDP flow has been silent for too long. Each packet sets back the time
+// until the kernel forgets it, which is told in whole seconds: one less than all of it is told
+// from the next tick of the kernel's clock on.
+func (w *work) quiet(f flow) bool {
+	most := uint32(silence)
+	if f.dialled.Port() == dns {
+		most = 0
+	}
+	return f.protocol == cluster.UDP && f.left > 0 && f.left+most < w.stream
+}
+
+// unfinished is the work that draining backends leave: to look again when more is over.
+func (w *work) unfinished() work {
+	next := work{nodeAddrs: w.nodeAddrs}
+	for f := range w.draining {
+		if next.keep == nil {
+			next.keep = map[vip.Frontend]Keep{}
+		}
+		next.keep[f] = w.keep[f]
+	}
+	return next
 }
