@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,9 +17,22 @@ const claimed = "@signpost-forwarder"
 // ErrClaimed is wrapped by the error of Claim if another forwarder is at work.
 var ErrClaimed = errors.New("another forwarder is at work in this network namespace")
 
+// ending is how long Claim waits for a forwarder to be gone: one that was killed may keep the
+// name for a moment after it was seen to end.
+const ending = time.Second
+
 // Claim makes this process the only forwarder of its network namespace until release
 // is called or the process ends.
 func Claim() (release func(), err error) {
+	for begin := time.Now(); ; time.Sleep(ending / 50) {
+		release, err = claim()
+		if !errors.Is(err, ErrClaimed) || time.Since(begin) > ending {
+			return release, err
+		}
+	}
+}
+
+func claim() (release func(), err error) {
 	l, err := net.Listen("unix", claimed)
 	if errors.Is(err, unix.EADDRINUSE) {
 		if who, ours := holder(); ours {
