@@ -115,7 +115,7 @@ func (s *side) programmed() time.Time {
 
 // changes measures single changes in milliseconds, sorted: from the event's arrival to the
 // first packet that goes the new way, and to the last that went the old one. Ours keeps an
-// endpoint for 10 ms beside the one that came for it (package kube, holdback).
+// endpoint for 8 to 12 ms beside the one that came for it (package kube, holdback and slack).
 func (s *side) changes(n int) (first, last []float64) {
 	s.Helper()
 	random := rand.New(rand.NewPCG(1, 2)) // the same for both
