@@ -142,7 +142,7 @@ func (r *run) settle() {
 			r.untilGone(side, strings.ReplaceAll(ip, ".", "-")+"."+name+".pod."+zone)
 		}
 	}
-	time.Sleep(30 * time.Millisecond) // an address that left stays for 10 ms (package kube, holdback)
+	time.Sleep(30 * time.Millisecond) // an address that left stays for 8 to 12 ms (package kube, holdback and slack)
 }
 
 func (r *run) untilAnswered(side Side, name string) {
