@@ -126,14 +126,25 @@ func playNodeLost(s *scene) {
 	s.service("web")
 	client := s.client("n1")
 	s.everyPod("four pods", 4, func() []reply { return s.ask(client, 60, "http://web") })
+	if ready := s.readyOn("web", "n2"); len(ready) == 0 {
+		s.t.Fatalf("no endpoint on n2 is ready, want some of four")
+	}
 	s.power("stop", "n2")
 	s.t.cleanup(func() { s.power("start", "n2") })
 	vip := s.value("service/web", ".spec.clusterIP")
-	s.eventually(45*time.Second, "only pods of the node that is left answer", func() error {
-		begun := time.Now()
+	// How long that takes is Kubernetes's matter: the grace period of the node, and more if its controllers have just
+	// lost and found their API server.
+	s.eventually(2*time.Minute, "the cluster says that the node's pods are not ready", func() error {
+		if ready := s.readyOn("web", "n2"); len(ready) > 0 {
+			return fmt.Errorf("these are: %q", ready)
+		}
+		return nil
+	})
+	s.eventually(5*time.Second, "only pods of the node that is left answer", func() error {
 		for _, r := range s.ask(client, 20, "http://"+vip) {
 			if r.Error != "" {
-				return fmt.Errorf("after %v: %s", time.Since(begun), r.Error)
+				logs, _ := s.try("logs", system, forwarder, "--tail=20") // of the one that is left, or it says why not
+				return fmt.Errorf("%s\n%s", r.Error, logs)
 			}
 		}
 		return nil
@@ -147,6 +158,19 @@ func playNodeLost(s *scene) {
 	s.must("rollout", "status", system, "deployment/coredns", "--timeout=120s")
 	s.rolledOut("deployment/web")
 	s.everyPod("the node that is back", 4, func() []reply { return s.askFrom("n2", 60, "http://"+vip) })
+}
+
+// readyOn lists the endpoints of a Service that its slices call ready, of those on a node.
+func (s *scene) readyOn(service, node string) []string {
+	out := s.must("get", "endpointslices", "-l", "kubernetes.io/service-name="+service, "-o",
+		`jsonpath={range .items[*].endpoints[?(@.nodeName=="`+node+`")]}{.addresses[0]} {.conditions.ready}{"\n"}{end}`)
+	var ready []string
+	for line := range strings.Lines(out) {
+		if address, ok := strings.CutSuffix(strings.TrimSpace(line), " true"); ok {
+			ready = append(ready, address)
+		}
+	}
+	return ready
 }
 
 // playFootprint prints what our pods use, as the kubelet measures them.
