@@ -32,6 +32,7 @@ import (
 type environment struct{ stdout, stderr io.Writer }
 
 func main() {
+	relax()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:], environment{os.Stdout, os.Stderr}); err != nil {
