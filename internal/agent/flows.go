@@ -88,7 +88,9 @@ func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 		}
 		out = append(out, k)
 	}
-	clear(f.look)
+	if len(out) > 0 {
+		f.look = map[vip.Frontend]struct{}{} // not cleared: to walk through a map costs what it once held
+	}
 	return out
 }
 

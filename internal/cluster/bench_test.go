@@ -152,3 +152,22 @@ func BenchmarkLoadOneService(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkTake takes one change, after a reader has taken many at its start: what a
+// change costs must not grow with these.
+func BenchmarkTake(b *testing.B) {
+	for _, many := range []int{0, 1_000, 100_000} {
+		b.Run(fmt.Sprint(many), func(b *testing.B) {
+			sub := NewStore().Subscribe()
+			for i := range many {
+				sub.mark(Ref{KindService, Key{"default", fmt.Sprint("service-", i)}})
+			}
+			sub.Take()
+			b.ReportAllocs()
+			for b.Loop() {
+				sub.mark(Ref{KindService, Key{"default", "web"}})
+				sub.Take()
+			}
+		})
+	}
+}

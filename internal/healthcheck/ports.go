@@ -121,7 +121,7 @@ func (p *Ports) take() map[vip.Frontend][]netip.Addr {
 			}
 		}
 	}
-	clear(p.look)
+	p.look = map[vip.Frontend]bool{} // not cleared: to walk through a map costs what it once held
 	return out
 }
 

@@ -144,7 +144,7 @@ func (c *Counter) difference() (out, in []place, want map[place]series) {
 			in, want[p] = append(in, p), be
 		}
 	}
-	clear(c.touched)
+	c.touched = map[place]bool{} // not cleared: to walk through a map costs what it once held
 	return out, in, want
 }
 

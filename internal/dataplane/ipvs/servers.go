@@ -204,7 +204,7 @@ func (k *servers) leave() error {
 			return fmt.Errorf("take backend %v from virtual server %v: %w", l.backend, l.virtual, err)
 		}
 	}
-	clear(k.leaving)
+	k.leaving = map[leaver]bool{} // not cleared: to walk through a map costs what it once held
 	return nil
 }
 
