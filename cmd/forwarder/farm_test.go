@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,9 @@ type farm struct {
 	client *netlab.Host
 	mode   string // of the forwarders that start starts
 	loses  bool   // with a backend the kernel may lose a datagram, which the client sends again
+	ready  []int  // the pods that serve
+	taken  int    // how many have begun to drain, or went
+	lost   atomic.Int64
 	pods   []*netlab.Host
 	echoes []*netlab.EchoServer
 	lines  []net.Listener // for long connections
@@ -105,6 +109,12 @@ func (f *farm) echoLines(l net.Listener) {
 // serve says which pods are ready, and which terminate and finish what they began.
 func (f *farm) serve(ready []int, draining ...int) {
 	f.t.Helper()
+	for _, i := range f.ready {
+		if !slices.Contains(ready, i) {
+			f.taken++
+		}
+	}
+	f.ready = ready
 	var endpoints []string
 	add := func(list []int, conditions string) {
 		for _, i := range list {
@@ -201,6 +211,9 @@ func (f *farm) load() {
 		conn := f.dialLong(network)
 		f.repeat(fmt.Sprintf("long %s exchange %d", network, i), func() error {
 			time.Sleep(2 * time.Millisecond)
+			if network == "udp" && !f.loses {
+				return f.sayAgain(conn, "hello\n")
+			}
 			return f.say(conn, network, "hello\n")
 		})
 	}
@@ -265,6 +278,17 @@ func (f *farm) say(conn net.Conn, network, question string) (err error) {
 	return err
 }
 
+// sayAgain sends a datagram of a flow that goes on, and once more if no answer comes: when its backend begins
+// to drain the flow is led to another, and an answer that is on its way just then comes from a stranger. So
+// each backend that is taken may cost one, and no more: see end.
+func (f *farm) sayAgain(conn net.Conn, question string) error {
+	if say(conn, question, time.Second) == nil {
+		return nil
+	}
+	f.lost.Add(1)
+	return say(conn, question, 5*time.Second)
+}
+
 // say sends once and waits for something to come back: nothing is sent again, so a
 // packet that is lost fails.
 func say(conn net.Conn, question string, limit time.Duration) error {
@@ -288,6 +312,9 @@ func (f *farm) end() {
 		if count.Load() < 20 {
 			f.t.Errorf("%s: only %d times", name, count.Load())
 		}
+	}
+	if lost := f.lost.Load(); lost > int64(f.taken) {
+		f.t.Errorf("a UDP flow lost %d answers, while %d backends were taken from it", lost, f.taken)
 	}
 	for n := 0; ; n++ {
 		select {
