@@ -56,7 +56,7 @@ func times(name string) often {
 	case *mode == iptables:
 		return often{50, 3, 1, 1000}
 	case *mode == ipvs && name == theirs:
-		return often{10, 1, 1, 200}
+		return often{5, 1, 1, 200}
 	case *mode == ipvs:
 		return often{100, 3, 2, 200}
 	case name == theirs:
@@ -89,7 +89,7 @@ func life(b *testing.B, s size, name, binary string, objects []runtime.Object) {
 	tell("event to packet, p99", "ms", quantile(changes, 99))
 	tell("event to no packet the old way, p50", "ms", quantile(ends, 50))
 	if *mode == ipvs { // in mode iptables both start programs all the time, to look at their rules
-		tell("processes and threads started for a change", "", x.starts(5))
+		tell("processes and threads started for a change", "", x.starts(2))
 	}
 	tell("burst of 100, all in effect", "ms", quantile(x.bursts(n.bursts), 50))
 	tell("processor time of 1,000 changes", "s", x.load(n.load))
