@@ -89,7 +89,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if f.objects, err = newFeed(c, name, store, log, f.programmed); err != nil {
 		return f, err
 	}
-	registry.MustRegister(freshness{f.objects})
+	registry.MustRegister(freshness{f.objects}, tracked{})
 	if f.machine, err = node.NewMachine(); err != nil {
 		return f, err
 	}
@@ -150,6 +150,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	all.Go(func() error { f.cleaner.Run(ctx); return nil })
 	all.Go(func() error { f.ports.Run(ctx); return nil })
 	all.Go(func() error { f.takeOver(ctx); return nil })
+	all.Go(func() error { watchTracked(ctx, trackedLook, node.ReadTracked, f.log); return nil })
 	if f.events != nil {
 		all.Go(func() error { f.events.Run(ctx); return nil })
 	}

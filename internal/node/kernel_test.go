@@ -203,3 +203,16 @@ func TestSetOOMScore(t *testing.T) {
 		t.Error("it was set")
 	}
 }
+
+// TestReadTracked reads what the kernel says of this network namespace.
+func TestReadTracked(t *testing.T) {
+	netlab.Need(t)
+	if _, err := Apply(Tracking{}.Sysctls(1)); err != nil {
+		t.Fatal(err)
+	}
+	loadTracking()
+	got, err := ReadTracked()
+	if err != nil || got.Limit < 1 || got.Connections < 0 || got.Connections > got.Limit {
+		t.Errorf("%+v, %v: want a limit, and no more than that", got, err)
+	}
+}

@@ -61,6 +61,24 @@ func benchmarkIPVS(b *testing.B, size string) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkIPVSChange measures what one change costs the dataplane alone, with no watch before it.
+//
+//	go test ./test/guest -run '^$' -bench IPVSChange
+func BenchmarkIPVSChange(b *testing.B) {
+	test := guest.Test{
+		Package:  "github.com/signpost-dns/signpost/internal/dataplane/ipvs",
+		Args:     []string{"-test.run=^$", "-test.bench=^BenchmarkChange$", "-test.benchtime=100x"},
+		Env:      []string{"SIGNPOST_GUEST=1"},
+		Programs: ipvsPrograms,
+		Modules:  ipvsModules,
+		MiB:      2048,
+	}
+	if code := run(b, test, time.Hour, os.Stdout); code != 0 {
+		b.Errorf("the test binary ended with exit code %d in the guest", code)
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
 // findKubeProxy finds the kube-proxy that test/cluster has built, or "".
 func findKubeProxy() string {
 	cache, err := os.UserCacheDir()

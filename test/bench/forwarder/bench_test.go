@@ -154,14 +154,16 @@ func (s *side) starts(n int) float64 {
 	return float64(started) / float64(n)
 }
 
-// quiet waits until the proxy has started no process for a while, and returns when it did.
+// quiet waits until the proxy has started no process and computed nothing for a while, and returns
+// when it last did.
 func (s *side) quiet() time.Time {
 	s.Helper()
-	last, at := s.lastPid(), time.Now()
+	const idle = 0.2 // seconds of the processors, in two: it looks after itself
+	last, used, at := s.lastPid(), s.cpu(), time.Now()
 	for time.Since(at) < 2*time.Second {
 		time.Sleep(50 * time.Millisecond)
-		if now := s.lastPid(); now != last {
-			last, at = now, time.Now()
+		if pid, cpu := s.lastPid(), s.cpu(); pid != last || cpu > used+idle {
+			last, used, at = pid, cpu, time.Now()
 		}
 	}
 	return at
