@@ -68,7 +68,6 @@ func BenchmarkIPVSChange(b *testing.B) {
 	test := guest.Test{
 		Package:  "github.com/signpost-dns/signpost/internal/dataplane/ipvs",
 		Args:     []string{"-test.run=^$", "-test.bench=^BenchmarkChange$", "-test.benchtime=100x"},
-		Env:      []string{"SIGNPOST_GUEST=1"},
 		Programs: ipvsPrograms,
 		Modules:  ipvsModules,
 		MiB:      2048,
