@@ -53,7 +53,7 @@ const (
 
 func newFarm(t *testing.T, mode string, pods int) *farm {
 	if mode == "ipvs" {
-		needIPVS(t)
+		netlab.NeedIPVS(t)
 	}
 	f := &farm{
 		t: t, mode: mode, loses: mode == "ipvs", node: netlab.New(t, netlab.Config{Nodes: 1, IPv4Only: true}).Node(1), dir: t.TempDir(), etc: t.TempDir(),

@@ -9,20 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
-
-// needIPVS skips the test on kernels without IPVS. That is no failure with CI=true, for package
-// test/guest runs it on one that has it, and there a test that is skipped is one.
-func needIPVS(t *testing.T) {
-	t.Helper()
-	netlab.Need(t)
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
-		t.Skip("this kernel has no IPVS (module ip_vs): go test ./test/guest -run IPVS runs this on one that has")
-	}
-}
 
 // command runs a program in a host and returns what it prints.
 func command(t *testing.T, h *netlab.Host, name string, args ...string) string {
@@ -119,7 +107,7 @@ func TestModeSwitchUnderLoad(t *testing.T) {
 
 // On the node explain tells what IPVS has, and whether that is as intended.
 func TestExplainIPVS(t *testing.T) {
-	needIPVS(t)
+	netlab.NeedIPVS(t)
 	c := newTown(t)
 	c.serve("a", "b")
 	n := c.lab.Node(1).Host
@@ -149,7 +137,7 @@ func TestExplainIPVS(t *testing.T) {
 // The init container has all rights, and the other one, which is root as well, the capability NET_ADMIN alone.
 // Neither has the kernel's modules, nor a program modprobe: what is missing the kernel loads by that of the node.
 func TestRightsIPVS(t *testing.T) {
-	needIPVS(t)
+	netlab.NeedIPVS(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,6 +77,16 @@ func Need(t TB) {
 		t.Fatalf("this test is not in a sandbox: expected netlab.Enter in TestMain")
 	default:
 		Skip(t, refusedHere.Error())
+	}
+}
+
+// NeedIPVS skips the test on kernels without IPVS. That is no failure with CI=true: package test/guest runs such tests on
+// a kernel that has it, and fails for what is skipped there.
+func NeedIPVS(t TB) {
+	t.Helper()
+	Need(t)
+	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+		t.Skipf("this kernel has no IPVS (module ip_vs): go test ./test/guest -run IPVS runs this on one that has")
 	}
 }
 

@@ -24,7 +24,6 @@ const emulator = "qemu-system-x86_64"
 type Test struct {
 	Package  string            // import path or folder, as go test takes it
 	Args     []string          // of the test binary: -test.run=…
-	Env      []string          // NAME=value
 	Modules  []string          // of the kernel; what they depend on is found
 	OnDemand []string          // more of them, which the kernel has loaded when it needs them
 	Programs []string          // of this machine, that the tests call
@@ -137,7 +136,6 @@ func (k *Kernel) fill(a *archive, t Test, compiled map[string]string) error {
 	var order []string
 	steps := []func() error{
 		func() error { return a.addText("/args", t.Args) },
-		func() error { return a.addText("/env", t.Env) },
 		func() error { return a.addText("/etc/hosts", []string{"127.0.0.1 localhost"}) },
 		func() error {
 			return a.addText("/etc/protocols", []string{"icmp 1 ICMP", "tcp 6 TCP", "udp 17 UDP", "sctp 132 SCTP"})

@@ -21,7 +21,6 @@ func TestIPVS(t *testing.T) {
 	inGuest(t, guest.Test{
 		Package:  "github.com/signpost-dns/signpost/internal/dataplane/ipvs",
 		Args:     []string{"-test.v", "-test.timeout=10m"},
-		Env:      []string{"SIGNPOST_GUEST=1"},
 		Trees:    map[string]string{"/test/testdata": "../../internal/dataplane/ipvs/testdata"},
 		Programs: ipvsPrograms,
 		Modules:  ipvsModules,

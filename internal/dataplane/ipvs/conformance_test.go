@@ -10,6 +10,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/dataplane/conformance"
+	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
 // lacks is what IPVS cannot do.
@@ -21,7 +22,7 @@ var lacks = map[string]string{
 
 // TestConformance sends packets: see package conformance.
 func TestConformance(t *testing.T) {
-	needIPVS(t)
+	netlab.NeedIPVS(t)
 	conformance.Run(t, conformance.Backend{
 		Open:  func() (dataplane.Dataplane, error) { return Open(Options{}) },
 		State: state, Sequences: 2, Proven: true, Lacks: lacks, Samples: 45,

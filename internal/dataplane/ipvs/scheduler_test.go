@@ -28,7 +28,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	needIPVS(t)
+	netlab.NeedIPVS(t)
 	b := &bench{t: t, lab: netlab.New(t, netlab.Config{Nodes: 1}), pods: map[string]*netlab.Host{}, table: vip.NewTable()}
 	node := b.lab.Node(1)
 	b.clients = append(b.clients, b.lab.Outside)

@@ -63,12 +63,8 @@ func run() (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	env, err := lines("/env")
-	if err != nil {
-		return 1, err
-	}
 	cmd := exec.Command("/test/binary", args...)
-	cmd.Dir, cmd.Env = "/test", append(env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "TMPDIR=/tmp")
+	cmd.Dir, cmd.Env = "/test", []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "TMPDIR=/tmp"}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
