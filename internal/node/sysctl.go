@@ -33,6 +33,7 @@ const maxTracked = 1 << 20
 
 const (
 	trackedMax = "net/netfilter/nf_conntrack_max"
+	trackedNow = "net/netfilter/nf_conntrack_count"
 	hashSize   = "/sys/module/nf_conntrack/parameters/hashsize"
 )
 

@@ -12,8 +12,8 @@ type Tracked struct{ Connections, Limit int }
 func ReadTracked() (Tracked, error) {
 	var t Tracked
 	var err error
-	for name, to := range map[string]*int{"nf_conntrack_count": &t.Connections, "nf_conntrack_max": &t.Limit} {
-		if *to, err = readNumber("/proc/sys/net/netfilter/" + name); err != nil {
+	for name, to := range map[string]*int{trackedNow: &t.Connections, trackedMax: &t.Limit} {
+		if *to, err = readNumber("/proc/sys/" + name); err != nil {
 			return Tracked{}, fmt.Errorf("reading how many connections are tracked: %w", err)
 		}
 	}
