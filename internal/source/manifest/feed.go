@@ -146,7 +146,9 @@ func (f *Feed) lookAround() (folders []string, err error) {
 			paths = append(paths, path)
 		}
 	}
-	f.take(paths)
+	if err := f.take(paths); err != nil {
+		return nil, err
+	}
 	for path, err := range l.blind {
 		f.failed(fmt.Errorf("reading %s: %w: what is in it stays as it was", path, err))
 	}
@@ -157,23 +159,42 @@ func (f *Feed) lookAround() (folders []string, err error) {
 }
 
 // take reads these files and brings the Store up to date. The cost is that of the
-// files; those whose content is as before cost a read only.
-func (f *Feed) take(paths []string) {
-	e := edits{}
+// files; those whose content is as before cost a read only. The error is that of the
+// folder: if it went away meanwhile, the files went with it, and that changes nothing.
+func (f *Feed) take(paths []string) error {
+	e, gone := edits{}, []string(nil)
 	newest := uint64(0)
 	for _, path := range paths {
-		next, changed := f.read(path)
-		if !changed {
+		next, err := f.read(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			gone = append(gone, path)
+		}
+		if next == nil {
 			continue
 		}
 		e[path] = next
-		if next != nil {
-			newest = max(newest, uint64(max(0, f.known[path].info.ModTime().Unix())))
-			for _, p := range next.problems {
-				f.options.Report(p)
-			}
+		newest = max(newest, uint64(max(0, f.known[path].info.ModTime().Unix())))
+		for _, p := range next.problems {
+			f.options.Report(p)
 		}
 	}
+	var away error
+	if len(gone) > 0 {
+		if _, away = os.Stat(f.dir); away != nil {
+			f.failed(away)
+			gone = nil
+		}
+	}
+	for _, path := range gone {
+		delete(f.known, path)
+		e[path] = nil
+	}
+	f.show(e, newest)
+	return away
+}
+
+// show takes edits over into the Store; newest is the time of the newest of them.
+func (f *Feed) show(e edits, newest uint64) {
 	c := f.folder.apply(e)
 	for _, p := range c.repeated {
 		f.options.Report(p)
@@ -188,14 +209,16 @@ func (f *Feed) take(paths []string) {
 	f.count()
 }
 
-// read reads one file and reports whether it says something else than before; a
-// file that is gone says nil.
-func (f *Feed) read(path string) (next *file, changed bool) {
+// read reads one file. It returns nil if that says what it said before, if it cannot be
+// understood, and if it is not there; the last alone is an error, fs.ErrNotExist.
+func (f *Feed) read(path string) (*file, error) {
 	content, info, err := read(path)
+	for try := 0; try < 3 && errors.Is(err, fs.ErrNotExist); try++ {
+		// The way to it may just have led to the old version of a mounted ConfigMap.
+		content, info, err = read(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		_, was := f.known[path]
-		delete(f.known, path)
-		return nil, was
+		return nil, err
 	}
 	k := f.known[path]
 	if k == nil {
@@ -205,7 +228,7 @@ func (f *Feed) read(path string) (next *file, changed bool) {
 	if err != nil {
 		*k = known{broken: k.broken}
 		f.breaks(path, &broken{what: err.Error(), want: "a file that this process can read"})
-		return nil, false
+		return nil, nil
 	}
 	if len(content) == 0 && f.folder.files[path] != nil {
 		// Most likely somebody writes it anew just now: that begins with an empty
@@ -214,27 +237,27 @@ func (f *Feed) read(path string) (next *file, changed bool) {
 			f.breaks(path, &broken{what: "the file is empty", want: "documents, or no file"})
 		}
 		k.info, k.empty = nil, true
-		return nil, false
+		return nil, nil
 	}
 	k.empty = false
 	sum := sha256.Sum256(content)
 	before := *k
 	k.info, k.sum = info, sum
 	if before.info != nil && before.sum == sum {
-		return nil, false
+		return nil, nil
 	}
-	next, err = parse(path, content, f.options.Source, &f.choose)
+	next, err := parse(path, content, f.options.Source, &f.choose)
 	if err != nil {
 		var why *broken
 		errors.As(err, &why)
 		f.breaks(path, why)
-		return nil, false
+		return nil, nil
 	}
 	if k.broken != "" {
 		k.broken = ""
 		f.options.Logf("info", "manifests: %s is understood again", path)
 	}
-	return next, true
+	return next, nil
 }
 
 // breaks notes that a file keeps its last good content, and tells so once.

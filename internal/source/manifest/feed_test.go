@@ -374,7 +374,7 @@ func TestUnreadable(t *testing.T) {
 	l.do(os.Chmod(filepath.Join(l.dir, "a.yaml"), 0))
 	l.do(os.Chmod(filepath.Join(l.dir, "sub"), 0))
 	t.Cleanup(func() { os.Chmod(filepath.Join(l.dir, "sub"), 0o755) })
-	l.feed.take([]string{filepath.Join(l.dir, "a.yaml")})
+	l.do(l.feed.take([]string{filepath.Join(l.dir, "a.yaml")}))
 	_, err := l.feed.lookAround()
 	l.do(err)
 	l.ip("a", "10.0.0.1")

@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,7 +129,7 @@ func (w *watcher) look() {
 	all := w.all
 	w.all, w.first = false, time.Time{}
 	if len(paths) > 0 {
-		w.feed.take(paths)
+		_ = w.feed.take(paths) // people are told
 	}
 	if all {
 		if folders, err := w.feed.lookAround(); err == nil {
@@ -153,7 +155,11 @@ func (w *watcher) watch(folders []string) {
 			continue
 		}
 		_ = w.inotify.Remove(folder) // another folder under the same name
-		if err := w.inotify.Add(folder); err != nil {
+		switch err := w.inotify.Add(folder); {
+		case errors.Is(err, fs.ErrNotExist): // since it was found
+			delete(now, folder)
+			continue
+		case err != nil:
 			w.feed.options.Logf("warning", "manifests: watching %s: %v; looking at %s every %v instead",
 				folder, err, w.feed.dir, pollBlind)
 			w.close()
