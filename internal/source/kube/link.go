@@ -170,16 +170,14 @@ func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, 
 }
 
 // failed notes an error, unless it is our own end or an ordinary relist. Nobody waits
-// for what is optional and not to be had.
+// for what is optional and not to be had, once people are told.
 func (l *link) failed(ctx context.Context, err error) {
 	absent := apierrors.IsNotFound(err)
+	older := l.resource.optional && absent && !l.resource.asked // an older server, as it may be
+	if !older && ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		l.sink.health.failed(err)
+	}
 	if l.resource.optional && (absent || apierrors.IsForbidden(err)) {
 		l.sink.without()
-	}
-	if l.resource.optional && absent && !l.resource.asked {
-		return // an older server, as it may be
-	}
-	if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
-		l.sink.health.failed(err)
 	}
 }

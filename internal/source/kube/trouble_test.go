@@ -144,8 +144,12 @@ func TestRefused(t *testing.T) {
 			if st := l.feed.Status()[cluster.KindSlice]; !strings.Contains(st.LastError, c.want) || st.Synced {
 				t.Errorf("%+v, want %s", st, c.want)
 			}
-			// Not of another kind: nobody waits for those that a server may not have.
-			said := slices.DeleteFunc(l.loud(), func(line string) bool { return !strings.HasPrefix(line, "error watching endpointslices: ") })
+			// The line comes after the status. Not of another kind: nobody waits for those that a server may not have.
+			var said []string
+			l.until("a line", func() bool {
+				said = slices.DeleteFunc(l.loud(), func(line string) bool { return !strings.HasPrefix(line, "error watching endpointslices: ") })
+				return len(said) > 0
+			})
 			if len(said) != 1 || !strings.HasSuffix(said[0], "; nothing is known of them yet, trying again") {
 				t.Errorf("logged %q", said)
 			}
