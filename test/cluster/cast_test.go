@@ -75,13 +75,13 @@ spec:
   %s
   containers: [{name: probe, image: "signpost/probe:dev", imagePullPolicy: IfNotPresent}]
 `, name, onNode(node))
-	s.must("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+	s.must("wait", "--for=condition=Ready", "pod/"+name, "--timeout=120s")
 	return pod{name: name, node: node, ip: s.value("pod/"+name, ".status.podIP")}
 }
 
 // everyPod waits until each of n servers answers at a URL, and nobody fails to.
 func (s *scene) everyPod(what string, n int, ask func() []reply) {
-	s.eventually(20*time.Second, what, func() error {
+	s.eventually(patience, what, func() error {
 		by := map[string]int{}
 		for _, r := range ask() {
 			if r.Error != "" {
@@ -138,7 +138,7 @@ spec:
 	}
 	for _, node := range nodeNames {
 		name := "load-" + node
-		s.must("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+		s.must("wait", "--for=condition=Ready", "pod/"+name, "--timeout=120s")
 		l.pods = append(l.pods, pod{name: name, node: node, ip: s.value("pod/"+name, ".status.podIP")})
 	}
 	l.reach(500)
@@ -150,7 +150,7 @@ func (l *load) counts() counts {
 	sum := counts{Requests: map[string]int{}, Failures: map[string]int{}}
 	for _, p := range l.pods {
 		var c counts
-		out, err := l.s.in(outsideName, "curl", "-s", "-m", "5", "http://"+p.ip+":9090/counts")
+		out, err := l.s.in(outsideName, "curl", "-s", "-m", "10", "--retry", "3", "http://"+p.ip+":9090/counts")
 		if err == nil {
 			err = json.Unmarshal([]byte(out), &c)
 		}

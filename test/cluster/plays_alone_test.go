@@ -95,7 +95,7 @@ func playAPIServerAway(s *scene) {
 	time.Sleep(away)
 	l.unharmed(fmt.Sprintf("the API server is away for %v", away))
 	s.power("start", "kube-apiserver")
-	s.eventually(30*time.Second, "the API server is back", func() error {
+	s.eventually(patience, "the API server is back", func() error {
 		_, err := s.try("get", "--raw", "/readyz")
 		return err
 	})
@@ -103,7 +103,7 @@ func playAPIServerAway(s *scene) {
 	s.serve("late", 1, "")
 	vip := s.value("service/late", ".spec.clusterIP")
 	s.everyPod("a Service that is made afterwards", 1, func() []reply { return s.askFrom("n2", 3, "http://"+vip) })
-	s.eventually(20*time.Second, "and its name", func() error {
+	s.eventually(patience, "and its name", func() error {
 		out, err := s.in("n1", "dig", "+short", "@"+dnsAddress, "late."+s.ns+".svc."+clusterDomain)
 		if err != nil || strings.TrimSpace(out) != vip {
 			return fmt.Errorf("%q, want %s (%v)", out, vip, err)
@@ -140,7 +140,7 @@ func playNodeLost(s *scene) {
 		}
 		return nil
 	})
-	s.eventually(5*time.Second, "only pods of the node that is left answer", func() error {
+	s.eventually(patience, "only pods of the node that is left answer", func() error {
 		for _, r := range s.ask(client, 20, "http://"+vip) {
 			if r.Error != "" {
 				logs, _ := s.try("logs", system, forwarder, "--tail=20") // of the one that is left, or it says why not
@@ -149,7 +149,7 @@ func playNodeLost(s *scene) {
 		}
 		return nil
 	})
-	s.wantAll("by name as well", s.ask(client, 20, "http://web"))
+	s.soon("by name as well", func() []reply { return s.ask(client, 20, "http://web") }) // the slice of CoreDNS is another one
 	s.power("start", "n2")
 	if err := s.c.waitForNodes(s.t.t.Context()); err != nil {
 		s.t.Fatalf("%v", err)

@@ -37,7 +37,7 @@ func playMigration(s *scene) {
 	l := s.load("web")
 	// VIPs.
 	s.follow("set image daemonset/kube-proxy")
-	s.eventually(30*time.Second, "the rules of kube-proxy are gone", func() error { return s.tables("signpost", "kube-proxy") })
+	s.eventually(patience, "the rules of kube-proxy are gone", func() error { return s.tables("signpost", "kube-proxy") })
 	l.reach(2000)
 	l.unharmed("VIPs are Signpost's")
 
@@ -63,14 +63,14 @@ func playMigration(s *scene) {
 		}
 	}
 	s.t.cleanup(func() { s.sh("kubectl get pods -o name | grep node-debugger | xargs kubectl delete") })
-	s.eventually(60*time.Second, "our rules are gone", func() error { return s.tables("kube-proxy", "signpost") })
+	s.eventually(patience, "our rules are gone", func() error { return s.tables("kube-proxy", "signpost") })
 	l.reach(2000)
 	l.harmed("and back", lostQueries)
 }
 
 // replacedDNSEnds waits until no CoreDNS is left but those that serve.
 func (s *scene) replacedDNSEnds() {
-	s.eventually(60*time.Second, "the pods that were replaced have ended", func() error {
+	s.eventually(patience, "the pods that were replaced have ended", func() error {
 		if pods := strings.Fields(s.must("get", "pods", system, "-l", "k8s-app=kube-dns", "-o", "name")); len(pods) != 2 {
 			return fmt.Errorf("there are %q", pods)
 		}

@@ -91,7 +91,7 @@ func (s *scene) setMode(mode string) {
 // wantFootprint waits until the rules on every node are those of a mode, and nothing is left of another.
 func (s *scene) wantFootprint(mode, gone string) {
 	for _, node := range nodeNames {
-		s.eventually(30*time.Second, node+" has the rules of "+mode+" and none of "+gone, func() error {
+		s.eventually(patience, node+" has the rules of "+mode+" and none of "+gone, func() error {
 			for name, want := range map[string]bool{mode: true, gone: false} {
 				f := footprints[name]
 				out, err := s.in(node, f.command...)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 // ingress gives a Service an address as a cloud's controller would, and leads the outside to it by a node.
@@ -48,7 +47,7 @@ func playSourceRanges(s *scene) {
 	address := s.ingress("web", "n1")
 	s.everyPod("an address in the range", 1, func() []reply { return s.askFrom(outsideName, 5, "http://"+address) })
 	s.must("patch", "service", "web", "-p", `{"spec":{"loadBalancerSourceRanges":["198.51.100.0/24"]}}`)
-	s.eventually(10*time.Second, "an address out of the range gets no answer", func() error {
+	s.eventually(patience, "an address out of the range gets no answer", func() error {
 		if r := s.askFrom(outsideName, 1, "http://"+address); r[0].Error == "" {
 			return fmt.Errorf("%s answers", r[0].Pod)
 		}
@@ -83,7 +82,7 @@ func playAffinity(s *scene) {
 	s.serve("web", 3, "")
 	s.service("web", "type: NodePort", "sessionAffinity: ClientIP")
 	client := s.client("n1")
-	s.eventually(15*time.Second, "somebody answers", func() error {
+	s.eventually(patience, "somebody answers", func() error {
 		if r := s.ask(client, 1, "http://web"); r[0].Error != "" {
 			return fmt.Errorf("%s", r[0].Error)
 		}
@@ -95,7 +94,7 @@ func playAffinity(s *scene) {
 	// The pod goes, and its clients go to another one, which keeps them.
 	first := s.ask(client, 1, "http://web")[0].Pod
 	s.must("delete", "pod", first)
-	s.eventually(15*time.Second, "another pod", func() error {
+	s.eventually(patience, "another pod", func() error {
 		if r := s.ask(client, 1, "http://web"); r[0].Error != "" || r[0].Pod == first {
 			return fmt.Errorf("%+v", r[0])
 		}
@@ -125,14 +124,17 @@ func playExternalLocal(s *scene) {
 	s.wantNone("the node without a pod", s.askFrom(outsideName, 1, fmt.Sprintf("http://%s:%s", without.v4, port)))
 	// Load balancers ask this port which nodes to use.
 	for node, want := range map[string]string{with.v4.String(): "200", without.v4.String(): "503"} {
-		out, _ := s.in(outsideName, "curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%s/healthz", node, health))
-		if out != want {
-			s.t.Errorf("health of %s: %q, want %s", node, out, want)
-		}
+		s.eventually(patience, "health of "+node, func() error {
+			out, _ := s.in(outsideName, "curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%s/healthz", node, health))
+			if out != want {
+				return fmt.Errorf("%q, want %s", out, want)
+			}
+			return nil
+		})
 	}
 	// From inside the cluster the policy says nothing.
 	client := s.client("n2")
-	s.wantAll("a pod on the node without one", s.ask(client, 5, "http://web"))
+	s.soon("a pod on the node without one", func() []reply { return s.ask(client, 5, "http://web") })
 }
 
 func playInternalLocal(s *scene) {
@@ -152,7 +154,7 @@ func playDistribution(s *scene) {
 		nodeOf[p.name] = p.node
 	}
 	client := s.client("n1")
-	s.eventually(20*time.Second, "only pods of the client's zone answer", func() error {
+	s.eventually(patience, "only pods of the client's zone answer", func() error {
 		for _, r := range s.ask(client, 30, "http://web") {
 			if r.Error != "" || nodeOf[r.Pod] != "n1" {
 				return fmt.Errorf("%+v, which is on %s", r, nodeOf[r.Pod])

@@ -15,16 +15,19 @@ func playTutorial(s *scene) {
 	if out := s.must("get", "service", "web"); !strings.Contains(out, vip) || !strings.Contains(out, "80:"+port+"/TCP") {
 		s.t.Errorf("kubectl get service prints neither %s nor 80:%s/TCP:\n%s", vip, port, out)
 	}
-	s.eventually(20*time.Second, "three endpoints", func() error {
+	s.eventually(patience, "three endpoints", func() error {
 		addresses := s.must("get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "jsonpath={.items[*].endpoints[*].addresses[*]}")
 		if len(strings.Fields(addresses)) != 3 {
 			return fmt.Errorf("%s", addresses)
 		}
 		return nil
 	})
-	if out := s.must("get", "endpoints", "web"); !strings.Contains(out, ":8080") {
-		s.t.Errorf("kubectl get endpoints prints no port:\n%s", out)
-	}
+	s.eventually(patience, "kubectl get endpoints prints the port", func() error { // another controller's work
+		if out := s.must("get", "endpoints", "web"); !strings.Contains(out, ":8080") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 	client := s.client("n1")
 	for _, name := range []string{"web", "web." + s.ns, "web." + s.ns + ".svc", "web." + s.ns + ".svc." + clusterDomain, vip} {
 		s.everyPod("three pods answer a pod at "+name, 3, func() []reply { return s.ask(client, 40, "http://"+name) })
@@ -40,7 +43,7 @@ func playTutorial(s *scene) {
 	s.rolledOut("deployment/web")
 	s.everyPod("six pods answer", 6, func() []reply { return s.ask(client, 80, "http://web") })
 	s.must("delete", "service", "web")
-	s.eventually(10*time.Second, "nobody answers at a VIP that is gone", func() error {
+	s.eventually(patience, "nobody answers at a VIP that is gone", func() error {
 		if r := s.ask(client, 1, "http://"+vip); r[0].Error == "" {
 			return fmt.Errorf("%s does", r[0].Pod)
 		}
@@ -54,27 +57,33 @@ func playNslookup(s *scene) {
 	s.service("web")
 	vip := s.value("service/web", ".spec.clusterIP")
 	s.must("run", "shell", "--image=busybox", "--restart=Never", "--", "sleep", "600")
-	s.must("wait", "--for=condition=Ready", "pod/shell", "--timeout=60s")
+	s.must("wait", "--for=condition=Ready", "pod/shell", "--timeout=120s")
 	full := "web." + s.ns + ".svc." + clusterDomain
 	for _, name := range []string{"web", full} {
-		// It asks with every search domain, and ends with 1 if one of them knows no such name.
-		out, _ := s.try("exec", "shell", "--", "nslookup", name)
-		if !strings.Contains(out, dnsAddress) || !strings.Contains(out, full) || !strings.Contains(out, vip) {
-			s.t.Errorf("nslookup %s: want %s by %s with the address %s:\n%s", name, full, dnsAddress, vip, out)
-		}
+		s.eventually(patience, "nslookup "+name, func() error {
+			// It asks with every search domain, and ends with 1 if one of them knows no such name.
+			out, _ := s.try("exec", "shell", "--", "nslookup", name)
+			if !strings.Contains(out, dnsAddress) || !strings.Contains(out, full) || !strings.Contains(out, vip) {
+				return fmt.Errorf("want %s by %s with the address %s:\n%s", full, dnsAddress, vip, out)
+			}
+			return nil
+		})
 	}
 	// Busybox's nslookup leaves the search domains out where a name has a dot; the C library does not.
 	for _, name := range []string{"web", "web." + s.ns} {
-		if out, err := s.try("exec", "shell", "--", "wget", "-qO-", "http://"+name); err != nil || !strings.Contains(out, "pod") {
-			s.t.Errorf("wget http://%s: %v", name, err)
-		}
+		s.eventually(patience, "wget http://"+name, func() error {
+			if out, err := s.try("exec", "shell", "--", "wget", "-qO-", "http://"+name); err != nil || !strings.Contains(out, "pod") {
+				return fmt.Errorf("%q (%v)", out, err)
+			}
+			return nil
+		})
 	}
 	if out, err := s.try("exec", "shell", "--", "nslookup", "nobody."+s.ns+".svc."+clusterDomain); err == nil || !strings.Contains(out, "NXDOMAIN") {
 		s.t.Errorf("a name that does not exist: want NXDOMAIN:\n%s", out)
 	}
 	// And as the tutorials do it, a pod for each question. What a pod prints between kubectl's look at its log
 	// and the attachment nobody sees (kubernetes issue 27264), so it may take a second question.
-	s.eventually(time.Minute, "kubectl run --rm -i -- nslookup", func() error {
+	s.eventually(patience, "kubectl run --rm -i -- nslookup", func() error {
 		out := s.must("run", "try", "--image=busybox", "--restart=Never", "--rm", "-i", "--", "nslookup", "kubernetes.default.svc."+clusterDomain)
 		if !strings.Contains(out, firstServices[0].String()) {
 			return fmt.Errorf("no %s:\n%s", firstServices[0], out)
@@ -122,7 +131,7 @@ func playNoEndpoints(s *scene) {
 	client := s.client("n1")
 	vip := s.value("service/web", ".spec.clusterIP")
 	for _, scheme := range []string{"http", "udp"} {
-		s.eventually(10*time.Second, scheme+" without endpoints is refused", func() error {
+		s.eventually(patience, scheme+" without endpoints is refused", func() error {
 			begun := time.Now()
 			r := s.ask(client, 1, scheme+"://"+vip+":80")
 			if took := time.Since(begun); !strings.Contains(r[0].Error, "refused") {
@@ -174,7 +183,7 @@ spec:
 	domain := "db." + s.ns + ".svc." + clusterDomain
 	each := func() {
 		for _, p := range s.pods("app=db") {
-			s.eventually(20*time.Second, p.name+" answers by its name", func() error {
+			s.eventually(patience, p.name+" answers by its name", func() error {
 				out, err := s.in("n1", "dig", "+short", "@"+dnsAddress, p.name+"."+domain)
 				if err != nil || strings.TrimSpace(out) != p.ip {
 					return fmt.Errorf("%s has the address %q, want %s (%v)", p.name, out, p.ip, err)
@@ -211,7 +220,7 @@ spec:
 func playExternalName(s *scene) {
 	s.apply("{apiVersion: v1, kind: Service, metadata: {name: shop}, spec: {type: ExternalName, externalName: www.example.org}}")
 	name := "shop." + s.ns + ".svc." + clusterDomain
-	s.eventually(10*time.Second, "the alias", func() error {
+	s.eventually(patience, "the alias", func() error {
 		out, err := s.in("n1", "dig", "+short", "@"+dnsAddress, name)
 		if want := "www.example.org.\n172.30.0.1\n"; err != nil || out != want {
 			return fmt.Errorf("%s is %q, want %q (%v)", name, out, want, err)
