@@ -165,8 +165,8 @@ func (f *Feed) take(paths []string) error {
 	e, gone := edits{}, []string(nil)
 	newest := uint64(0)
 	for _, path := range paths {
-		next, err := f.read(path)
-		if errors.Is(err, fs.ErrNotExist) {
+		next, there := f.read(path)
+		if !there {
 			gone = append(gone, path)
 		}
 		if next == nil {
@@ -209,16 +209,16 @@ func (f *Feed) show(e edits, newest uint64) {
 	f.count()
 }
 
-// read reads one file. It returns nil if that says what it said before, if it cannot be
-// understood, and if it is not there; the last alone is an error, fs.ErrNotExist.
-func (f *Feed) read(path string) (*file, error) {
+// read reads one file and reports whether it is there; next is nil if it says what it
+// said before, or cannot be understood.
+func (f *Feed) read(path string) (next *file, there bool) {
 	content, info, err := read(path)
 	for try := 0; try < 3 && errors.Is(err, fs.ErrNotExist); try++ {
 		// The way to it may just have led to the old version of a mounted ConfigMap.
 		content, info, err = read(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, false
 	}
 	k := f.known[path]
 	if k == nil {
@@ -228,7 +228,7 @@ func (f *Feed) read(path string) (*file, error) {
 	if err != nil {
 		*k = known{broken: k.broken}
 		f.breaks(path, &broken{what: err.Error(), want: "a file that this process can read"})
-		return nil, nil
+		return nil, true
 	}
 	if len(content) == 0 && f.folder.files[path] != nil {
 		// Most likely somebody writes it anew just now: that begins with an empty
@@ -237,27 +237,27 @@ func (f *Feed) read(path string) (*file, error) {
 			f.breaks(path, &broken{what: "the file is empty", want: "documents, or no file"})
 		}
 		k.info, k.empty = nil, true
-		return nil, nil
+		return nil, true
 	}
 	k.empty = false
 	sum := sha256.Sum256(content)
 	before := *k
 	k.info, k.sum = info, sum
 	if before.info != nil && before.sum == sum {
-		return nil, nil
+		return nil, true
 	}
-	next, err := parse(path, content, f.options.Source, &f.choose)
+	next, err = parse(path, content, f.options.Source, &f.choose)
 	if err != nil {
 		var why *broken
 		errors.As(err, &why)
 		f.breaks(path, why)
-		return nil, nil
+		return nil, true
 	}
 	if k.broken != "" {
 		k.broken = ""
 		f.options.Logf("info", "manifests: %s is understood again", path)
 	}
-	return next, nil
+	return next, true
 }
 
 // breaks notes that a file keeps its last good content, and tells so once.

@@ -291,22 +291,17 @@ func TestBrokenFileKeepsWhatItSaid(t *testing.T) {
 	broken(0)
 }
 
-// TestMountedConfigMap swaps content the way the kubelet does: one rename of a link.
+// TestMountedConfigMap swaps content the way the kubelet does.
 func TestMountedConfigMap(t *testing.T) {
 	l := newLab(t)
-	publish := func(version, content string) {
-		l.write(version+"/web.yaml", content)
-		l.do(os.Symlink(version, filepath.Join(l.dir, "..data_tmp")))
-		l.do(os.Rename(filepath.Join(l.dir, "..data_tmp"), filepath.Join(l.dir, "..data")))
-	}
-	publish("..2026_01", doc("web", "10.0.0.1"))
+	l.publish("..2026_01", doc("web", "10.0.0.1"))
 	l.do(os.Symlink("..data/web.yaml", filepath.Join(l.dir, "web.yaml")))
 	l.open()
 	l.run()
 	l.ip("web", "10.0.0.1")
 	for i := 2; i < 6; i++ {
 		ip := fmt.Sprintf("10.0.0.%d", i)
-		publish(fmt.Sprintf("..2026_%02d", i), doc("web", ip))
+		l.publish(fmt.Sprintf("..2026_%02d", i), doc("web", ip))
 		l.do(os.RemoveAll(filepath.Join(l.dir, fmt.Sprintf("..2026_%02d", i-1))))
 		l.ip("web", ip)
 	}
@@ -318,13 +313,12 @@ func TestMountedConfigMap(t *testing.T) {
 // TestFolderGoesAndComesBack: a volume that is away is no order to forget every name.
 func TestFolderGoesAndComesBack(t *testing.T) {
 	l := newLab(t)
-	parent := l.dir
-	l.dir = filepath.Join(parent, "mounted")
+	l.dir = filepath.Join(l.dir, "mounted")
 	l.write("a.yaml", doc("a", "10.0.0.1"))
 	l.open()
 	l.run()
 	l.ip("a", "10.0.0.1")
-	l.do(os.Rename(l.dir, filepath.Join(parent, "away")))
+	l.goAway()
 	failing := func(want bool) {
 		t.Helper()
 		l.until(func() bool { return l.feed.Status()[0].Failing == want }, func() string { return fmt.Sprintf("%+v", l.feed.Status()[0]) })

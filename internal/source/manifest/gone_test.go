@@ -8,14 +8,28 @@ import (
 	"time"
 )
 
+// publish writes a version of a mounted ConfigMap and swaps it in the way the kubelet does: one
+// rename of a link.
+func (l *lab) publish(version, content string) {
+	l.Helper()
+	l.write(version+"/web.yaml", content)
+	l.do(os.Symlink(version, filepath.Join(l.dir, "..data_tmp")))
+	l.do(os.Rename(filepath.Join(l.dir, "..data_tmp"), filepath.Join(l.dir, "..data")))
+}
+
+// goAway moves the folder aside, as a volume that is unmounted.
+func (l *lab) goAway() {
+	l.Helper()
+	l.do(os.Rename(l.dir, l.dir+"-away"))
+}
+
 // The folder may go when its files are known to be read, and not read yet.
 func TestFilesThatGoWithTheFolder(t *testing.T) {
 	l := newLab(t)
-	parent := l.dir
-	l.dir = filepath.Join(parent, "mounted")
+	l.dir = filepath.Join(l.dir, "mounted")
 	l.write("a.yaml", doc("a", "10.0.0.1"))
 	l.open()
-	l.do(os.Rename(l.dir, filepath.Join(parent, "away")))
+	l.goAway()
 	path := filepath.Join(l.dir, "a.yaml")
 	if err := l.feed.take([]string{path}); err == nil || !l.feed.Status()[0].Failing {
 		t.Errorf("error %v, status %+v, want a folder that is away", err, l.feed.Status()[0])
@@ -31,7 +45,8 @@ func TestFoldersComeAndGo(t *testing.T) {
 	l := newLab(t)
 	l.write("a.yaml", doc("a", "10.0.0.1"))
 	l.open()
-	w := watcher{feed: l.feed, paths: map[string]struct{}{}, watched: map[string]os.FileInfo{}, timer: time.NewTimer(time.Hour)}
+	w := newWatcher(l.feed)
+	w.timer = time.NewTimer(time.Hour)
 	w.open()
 	defer w.close()
 	gone := make(chan struct{})
@@ -65,9 +80,7 @@ func TestMountedConfigMapIsAlwaysThere(t *testing.T) {
 	l := newLab(t)
 	publish := func(i int) string {
 		version := fmt.Sprint("..", i)
-		l.write(version+"/web.yaml", doc("web", fmt.Sprintf("10.0.%d.%d", i/256, i%256)))
-		l.do(os.Symlink(version, filepath.Join(l.dir, "..data_tmp")))
-		l.do(os.Rename(filepath.Join(l.dir, "..data_tmp"), filepath.Join(l.dir, "..data")))
+		l.publish(version, doc("web", fmt.Sprintf("10.0.%d.%d", i/256, i%256)))
 		return filepath.Join(l.dir, version)
 	}
 	last := publish(0)

@@ -27,7 +27,7 @@ const (
 // Run keeps the Store equal to the folder until ctx is done. Then no goroutine
 // of it is left.
 func (f *Feed) Run(ctx context.Context) {
-	w := watcher{feed: f, paths: map[string]struct{}{}, watched: map[string]os.FileInfo{}}
+	w := newWatcher(f)
 	defer w.close()
 	w.open()
 	w.poll = time.NewTicker(w.interval())
@@ -67,6 +67,10 @@ type watcher struct {
 	paths map[string]struct{} // to be read
 	all   bool                // to be looked through
 	first time.Time           // when the oldest of them was noted; zero: nothing is
+}
+
+func newWatcher(f *Feed) *watcher {
+	return &watcher{feed: f, paths: map[string]struct{}{}, watched: map[string]os.FileInfo{}}
 }
 
 func (w *watcher) interval() time.Duration {
