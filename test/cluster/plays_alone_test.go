@@ -141,13 +141,12 @@ func playNodeLost(s *scene) {
 		return nil
 	})
 	s.eventually(patience, "only pods of the node that is left answer", func() error {
-		for _, r := range s.ask(client, 20, "http://"+vip) {
-			if r.Error != "" {
-				logs, _ := s.try("logs", system, forwarder, "--tail=20") // of the one that is left, or it says why not
-				return fmt.Errorf("%s\n%s", r.Error, logs)
-			}
+		err := firstError(s.ask(client, 20, "http://"+vip))
+		if err != nil {
+			logs, _ := s.try("logs", system, forwarder, "--tail=20") // of the one that is left, or it says why not
+			err = fmt.Errorf("%w\n%s", err, logs)
 		}
-		return nil
+		return err
 	})
 	s.soon("by name as well", func() []reply { return s.ask(client, 20, "http://web") }) // the slice of CoreDNS is another one
 	s.power("start", "n2")

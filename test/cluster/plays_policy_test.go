@@ -82,12 +82,7 @@ func playAffinity(s *scene) {
 	s.serve("web", 3, "")
 	s.service("web", "type: NodePort", "sessionAffinity: ClientIP")
 	client := s.client("n1")
-	s.eventually(patience, "somebody answers", func() error {
-		if r := s.ask(client, 1, "http://web"); r[0].Error != "" {
-			return fmt.Errorf("%s", r[0].Error)
-		}
-		return nil
-	})
+	s.soon("somebody answers", func() []reply { return s.ask(client, 1, "http://web") })
 	if by := s.wantAll("with affinity", s.ask(client, 30, "http://web")); len(by) != 1 {
 		s.t.Errorf("%d pods answer one client, want 1: %v", len(by), by)
 	}

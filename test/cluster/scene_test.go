@@ -272,14 +272,17 @@ func (s *scene) wantAll(what string, all []reply) map[string]int {
 
 // soon waits until every reply is an answer.
 func (s *scene) soon(what string, ask func() []reply) {
-	s.eventually(patience, what, func() error {
-		for _, r := range ask() {
-			if r.Error != "" {
-				return errors.New(r.Error)
-			}
+	s.eventually(patience, what, func() error { return firstError(ask()) })
+}
+
+// firstError is that of the first reply that is no answer.
+func firstError(all []reply) error {
+	for _, r := range all {
+		if r.Error != "" {
+			return errors.New(r.Error)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // wantNone fails the test if anybody answered.
