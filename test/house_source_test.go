@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxFileLines     = 400
+	maxFileLines     = 900
 	maxFunctionLines = 60
 	maxMethods       = 4
 )
