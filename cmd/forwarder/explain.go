@@ -61,6 +61,9 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 	}
 	x := v.table.Explain(&v.host.Host, p)
 	text := x.String()
+	for _, line := range v.closed(p.Destination.Addr()) {
+		text += "  " + line
+	}
 	if r := x.Route; r != nil {
 		e := v.store.Service(r.Owner.Service.Namespace, r.Owner.Service.Name)
 		if !x.Filtered {

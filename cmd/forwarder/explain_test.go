@@ -24,7 +24,10 @@ func TestExplain(t *testing.T) {
 		"10.244.1.9 10.96.0.20:81/udp" + flags,
 		"10.244.1.9 10.96.0.99:80" + flags,
 		"10.244.1.9 198.51.100.30:80" + flags, // another proxy's
-		"10.244.1.9 10.96.0.40:80" + flags,    // its slice is only to be resolved
+		"203.0.113.7 203.0.113.80:80" + flags,
+		"203.0.113.7 203.0.113.80:80" + flags + "--feature-gates=AllowServiceExternalIPs=false",
+		"203.0.113.7 198.51.100.9:80" + flags + "--feature-gates=AllowServiceExternalIPs=false", // of a load balancer
+		"10.244.1.9 10.96.0.40:80" + flags,                                                      // its slice is only to be resolved
 	} {
 		out, err := do(t, append([]string{"explain"}, strings.Fields(args)...)...)
 		if err != nil {

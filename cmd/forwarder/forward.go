@@ -138,7 +138,7 @@ func options(c *config.Config, name string, store *cluster.Store) agent.Options 
 	return agent.Options{
 		Store: store, NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
 		Pods:          agent.Detection{Pods: vip.Pods{CIDRs: p.CIDRs, Interface: p.Interface, Prefix: p.Prefix}, NodeCIDR: p.NodeCIDR},
-		MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark, CutHalfOpen: c.Flags.CutHalfOpen,
+		MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark, NoExternalIPs: !c.ExternalIPs, CutHalfOpen: c.Flags.CutHalfOpen,
 	}
 }
 

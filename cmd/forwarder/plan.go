@@ -60,7 +60,11 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	rules, refused := planned(c).plan(c, v.host, v.table)
-	if _, err := fmt.Fprintf(env.stdout, "%v\n%s", v.table, rules); err != nil {
+	text := v.table.String()
+	for _, line := range v.closed(netip.Addr{}) {
+		text += "# " + line
+	}
+	if _, err := fmt.Fprintf(env.stdout, "%s\n%s", text, rules); err != nil {
 		return err
 	}
 	return refused

@@ -68,6 +68,7 @@ type Options struct {
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
+	NoExternalIPs  bool    // leave out spec.externalIPs
 	Traffic        Traffic // nil: nobody's is counted
 	CutHalfOpen    bool    // have Flows remove TCP connections that nobody has answered, too
 }
@@ -109,7 +110,7 @@ func New(o Options) *Agent {
 	return &Agent{
 		settings: make(chan Options, 1), inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.Build, table: vip.NewTable(),
-		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll},
+		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
 		latency: newLatency(),
 		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(), limits: newLimits(o.Dataplane),
@@ -125,7 +126,7 @@ func (a *Agent) Table() string {
 }
 
 // Reconfigure takes over from o what a user configures and may change while the agent
-// runs: NodeAddr, NodePorts, Pods, MasqueradeAll and MasqueradeMark. It does not wait; of
+// runs: NodeAddr, NodePorts, Pods, MasqueradeAll, MasqueradeMark and NoExternalIPs. It does not wait; of
 // two calls the later counts.
 func (a *Agent) Reconfigure(o Options) {
 	select {
@@ -137,7 +138,7 @@ func (a *Agent) Reconfigure(o Options) {
 
 func (a *Agent) reconfigure(o Options) {
 	a.NodeAddr, a.NodePorts, a.Pods = o.NodeAddr, o.NodePorts, o.Pods
-	a.MasqueradeAll, a.MasqueradeMark = o.MasqueradeAll, o.MasqueradeMark
+	a.MasqueradeAll, a.MasqueradeMark, a.NoExternalIPs = o.MasqueradeAll, o.MasqueradeMark, o.NoExternalIPs
 }
 
 // InPlace is closed once the kernel has the whole table for the first time.

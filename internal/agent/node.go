@@ -43,7 +43,7 @@ func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
 	object := o.Store.Node(o.NodeName)
 	primary := node.Primary(object, o.NodeAddr)
 	pods := o.Pods.of(object)
-	n := vip.Node{Name: cluster.MakeAtom(o.NodeName), Addrs: primary, Pods: pods, MasqueradeAll: o.MasqueradeAll}
+	n := vip.Node{Name: cluster.MakeAtom(o.NodeName), Addrs: primary, Pods: pods, MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs}
 	if object != nil {
 		n.Zone = object.Zone
 	}

@@ -156,7 +156,7 @@ func TestFlagsAgreeWithTheirFields(t *testing.T) {
 func TestWrittenConfigurationIsReadAgain(t *testing.T) {
 	flags := []string{
 		"--write-config-to=x", "--cluster-cidr=10.244.0.0/16,fd00::/48", "--masquerade-all", "--nodeport-addresses=10.0.0.0/8",
-		"--feature-gates=A=true", "--hostname-override=n", "--v=3", "--conntrack-min=7", "--healthz-port=1", "--kube-api-qps=2.5",
+		"--feature-gates=AllAlpha=true", "--hostname-override=n", "--v=3", "--conntrack-min=7", "--healthz-port=1", "--kube-api-qps=2.5",
 	}
 	written, err := Load(flags)
 	if err != nil {

@@ -47,6 +47,7 @@ type Config struct {
 	MasqueradeMark   uint32         // one bit
 	ExcludeCIDRs     []netip.Prefix // where others' IPVS virtual servers are
 	SyncPeriod       time.Duration  // twice this without success is not healthy
+	ExternalIPs      bool           // Service.spec.externalIPs is programmed (feature gate AllowServiceExternalIPs)
 }
 
 // Flags are the settings that only the command line has.
@@ -124,6 +125,7 @@ func Load(args []string) (*Config, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
+	c.Notes = append(c.Notes, gateNotes(c.Wire.FeatureGates)...)
 	c.Notes = append(c.Notes, withoutEffect(&c.Wire)...)
 	return c, nil
 }

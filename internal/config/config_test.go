@@ -117,7 +117,7 @@ func TestLoad(t *testing.T) {
 		{"verbosity beside a file", head + "logging: {verbosity: 1, format: json}", "-v=4", func(c *Config) any {
 			return fmt.Sprint(c.Wire.Logging.Format, c.Wire.Logging.Verbosity)
 		}, "json4"},
-		{"gates", "", "--feature-gates=A=true,B=false", func(c *Config) any { return c.Wire.FeatureGates }, map[string]bool{"A": true, "B": false}},
+		{"gates", "", "--feature-gates=AllAlpha=true,AllBeta=false", func(c *Config) any { return c.Wire.FeatureGates }, map[string]bool{"AllAlpha": true, "AllBeta": false}},
 		{"connection", head + "clientConnection: {kubeconfig: /k, qps: 3.5, burst: 7}", "--master=https://192.0.2.1:6443", func(c *Config) any {
 			return fmt.Sprintln(c.Wire.ClientConnection.Kubeconfig, c.Wire.ClientConnection.QPS, c.Wire.ClientConnection.Burst, c.Flags.Master)
 		}, "/k 3.5 7 https://192.0.2.1:6443\n"},

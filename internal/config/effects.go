@@ -33,7 +33,7 @@ var effects = map[string]effect{
 	"kind":       {},
 	"apiVersion": {},
 
-	"featureGates":                        {unused: "there are no gates here: what is built in is on"},
+	"featureGates":                        {}, // each by itself: see gatesOfProxy
 	"clientConnection.kubeconfig":         {},
 	"clientConnection.acceptContentTypes": {unused: protobuf},
 	"clientConnection.contentType":        {unused: protobuf},

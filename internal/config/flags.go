@@ -145,7 +145,7 @@ func (p *parser) addNode() {
 	f.BoolVar(&w.EnableProfiling, "profiling", false, "serve /debug/pprof beside /metrics")
 	f.StringVar(&w.ShowHiddenMetricsForVersion, "show-hidden-metrics-for-version", "", "without effect")
 	f.Int32Var(w.OOMScoreAdj, "oom-score-adj", *w.OOMScoreAdj, "what the kernel adds when it looks for a process to kill for its memory, -1000 to 1000")
-	f.Var(gates{&w.FeatureGates}, "feature-gates", "without effect")
+	f.Var(gates{&w.FeatureGates}, "feature-gates", "feature gates of kube-proxy, such as AllowServiceExternalIPs=false; one that does not exist is an error")
 }
 
 func (p *parser) addRouting() {

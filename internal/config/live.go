@@ -9,7 +9,7 @@ import (
 // live are the fields whose change a running forwarder takes over. The others are about
 // what it is made of: its sockets, its connection, its mode.
 var live = []string{
-	"bindAddress", "nodePortAddresses",
+	"bindAddress", "nodePortAddresses", "featureGates",
 	"detectLocalMode", "detectLocal.bridgeInterface", "detectLocal.interfaceNamePrefix", "clusterCIDR",
 	"nftables.masqueradeAll", "nftables.masqueradeBit",
 	"conntrack.maxPerCore", "conntrack.min", "conntrack.tcpEstablishedTimeout", "conntrack.tcpCloseWaitTimeout",

@@ -42,6 +42,7 @@ func (c *Config) complete() error {
 	w := &c.Wire
 	k := checker{fromFile: c.Flags.ConfigFile != ""}
 	k.mode(w.Mode)
+	k.gates(w)
 	k.numbers(w)
 	k.durations(w)
 	k.logging(w)
@@ -54,7 +55,7 @@ func (c *Config) complete() error {
 	if len(k.found) > 0 {
 		return errors.Join(k.found...)
 	}
-	c.HostnameOverride = w.HostnameOverride
+	c.HostnameOverride, c.ExternalIPs = w.HostnameOverride, externalIPs(w.FeatureGates)
 	c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.NFTables.MasqueradeAll, 1<<*w.NFTables.MasqueradeBit, w.NFTables.SyncPeriod.Duration
 	if w.Mode == ModeIPTables || w.Mode == ModeIPVS {
 		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.IPTables.MasqueradeAll, 1<<*w.IPTables.MasqueradeBit, w.IPTables.SyncPeriod.Duration

@@ -18,12 +18,15 @@ type Node struct {
 	// traffic to a ClusterIP keeps its source.
 	Pods          Pods
 	MasqueradeAll bool
+	// NoExternalIPs leaves out spec.externalIPs, as the feature gate AllowServiceExternalIPs=false
+	// wants it. An address that a load balancer has too stays that of the load balancer.
+	NoExternalIPs bool
 }
 
 // Equal reports whether Build makes the same on n and o.
 func (n *Node) Equal(o *Node) bool {
 	return n.Name == o.Name && n.Zone == o.Zone && slices.Equal(n.Addrs, o.Addrs) &&
-		n.Pods.Equal(o.Pods) && n.MasqueradeAll == o.MasqueradeAll
+		n.Pods.Equal(o.Pods) && n.MasqueradeAll == o.MasqueradeAll && n.NoExternalIPs == o.NoExternalIPs
 }
 
 // Build makes the frontends of one Service on a node. A nil Entry, a headless and
@@ -93,7 +96,7 @@ func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
 	add(ClusterIP, clusterIP, p.Number)
 	if x != nil {
 		for _, a := range x.IPs {
-			if a.Is4() == b.v4 {
+			if a.Is4() == b.v4 && !b.node.NoExternalIPs {
 				add(ExternalIP, a, p.Number)
 			}
 		}

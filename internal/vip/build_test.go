@@ -88,6 +88,14 @@ func TestBuild(t *testing.T) {
 			"192.0.2.1 tcp 80 ExternalIP ns/web:http pod=cluster+masquerade node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
 			"198.51.100.1 tcp 80 LoadBalancer ns/web:http pod=cluster+masquerade node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
 		}, "\n")},
+		{"external IPs are not allowed", entry(func(s *cluster.Service) {
+			all(s)
+			s.External.IPs = addrs("192.0.2.1", "198.51.100.1") // the second is a load balancer's, too
+		}, both), Node{Name: detecting.Name, Pods: detecting.Pods, NoExternalIPs: true}, strings.Join([]string{
+			"node-ipv4 tcp 30009 NodePort ns/web:http pod=cluster+masquerade node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
+			"10.96.0.1 tcp 80 ClusterIP ns/web:http pod=cluster node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
+			"198.51.100.1 tcp 80 LoadBalancer ns/web:http pod=cluster+masquerade node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:8080* 10.244.2.7:8080",
+		}, "\n")},
 		{"no endpoints", entry(all), detecting, strings.Join([]string{
 			"node-ipv4 tcp 30009 NodePort ns/web:http pod=reject node=reject outside=reject",
 			"10.96.0.1 tcp 80 ClusterIP ns/web:http pod=reject node=reject outside=reject",

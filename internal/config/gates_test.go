@@ -1,0 +1,105 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestGates checks what becomes of each of kube-proxy's feature gates, by flag and in a file.
+func TestGates(t *testing.T) {
+	const honoured, unused = "", "has no effect"
+	for _, c := range []struct{ gate, mode, want string }{ // want: part of the error or the note
+		{"AllowServiceExternalIPs=true", "nftables", honoured},
+		{"AllowServiceExternalIPs=false", "nftables", honoured},
+		{"AllowServiceExternalIPs=false", "iptables", honoured},
+		{"AllowServiceExternalIPs=false", "ipvs", honoured},
+		{"KubeProxyIPVS=false", "nftables", honoured},
+		{"KubeProxyIPVS=true", "ipvs", honoured},
+		{"KubeProxyIPVS=false", "ipvs", "expected true, or another mode"},
+		{"NFTablesProxyMode=true", "nftables", honoured},
+		{"NFTablesProxyMode=false", "nftables", "expected true, or mode iptables"},
+		{"NFTablesProxyMode=false", "auto", "expected true, or mode iptables"},
+		{"NFTablesProxyMode=false", "iptables", honoured},
+		{"KubeProxyNFTablesLocalhostNodePorts=true", "auto", "expected false: NodePorts on loopback"},
+		{"KubeProxyNFTablesLocalhostNodePorts=true", "iptables", honoured},
+		{"KubeProxyNFTablesLocalhostNodePorts=false", "nftables", honoured},
+		{"TopologyAwareHints=true", "nftables", honoured},
+		{"TopologyAwareHints=false", "nftables", "expected true: hints"},
+		{"ServiceTrafficDistribution=false", "nftables", "expected true: hints"},
+		{"PreferSameTrafficDistribution=false", "nftables", "expected true: hints"},
+		{"LoadBalancerIPMode=false", "nftables", "expected true: an ipMode"},
+		{"KubeProxyDrainingTerminatingNodes=false", "nftables", "expected true: /healthz"},
+		{"NFTablesNetlink=false", "nftables", unused},
+		{"AllAlpha=true", "nftables", unused},
+		{"AllBeta=false", "nftables", unused},
+		{"MultiCIDRServiceAllocator=false", "nftables", unused},
+		{"WinDSR=true", "nftables", unused},
+		{"ComponentStatusz=true", "nftables", unused},
+		{"ContextualLogging=false", "nftables", unused},
+		{"NativeHistograms=true", "nftables", unused},
+		{"GracefulNodeShutdown=true", "nftables", unused},
+		{"NodeSwap=false", "nftables", unused},
+		{"AllowServiceExternalIP=false", "nftables", "expected a feature gate of Kubernetes"},
+		{"NoSuchGate=true", "nftables", "expected a feature gate of Kubernetes"},
+	} {
+		t.Run(c.gate+" in "+c.mode, func(t *testing.T) {
+			name, value, _ := strings.Cut(c.gate, "=")
+			checkGate(t, name, value, c.want, "flag --feature-gates", "", "--feature-gates="+c.gate, "--proxy-mode="+c.mode)
+			checkGate(t, name, value, c.want, "featureGates["+name+"]", head+"mode: "+c.mode+"\nfeatureGates: {"+name+": "+value+"}\n")
+		})
+	}
+}
+
+func checkGate(t *testing.T, name, value, want, field, file string, args ...string) {
+	t.Helper()
+	got, err := load(t, file, args...)
+	if strings.HasPrefix(want, "expected ") {
+		if err == nil || !strings.Contains(err.Error(), field+": "+value+": "+want) {
+			t.Errorf("error %v, want one about %s: %s: %s", err, field, value, want)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted := slices.ContainsFunc(got.Notes, func(n string) bool { return strings.Contains(n, name) })
+	if noted != (want != "") || len(got.Notes) > 1 {
+		t.Errorf("notes %q, want one: %v", got.Notes, want != "")
+	}
+	if off := name == AllowExternalIPs && value == "false"; got.ExternalIPs == off {
+		t.Errorf("external IPs are programmed: %v, want %v", got.ExternalIPs, !off)
+	}
+}
+
+// Each gate stands in one place, and either has an effect or the reason why not.
+func TestGatesStandOnce(t *testing.T) {
+	others := strings.Fields(otherGates)
+	if !slices.IsSorted(others) || len(slices.Compact(slices.Clone(others))) != len(others) {
+		t.Error("the other gates are not sorted, each once")
+	}
+	for name, g := range gatesOfProxy {
+		if slices.Contains(others, name) {
+			t.Errorf("%s stands in both lists", name)
+		}
+		if g.unused != "" && g.refuse != nil {
+			t.Errorf("%s is both refused and without effect", name)
+		}
+	}
+}
+
+// A change of the gates is taken over while the process runs.
+func TestGatesAreLive(t *testing.T) {
+	before, err := load(t, head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := load(t, head+"featureGates: {AllowServiceExternalIPs: false}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive, restart := before.Difference(later)
+	if !slices.Equal(alive, []string{"featureGates"}) || len(restart) > 0 {
+		t.Errorf("alive %v, restart %v, want featureGates alive", alive, restart)
+	}
+}
