@@ -72,7 +72,7 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 			}
 		}
 		for _, o := range v.table.Losers(r.Frontend) {
-			text += fmt.Sprintf("  %v claims it too, and is younger\n", o)
+			text += fmt.Sprintf("  %v claims it too (a ClusterIP has precedence, then a load balancer, then age)\n", o)
 		}
 		text += "frontend " + r.String() + "\n"
 	}

@@ -330,10 +330,75 @@ func TestConflicts(t *testing.T) {
 		contested(1)
 		s.del(ref("new"), ref("old"))
 		contested(0)
-		if len(s.agent.conflicts.of) != 0 {
-			t.Errorf("left: %v", s.agent.conflicts.of)
+		if len(s.agent.conflicts.lost) != 0 || len(s.agent.conflicts.contested) != 0 {
+			t.Errorf("left: %+v", s.agent.conflicts)
 		}
 	})
+}
+
+// A Service that loses many frontends costs one line and one Event, and says why.
+func TestConflictOfManyFrontends(t *testing.T) {
+	play(t, func(s *stage) {
+		ports := func(svc *cluster.Service, more ...uint16) *cluster.Service {
+			for _, n := range more {
+				svc.Ports = append(svc.Ports, cluster.ServicePort{Name: fmt.Sprintf("p%d", n), Number: n, Protocol: cluster.TCP})
+			}
+			return svc
+		}
+		s.store.MarkSynced()
+		s.start()
+		s.put(ports(service("evil", "10.96.0.1", "external=10.96.0.2", "created=1"), 81, 82, 83))
+		s.settle()
+		s.put(service("victim", "10.96.0.2", "created=2"))
+		s.settle()
+		s.checkKernel()
+		log := s.notes.take()
+		if strings.Count(log, "claim one frontend") != 1 || strings.Count(log, "event ") != 1 || !strings.Contains(log, "frontends=4") ||
+			!strings.Contains(log, "event default/evil FrontendConflict: 10.96.0.2 tcp 80 belongs to default/victim:p: ClusterIP precedes ExternalIP (and 3 more frontends)") {
+			t.Errorf("log %q", log)
+		}
+		if n := s.metric("signpost_conflicts"); n != 4 {
+			t.Errorf("%v conflicts, want 4", n)
+		}
+		s.del(ref("victim"))
+		s.settle()
+		s.checkKernel()
+		if n := s.metric("signpost_conflicts"); n != 0 {
+			t.Errorf("%v conflicts, want none", n)
+		}
+	})
+}
+
+// Thousands of claims of one frontend do not make a change of the Service that has it
+// dearer.
+func TestCostOfAContestedFrontend(t *testing.T) {
+	cost := func(claims int) float64 {
+		c, table := newConflicts(), vip.NewTable()
+		set := func(name string, backend string) int {
+			r := &vip.Route{Kind: vip.ExternalIP, Owner: vip.Owner{Service: cluster.Key{Namespace: "ns", Name: name}}}
+			r.Frontend = vip.Frontend{Addr: netip.MustParseAddr("192.0.2.9"), Port: 80, Protocol: cluster.TCP}
+			r.Cluster = []vip.Backend{{AddrPort: netip.MustParseAddrPort(backend)}}
+			routes := []*vip.Route{r}
+			differ := table.Set(r.Owner.Service, routes)
+			return len(c.update(table, r.Owner.Service, routes, differ))
+		}
+		set("a", "10.244.1.1:80")
+		for i := range claims {
+			if set(fmt.Sprintf("b%05d", i), "10.244.1.1:80") != 1 {
+				t.Fatal("want a conflict")
+			}
+		}
+		i := 0
+		return testing.AllocsPerRun(50, func() {
+			i++
+			if set("a", fmt.Sprintf("10.244.1.%d:80", i%2)) != 0 {
+				t.Fatal("want no conflict")
+			}
+		})
+	}
+	if few, many := cost(10), cost(5000); many > few {
+		t.Errorf("%v allocations with 5,000 claims, %v with 10", many, few)
+	}
 }
 
 func TestStaleFlows(t *testing.T) {

@@ -62,7 +62,7 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by where their address comes from.", "kind"),
 		backends:       gauge("signpost_backends", "Backends of all frontends; one behind two frontends counts twice."),
 		limits:         gauges("signpost_mode_limits", "Frontends that ask for what this mode can do in part only, by what that is.", "limit"),
-		contested:      gauge("signpost_conflicts", "Frontends that more than one Service port claims; the oldest Service has them."),
+		contested:      gauge("signpost_conflicts", "Frontends that a Service claims and another has."),
 		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
 		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
 		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale UDP flows that failed; they are repeated."),

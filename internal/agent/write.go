@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -44,13 +45,37 @@ func (a *Agent) take(refs []cluster.Ref) []vip.Change {
 	return changes
 }
 
-// contested tells of frontends that more than one Service wants.
+// contested reports the frontends that more than one Service claims: one line and one
+// Event for each Service that has lost some, however many these are.
 func (a *Agent) contested(service cluster.Key, routes []*vip.Route, differ []vip.Change) {
 	for _, c := range a.conflicts.update(a.table, service, routes, differ) {
-		a.Log.Warn("two Services claim one frontend; the older has it", "frontend", c.frontend.String(),
-			"has", c.winner.String(), "wants", c.loser.String())
-		a.event(c.loser.Service, "FrontendConflict", c.frontend.String()+" belongs to "+c.winner.String()+", which is older")
+		a.Log.Warn("two Services claim one frontend", "frontend", c.first.String(), "has", c.winner.Owner.String(),
+			"wants", c.loser.Owner.String(), "service", c.loser.Owner.Service.String(), "frontends", c.frontends, "because", reason(c))
+		a.event(c.loser.Owner.Service, "FrontendConflict", fmt.Sprintf("%v belongs to %v: %s%s",
+			c.first, c.winner.Owner, reason(c), more(c.frontends-1, "frontend")))
 	}
+}
+
+// reason says why the winner has it.
+func reason(c conflict) string {
+	switch {
+	case c.winner.IsOtherPorts():
+		return "the address is its ClusterIP"
+	case c.winner.Kind != c.loser.Kind && !c.first.IsNodePort():
+		return fmt.Sprintf("%v precedes %v", c.winner.Kind, c.loser.Kind)
+	}
+	return "it is older"
+}
+
+// more says how many others there are besides the one that is named.
+func more(n int, what string) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return " (and 1 more " + what + ")"
+	}
+	return fmt.Sprintf(" (and %d more %ss)", n, what)
 }
 
 func (a *Agent) event(service cluster.Key, reason, message string) {

@@ -150,7 +150,7 @@ type Service struct {
 	// InternalLocal and ExternalLocal are the traffic policies Local: who dials the
 	// ClusterIP, or any of the other addresses, gets endpoints of its node only.
 	InternalLocal, ExternalLocal bool
-	Created                      uint32       // metadata.creationTimestamp in Unix seconds: of two claims the older wins
+	Created                      uint32       // metadata.creationTimestamp in Unix seconds: of two claims of one kind the older wins
 	ClusterIPs                   []netip.Addr // at most one per family; empty when Headless or ExternalName
 	Ports                        []ServicePort
 	External                     *External // nil for the many Services that have nothing of it

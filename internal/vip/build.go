@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -46,18 +47,12 @@ func Build(e *cluster.Entry, n Node) []*Route {
 		b.healthCheck(ip)
 		routes = append(routes, b.routes...)
 	}
+	// Of two ports with one NodePort the first has it, so names do not count.
 	slices.SortStableFunc(routes, func(a, b *Route) int {
-		if c := a.Compare(b.Frontend); c != 0 {
-			return c
-		}
-		return precedence[a.Kind] - precedence[b.Kind]
+		return cmp.Or(a.Compare(b.Frontend), cmp.Compare(rank[a.Kind], rank[b.Kind]), cmp.Compare(a.Kind, b.Kind))
 	})
 	return slices.CompactFunc(routes, func(a, b *Route) bool { return a.Frontend == b.Frontend })
 }
-
-// precedence orders the kinds where a Service has one frontend twice: an address
-// that is both of a load balancer and external has the source ranges of the former.
-var precedence = [Kinds]int{ClusterIP: 0, LoadBalancer: 1, ExternalIP: 2, NodePort: 3, HealthCheck: 4}
 
 // builder gathers the routes of a Service in one family.
 type builder struct {

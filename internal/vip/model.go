@@ -129,7 +129,7 @@ type Route struct {
 	Frontend
 	Kind    Kind
 	Owner   Owner
-	Created int64 // of the Service, in Unix seconds: the oldest claim of a frontend wins
+	Created int64 // of the Service, in Unix seconds: of two claims of one kind the older wins
 
 	// Sources are the networks whose packets the frontend takes; those of others are
 	// dropped, whatever their class and before the decision. They are sorted, and none

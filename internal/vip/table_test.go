@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -60,6 +61,111 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// Between two Services kind decides before age, and in both orders of arrival. When the
+// winner goes, the other gets the frontend.
+func TestKindDecidesBeforeAge(t *testing.T) {
+	node := Frontend{AnyNode4, 30000, cluster.TCP}
+	for _, tt := range []struct {
+		old, young Kind
+		at         Frontend
+		want       string
+	}{
+		{ClusterIP, ClusterIP, shared, "old"},
+		{ClusterIP, LoadBalancer, shared, "old"},
+		{ClusterIP, ExternalIP, shared, "old"},
+		{LoadBalancer, ClusterIP, shared, "young"},
+		{LoadBalancer, LoadBalancer, shared, "old"},
+		{LoadBalancer, ExternalIP, shared, "old"},
+		{ExternalIP, ClusterIP, shared, "young"},
+		{ExternalIP, LoadBalancer, shared, "young"},
+		{ExternalIP, ExternalIP, shared, "old"},
+		{NodePort, NodePort, node, "old"},
+		{NodePort, HealthCheck, node, "old"},
+		{HealthCheck, NodePort, node, "old"},
+		{HealthCheck, HealthCheck, node, "old"},
+		{OtherPorts, OtherPorts, Frontend{Addr: shared.Addr}, "old"},
+	} {
+		for _, youngFirst := range []bool{false, true} {
+			table := NewTable()
+			set := map[string][]*Route{"old": {route("old", 1, tt.at)}, "young": {route("young", 2, tt.at)}}
+			set["old"][0].Kind, set["young"][0].Kind = tt.old, tt.young
+			names := []string{"old", "young"}
+			if youngFirst {
+				slices.Reverse(names)
+			}
+			for _, n := range names {
+				table.Set(cluster.Key{Namespace: "ns", Name: n}, set[n])
+			}
+			if got := owner(table.Route(tt.at)); got != "ns/"+tt.want {
+				t.Errorf("old %v, young %v, young first %v: %s has it, want %s", tt.old, tt.young, youngFirst, got, tt.want)
+			}
+			table.Set(cluster.Key{Namespace: "ns", Name: tt.want}, nil)
+			if got := owner(table.Route(tt.at)); got == "ns/"+tt.want || got == "-" {
+				t.Errorf("old %v, young %v: after the winner is gone %s has it", tt.old, tt.young, got)
+			}
+		}
+	}
+}
+
+// A ClusterIP is one Service's, at every port: an external address that is equal to it
+// waits, and routes again when the ClusterIP is free.
+func TestClusterIPIsNotShared(t *testing.T) {
+	key := func(name string) cluster.Key { return cluster.Key{Namespace: "ns", Name: name} }
+	table := NewTable()
+	at := func(port uint16) Frontend { return Frontend{shared.Addr, port, cluster.TCP} }
+	kind := func(r *Route, k Kind) *Route { r.Kind = k; return r }
+	evil := []*Route{kind(route("evil", 1, at(80)), ExternalIP), kind(route("evil", 1, at(81)), LoadBalancer)}
+	victim := []*Route{kind(route("victim", 2, Frontend{Addr: shared.Addr}), OtherPorts), kind(route("victim", 2, at(80)), ClusterIP)}
+	third := []*Route{kind(route("third", 3, at(82)), ExternalIP)}
+	check := func(step, want string) {
+		t.Helper()
+		got, routed := "", 0
+		for _, port := range []uint16{80, 81, 82} {
+			got += owner(table.Route(at(port))) + " "
+			if table.Route(at(port)) != nil {
+				routed++
+			}
+		}
+		if table.Route(Frontend{Addr: shared.Addr}) != nil {
+			routed++
+		}
+		if got != want+" " || table.Len() != routed || len(table.Additions()) != routed {
+			t.Errorf("%s: %q, want %q; %d frontends, want %d", step, got, want, table.Len(), routed)
+		}
+	}
+	table.Set(key("evil"), evil)
+	table.Set(key("third"), third)
+	check("without the ClusterIP", "ns/evil ns/evil ns/third")
+	if n := len(table.Set(key("victim"), victim)); n != 4 {
+		t.Errorf("%d changes, want 4: two frontends come, two go, one of them is taken over", n)
+	}
+	check("with it", "ns/victim - -")
+	if got := table.Winner(at(81)); got != victim[0] {
+		t.Errorf("the winner of port 81 is %v", got)
+	}
+	if got := fmt.Sprint(table.Losers(at(80)), table.Losers(at(81)), table.Losers(at(82))); got != "[ns/evil] [ns/evil] [ns/third]" {
+		t.Errorf("losers %s", got)
+	}
+	if text := table.String(); !strings.Contains(text, "(81/tcp also claimed by ns/evil)") {
+		t.Errorf("the waiting claims are missing in\n%s", text)
+	}
+	if changes := table.Set(key("victim"), victim); len(changes) != 0 {
+		t.Errorf("set again: %v", changes)
+	}
+	table.Set(key("evil"), nil)
+	check("a loser is gone", "ns/victim - -")
+	table.Set(key("evil"), evil)
+	if n := len(table.Set(key("victim"), nil)); n != 4 {
+		t.Errorf("%d changes, want 4", n)
+	}
+	check("the ClusterIP is free", "ns/evil ns/evil ns/third")
+	table.Set(key("evil"), nil)
+	table.Set(key("third"), nil)
+	if len(table.claims)+len(table.outside)+len(table.byService) != 0 {
+		t.Errorf("left: %+v", table)
+	}
+}
+
 func owner(r *Route) string {
 	if r == nil {
 		return "-"
@@ -77,10 +183,17 @@ func TestSequences(t *testing.T) {
 			key := cluster.Key{Namespace: "ns", Name: name}
 			created := map[string]int64{"a": 1, "b": 2, "c": 2}[name]
 			var routes []*Route
+			if rapid.IntRange(0, 2).Draw(t, "has the address") == 0 {
+				r := route(name, created, Frontend{Addr: shared.Addr})
+				r.Kind = OtherPorts
+				routes = append(routes, r)
+			}
 			for _, port := range rapid.SliceOfDistinct(rapid.Uint16Range(80, 84), rapid.ID).Draw(t, "ports") {
 				f := Frontend{shared.Addr, port, cluster.TCP}
 				backends := rapid.SampledFrom([][]string{nil, {"10.0.0.1:1"}, {"10.0.0.1:1", "10.0.0.2:1"}}).Draw(t, "backends")
-				routes = append(routes, route(name, created, f, backends...))
+				r := route(name, created, f, backends...)
+				r.Kind = rapid.SampledFrom([]Kind{ClusterIP, ExternalIP, LoadBalancer}).Draw(t, "kind")
+				routes = append(routes, r)
 			}
 			last[key] = routes
 			changes := table.Set(key, routes)

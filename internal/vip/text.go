@@ -23,9 +23,21 @@ func (t *Table) String() string {
 		for _, o := range t.Losers(r.Frontend) {
 			fmt.Fprintf(&b, " (also claimed by %v)", o)
 		}
+		if r.Kind == OtherPorts {
+			t.waitingText(&b, r.Addr)
+		}
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// waitingText prints who claims ports of a ClusterIP by an external address.
+func (t *Table) waitingText(b *strings.Builder, a netip.Addr) {
+	for _, f := range t.waiting(a) {
+		for _, o := range t.Losers(f) {
+			fmt.Fprintf(b, " (%d/%v also claimed by %v)", f.Port, f.Protocol, o)
+		}
+	}
 }
 
 // String prints the route in one line.

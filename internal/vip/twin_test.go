@@ -33,6 +33,7 @@ type claim struct {
 	port    *cluster.ServicePort // nil: a health check, or the rest of a cluster IP
 	at      int                  // of the port among the Service's
 	what    string               // cluster, lb, external, node, check, rest
+	to      netip.Addr
 }
 
 // ask is what happens to a packet, in the words of rows.txt.
@@ -100,7 +101,7 @@ func (w *twin) claims(s *cluster.Service, p Packet, to netip.Addr, onNode bool) 
 		}
 		if onNode {
 			if port.NodePort == p.Destination.Port() && port.NodePort != 0 {
-				list = append(list, claim{s, port, i, "node"})
+				list = append(list, claim{s, port, i, "node", to})
 			}
 			continue
 		}
@@ -108,33 +109,42 @@ func (w *twin) claims(s *cluster.Service, p Packet, to netip.Addr, onNode bool) 
 			continue
 		}
 		if slices.Contains(s.ClusterIPs, to) {
-			list = append(list, claim{s, port, i, "cluster"})
+			list = append(list, claim{s, port, i, "cluster", to})
 		}
 		if slices.Contains(x.LB, to) && !slices.Contains(x.Proxied, to) {
-			list = append(list, claim{s, port, i, "lb"})
+			list = append(list, claim{s, port, i, "lb", to})
 		}
 		if slices.Contains(x.IPs, to) {
-			list = append(list, claim{s, port, i, "external"})
+			list = append(list, claim{s, port, i, "external", to})
 		}
 	}
 	if onNode && s.Type == cluster.LoadBalancer && s.ExternalLocal && x.HealthCheckPort != 0 &&
 		x.HealthCheckPort == p.Destination.Port() && p.Protocol == cluster.TCP {
-		list = append(list, claim{s, nil, 0, "check"})
+		list = append(list, claim{s, nil, 0, "check", to})
 	}
 	return list
 }
 
-// best is the claim that counts: that of the oldest Service, then by name; of one
-// Service first the cluster IP, then the load balancer's address, the external one, the
-// NodePort and the health check, then the port that is listed first.
+// best is the claim that counts: first the cluster IP, then the load balancer's address,
+// then the external one; of one kind that of the oldest Service, then by name. NodePorts
+// and health checks are of one kind, and in one Service the NodePort comes first, then
+// the port that is listed first.
 func (w *twin) best(claims func(*cluster.Service) []claim) (best claim, ok bool) {
 	order := "cluster lb external node check rest"
+	outside := func(c claim) int { return max(0, strings.Index("lb external", c.what)+1) }
 	var all []claim
 	for _, s := range w.services {
-		all = append(all, claims(s)...)
+		for _, c := range claims(s) {
+			if !w.isClusterIPOfOther(c) {
+				all = append(all, c)
+			}
+		}
 	}
 	sort.SliceStable(all, func(i, j int) bool {
 		a, b := all[i], all[j]
+		if outside(a) != outside(b) {
+			return outside(a) < outside(b)
+		}
 		if a.service != b.service {
 			if a.service.Created != b.service.Created {
 				return a.service.Created < b.service.Created
@@ -150,6 +160,20 @@ func (w *twin) best(claims func(*cluster.Service) []claim) (best claim, ok bool)
 		return claim{}, false
 	}
 	return all[0], true
+}
+
+// isClusterIPOfOther: an external address that is the cluster IP of another Service is
+// not served, at no port.
+func (w *twin) isClusterIPOfOther(c claim) bool {
+	if c.what != "lb" && c.what != "external" {
+		return false
+	}
+	for _, s := range w.services {
+		if s.Key != c.service.Key && w.routed(s, c.to.Is4()) && slices.Contains(s.ClusterIPs, c.to) {
+			return true
+		}
+	}
+	return false
 }
 
 // use is what happens to a packet that a Service takes.
