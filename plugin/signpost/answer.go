@@ -12,11 +12,12 @@ import (
 
 // question is what one query asks, with the limits of its transport.
 type question struct {
-	owner string // the name as it was asked: answers echo its case
-	qtype uint16
-	zone  *zone
-	limit int  // bytes that an answer to this client may have
-	stale bool // the index is an earlier state: see markStale
+	owner  string // the name as it was asked: answers echo its case
+	qtype  uint16
+	zone   *zone
+	limit  int  // bytes that an answer to this client may have
+	capped bool // the client takes more than limit
+	stale  bool // the index is an earlier state: see markStale
 }
 
 // answer is what a node says to a question. No records and no rcode is NODATA.

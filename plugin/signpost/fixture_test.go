@@ -125,7 +125,7 @@ func (f contextFunc) Lookup(ctx context.Context, state request.Request, name str
 // plugged returns the plugin on the fixture, with the zones of kubeadm.
 func plugged(store *cluster.Store, change func(*Signpost)) *Signpost {
 	zones, primary := makeZones([]string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."})
-	s := &Signpost{zones: zones, primary: primary, settings: settings{ttl: 5}, store: store, local: addrs("172.16.9.9")}
+	s := &Signpost{zones: zones, primary: primary, settings: settings{ttl: 5, maxUDP: defaultMaxUDP}, store: store, local: addrs("172.16.9.9")}
 	s.started.Store(true)
 	s.upstream = reenter(s, map[string]int{"www.example.net.": dns.RcodeSuccess})
 	if change != nil {

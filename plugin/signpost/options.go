@@ -33,6 +33,7 @@ type settings struct {
 	zonal       bool     // headless Services have names for the zones of their endpoints
 
 	negative  *uint32 // seconds that a negative answer may be kept; nil: as ttl
+	maxUDP    int     // bytes of an answer over UDP
 	ptr       ptrPolicy
 	ptrSingle bool // only the first name of an address
 

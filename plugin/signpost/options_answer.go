@@ -17,6 +17,7 @@ var answerOptions = []option{
 	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
 	{"noendpoints", "no argument", 0, 0, setNoEndpoints, nil},
 	{"ignore", "empty_service", 1, 1, setIgnore, needsEndpoints},
+	{"max_udp_size", "BYTES", 1, 1, setMaxUDP, nil},
 	{"why", "no argument", 0, 0, setWhy, nil},
 	{"zonal", "no argument", 0, 0, setZonal, needsEndpoints},
 }
@@ -24,6 +25,8 @@ var answerOptions = []option{
 const (
 	defaultTTL = 5
 	maxTTL     = 3600
+
+	largestMaxUDP = 4096
 )
 
 func setTTL(s *stanza, args []string) error {
@@ -101,6 +104,16 @@ func setIgnore(s *stanza, args []string) error {
 		return errors.New("want empty_service")
 	}
 	s.ignoreEmpty = true
+	return nil
+}
+
+// The range is that of the plugin bufsize: what is in it fits into a datagram.
+func setMaxUDP(s *stanza, args []string) error {
+	n, err := strconv.ParseUint(args[0], 10, 16)
+	if err != nil || n < dns.MinMsgSize || n > largestMaxUDP {
+		return fmt.Errorf("want a whole number of bytes from %d to %d", dns.MinMsgSize, largestMaxUDP)
+	}
+	s.maxUDP = int(n)
 	return nil
 }
 

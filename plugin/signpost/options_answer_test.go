@@ -18,6 +18,12 @@ var answerOptionTests = []optionTest{
 	{"ttl negative ones none", "ttl 30 negative", nil, "option ttl 30 negative: want SECONDS, or"},
 	{"ttl again", "ttl 30 negative 2\nttl 60", func(s *stanza) { s.ttl = 60 }, ""},
 
+	{"max_udp_size", "max_udp_size 4096", func(s *stanza) { s.maxUDP = 4096 }, ""},
+	{"max_udp_size lowest", "max_udp_size 512", func(s *stanza) { s.maxUDP = 512 }, ""},
+	{"max_udp_size too high", "max_udp_size 4097", nil, "option max_udp_size 4097: want a whole number of bytes from 512 to 4096"},
+	{"max_udp_size too low", "max_udp_size 511", nil, "option max_udp_size 511: want a whole"},
+	{"max_udp_size none", "max_udp_size", nil, "option max_udp_size: want BYTES"},
+
 	{"why", "why", func(s *stanza) { s.why = true }, ""},
 	{"why not", "why not", nil, "option why not: want no argument"},
 

@@ -48,6 +48,7 @@ func setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 		s.heard = lease.feed.heard
+		s.maxUDP = udpLimit(stanza.maxUDP, block.Handler("bufsize"))
 		s.local = localAddresses(block.ListenHosts)
 		s.started.Store(true)
 		if t, ok := block.Handler("transfer").(*transfer.Transfer); ok {

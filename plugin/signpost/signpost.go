@@ -2,7 +2,6 @@ package signpost
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -80,7 +79,7 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if n.kind == missing && s.next != nil && s.fall.Through(name) {
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
-	q.limit = sizeLimit(w, r)
+	s.limit(ctx, w, r, &q)
 	return s.reply(ctx, w, r, &n, q)
 }
 
@@ -129,6 +128,9 @@ func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	if q.stale {
 		markStale(&m.Msg, r, s.heard())
 	}
+	if q.capped {
+		m.fit(r, q.limit)
+	}
 	if err := w.WriteMsg(&m.Msg); err != nil {
 		return dns.RcodeServerFailure, err
 	}
@@ -159,18 +161,4 @@ func newMessage(r *dns.Msg) *message {
 	m.question[0] = r.Question[0]
 	m.Question = m.question[:]
 	return m
-}
-
-// sizeLimit is how many bytes the client takes: what it says by EDNS over UDP (RFC
-// 6891 §6.2.3), 64 KiB over TCP.
-func sizeLimit(w dns.ResponseWriter, r *dns.Msg) int {
-	if _, udp := w.RemoteAddr().(*net.UDPAddr); !udp {
-		return dns.MaxMsgSize
-	}
-	for _, rr := range r.Extra {
-		if opt, ok := rr.(*dns.OPT); ok {
-			return max(dns.MinMsgSize, int(opt.UDPSize()))
-		}
-	}
-	return dns.MinMsgSize
 }
