@@ -141,6 +141,28 @@ func TestDeploymentIsLockedDown(t *testing.T) {
 	}
 }
 
+// The garbage collector of both programs knows the memory limit of its container.
+func TestMemoryLimitReachesTheRuntime(t *testing.T) {
+	objects := render(t, fresh)
+	d := object[*appsv1.Deployment](t, objects, "Deployment kube-system/coredns")
+	_, _, forwarder := forwarderPod(t)
+	for _, c := range []corev1.Container{d.Spec.Template.Spec.Containers[0], forwarder} {
+		if c.Resources.Limits.Memory().IsZero() {
+			t.Errorf("%s has no memory limit", c.Name)
+		}
+		i := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "GOMEMLIMIT" })
+		if i < 0 || c.Env[i].ValueFrom == nil {
+			t.Errorf("%s: no GOMEMLIMIT from its limit in %v", c.Name, c.Env)
+			continue
+		}
+		// Without a divisor the value is a number of bytes, which is a form that the runtime takes.
+		want := &corev1.ResourceFieldSelector{ContainerName: c.Name, Resource: "limits.memory"}
+		if diff := cmp.Diff(want, c.Env[i].ValueFrom.ResourceFieldRef); diff != "" {
+			t.Errorf("%s: GOMEMLIMIT (-want +got):\n%s", c.Name, diff)
+		}
+	}
+}
+
 func TestDeploymentStaysUp(t *testing.T) {
 	objects := render(t, fresh)
 	d := object[*appsv1.Deployment](t, objects, "Deployment kube-system/coredns")
