@@ -60,6 +60,14 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 		return err
 	}
 	x := v.table.Explain(&v.host.Host, p)
+	var kernel *found
+	if c.HostnameOverride == "" || v.isHere() {
+		kernel = inspect(ctx, v, &x)
+	}
+	if kernel != nil { // with mode auto only the node knows which one it is
+		v.host.DropsUnused, v.host.BindsExternal = kernel.mode.dropsUnused, kernel.mode.bindsExternal
+		x = v.table.Explain(&v.host.Host, p)
+	}
 	text := x.String()
 	for _, line := range v.closed(p.Destination.Addr()) {
 		text += "  " + line
@@ -76,8 +84,8 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 		}
 		text += "frontend " + r.String() + "\n"
 	}
-	if c.HostnameOverride == "" || v.isHere() {
-		text += readBack(ctx, v, &x)
+	if kernel != nil {
+		text += kernel.readBack(ctx, v, &x)
 	}
 	_, err = fmt.Fprint(env.stdout, text)
 	return err

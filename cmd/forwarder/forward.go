@@ -134,11 +134,12 @@ func (f *forwarder) programmed(p kube.Programmed) {
 
 // options are what the configuration says to an agent.
 func options(c *config.Config, name string, store *cluster.Store) agent.Options {
-	p := c.LocalPods
+	p, m := c.LocalPods, planned(c)
 	return agent.Options{
 		Store: store, NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
 		Pods:          agent.Detection{Pods: vip.Pods{CIDRs: p.CIDRs, Interface: p.Interface, Prefix: p.Prefix}, NodeCIDR: p.NodeCIDR},
 		MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark, NoExternalIPs: !c.ExternalIPs, CutHalfOpen: c.Flags.CutHalfOpen,
+		DropsUnused: m.dropsUnused, BindsExternal: m.bindsExternal,
 	}
 }
 

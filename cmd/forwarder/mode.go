@@ -28,6 +28,8 @@ type mode struct {
 	plan  func(*config.Config, dataplane.Host, *vip.Table) (string, error)
 	// auto says whether auto may choose it.
 	auto bool
+	// dropsUnused and bindsExternal are what vip.Host says about the mode.
+	dropsUnused, bindsExternal bool
 	// inspect tells what the kernel has for a frontend, and whether that is right.
 	inspect func(ctx context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error)
 	// clean removes our rules of this mode, and says what that was. Where kube-proxy's
@@ -43,7 +45,7 @@ type mode struct {
 // modes are in the order in which auto tries those that it may choose.
 var modes = []mode{
 	{
-		name: config.ModeNFTables, auto: true,
+		name: config.ModeNFTables, auto: true, dropsUnused: true,
 		probe: func(*config.Config) error { return nftables.Probe() },
 		plan: func(_ *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
 			return nftables.Render(h, t)
@@ -75,7 +77,7 @@ var modes = []mode{
 		clean: cleanIPTables,
 	},
 	{
-		name:  config.ModeIPVS,
+		name: config.ModeIPVS, dropsUnused: true, bindsExternal: true,
 		probe: func(c *config.Config) error { return ipvs.Probe(ipvsOptions(c, nil)) },
 		plan: func(c *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
 			return ipvs.Render(ipvsOptions(c, nil), h, t), nil

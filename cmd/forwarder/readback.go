@@ -21,32 +21,45 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// readBack says what this machine's kernel has for the frontend that a packet meets, which
-// flows it tracks there, and whether the backends answer: "" where no proxy works or the
-// rights are missing, since explain can be asked from anywhere.
-func readBack(ctx context.Context, v *view, x *vip.Explanation) string {
+// found is what this machine's kernel has for a frontend, and in which mode.
+type found struct {
+	mode  mode
+	lines []string
+}
+
+// inspect reads what this machine's kernel has for the frontend that a packet meets. It
+// returns nil where no proxy works or the rights are missing, since explain can be asked
+// from anywhere.
+func inspect(ctx context.Context, v *view, x *vip.Explanation) *found {
 	if !node.ReadFacts().NetAdmin {
-		return ""
+		return nil
 	}
-	f := vip.Frontend{Addr: x.Destination.Addr(), Port: x.Destination.Port(), Protocol: x.Protocol}
-	if x.Route != nil {
-		f = x.Route.Frontend
-	}
-	var lines []string
-	err := dataplane.ErrNoRules
 	for _, m := range modes {
+		lines, err := m.inspect(ctx, v, frontendOf(x), x.Route)
 		if errors.Is(err, dataplane.ErrNoRules) {
-			lines, err = m.inspect(ctx, v, f, x.Route)
+			continue
 		}
+		if err != nil {
+			lines = []string{err.Error()}
+		}
+		return &found{m, lines}
 	}
-	if errors.Is(err, dataplane.ErrNoRules) {
-		return ""
+	return nil
+}
+
+// frontendOf is the frontend that a packet meets, or would meet.
+func frontendOf(x *vip.Explanation) vip.Frontend {
+	if x.Route != nil {
+		return x.Route.Frontend
 	}
-	if err != nil {
-		lines = []string{err.Error()}
-	}
-	text := "kernel " + strings.Join(lines, "\nkernel ") + "\n"
-	flows, err := conntrack.Find(f, v.host.NodePortAddrs)
+	return vip.Frontend{Addr: x.Destination.Addr(), Port: x.Destination.Port(), Protocol: x.Protocol}
+}
+
+// readBack prints what the kernel has, which flows it tracks for the frontend, and whether
+// the backends answer.
+func (k *found) readBack(ctx context.Context, v *view, x *vip.Explanation) string {
+	text := "kernel " + strings.Join(k.lines, "\nkernel ") + "\n"
+	flows, err := conntrack.Find(frontendOf(x), v.host.NodePortAddrs)
 	if err != nil {
 		return text + "conntrack " + err.Error() + "\n"
 	}

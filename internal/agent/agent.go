@@ -70,6 +70,8 @@ type Options struct {
 	MasqueradeMark uint32
 	NoExternalIPs  bool    // leave out spec.externalIPs
 	Traffic        Traffic // nil: nobody's is counted
+	DropsUnused    bool    // as vip.Host has it
+	BindsExternal  bool    // as vip.Host has it
 	CutHalfOpen    bool    // have Flows remove TCP connections that nobody has answered, too
 }
 

@@ -54,6 +54,8 @@ func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
 			NodePortAll4:  o.NodePorts.Everything(true, primary), NodePortAll6: o.NodePorts.Everything(false, primary),
 			NodePortLoopback: o.NodePorts.Loopback,
 			ServiceCIDRs:     o.Store.ServiceCIDRs(),
+			DropsUnused:      o.DropsUnused,
+			BindsExternal:    o.BindsExternal,
 		},
 		MasqueradeMark: o.MasqueradeMark,
 	}

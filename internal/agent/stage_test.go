@@ -107,6 +107,7 @@ func play(t *testing.T, f func(s *stage)) {
 			Log:      slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelInfo})),
 			NodeName: "node-1", NodePorts: node.NodePorts{Primary: true},
 			Pods: Detection{Pods: vip.Pods{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}, MasqueradeMark: 0x4000,
+			DropsUnused: true,
 		})
 		s.agent.build = func(e *cluster.Entry, n vip.Node) []*vip.Route {
 			if e == nil {

@@ -8,8 +8,9 @@
 //     is dropped; else the decision of its class says what happens: refused, dropped,
 //     left alone, or sent to a backend of the set, drawn evenly or by affinity, and
 //     masqueraded or not;
-//  2. if nothing translated it, neither here nor by another's rules: the frontend
-//     OtherPorts of its address, and Host.ServiceCIDRs where there is none.
+//  2. if nothing translated it, neither here nor by another's rules, and it is not for an
+//     address of this node: the frontend OtherPorts of its address, and Host.Enforced where
+//     there is none.
 //
 // A connection of a pod of this node that leads back to that pod is masqueraded,
 // whatever the decision says (hairpin). What began goes on by conntrack.

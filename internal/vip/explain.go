@@ -55,22 +55,63 @@ func (t *Table) Explain(h *Host, p Packet) Explanation {
 		x.decided(r)
 		return x
 	}
-	to := p.Destination.Addr()
-	switch r := t.Route(Frontend{Addr: to}); {
+	x.rest(t, h)
+	return x
+}
+
+// rest decides about a packet that no frontend takes.
+func (x *Explanation) rest(t *Table, h *Host) {
+	to, port := x.Destination.Addr(), portText(x.Packet)
+	r := t.Route(Frontend{Addr: to})
+	x.Action = Accept
+	switch {
+	case slices.Contains(h.Addrs, to):
+		x.say("no Service has %v port %v on this node", to, port)
+		if h.ServesNodePorts(to) {
+			x.say("%v serves NodePorts, and none is %v", to, port)
+		}
 	case r != nil:
 		x.Route, x.Action = r, r.Decisions[x.Class].Action
-		x.say("%v is the cluster IP of %v, which has no port %v", to, r.Owner, portText(p))
-	case inAny(h.ServiceCIDRs, to) && !slices.Contains(h.Addrs, to):
+		x.say("%v is the cluster IP of %v, which has no port %v", to, r.Owner, port)
+	case h.BindsExternal && t.has(to):
+		x.Action = Reject
+		x.say("%v is an external address of a Service, and no Service has its port %v", to, port)
+		x.say("refused: this mode makes external addresses the node's own")
+	case inAny(h.Enforced(), to):
 		x.Action = Drop
 		x.say("%v is in a range of cluster IPs and belongs to no Service", to)
 	default:
-		x.Action = Accept
-		x.say("no Service has %v port %v on this node", to, portText(p))
-		if h.ServesNodePorts(to) {
-			x.say("%v serves NodePorts, and none is %v", to, portText(p))
+		x.say("no Service has %v port %v on this node", to, port)
+		x.sayNotEnforced(h)
+	}
+}
+
+// sayNotEnforced explains why a packet is left alone that is sent to a range of cluster IPs.
+func (x *Explanation) sayNotEnforced(h *Host) {
+	to := x.Destination.Addr()
+	if !inAny(h.ServiceCIDRs, to) {
+		return
+	}
+	x.say("%v is in a range of cluster IPs and belongs to no Service", to)
+	if !h.DropsUnused {
+		x.say("left alone: this mode does not drop what is sent to unused cluster IPs")
+		return
+	}
+	for _, o := range h.Overlaps {
+		if o.CIDR.Contains(to) {
+			x.say("left alone: the range %v overlaps the %v", o.CIDR, o.With)
 		}
 	}
-	return x
+}
+
+// has reports whether an address has any frontend.
+func (t *Table) has(a netip.Addr) bool {
+	for f := range t.claims {
+		if f.Addr == a {
+			return true
+		}
+	}
+	return false
 }
 
 // frontend is the route that a packet meets, but for the rest of an address.

@@ -67,10 +67,18 @@ type Host struct {
 	// NodePortLoopback says that 127.0.0.0/8 serves NodePorts too, for processes of this
 	// node (iptables.localhostNodePorts). Not every dataplane can.
 	NodePortLoopback bool
-	// ServiceCIDRs are where ClusterIPs come from. A packet to an address in there that is
-	// no ClusterIP (there is no frontend OtherPorts) is dropped rather than sent to the
-	// default gateway. As with OtherPorts: after translation.
+	// ServiceCIDRs are where ClusterIPs come from.
 	ServiceCIDRs []netip.Prefix
+	// Overlaps are those ServiceCIDRs that contain addresses in use for something else.
+	Overlaps []Overlap
+	// DropsUnused says that the mode drops a packet to an address in a ServiceCIDR that no
+	// Service has, rather than send it to the default gateway. It does so only in the CIDRs
+	// that Enforced returns. As with OtherPorts, it never drops what was translated, nor
+	// what is for an address of this node.
+	DropsUnused bool
+	// BindsExternal says that the mode makes external addresses of Services the node's own,
+	// and refuses their ports that no Service has.
+	BindsExternal bool
 }
 
 // ServesNodePorts reports whether NodePorts are served on an address.
@@ -93,9 +101,9 @@ func (h *Host) Class(source netip.Addr, in string) Class {
 	return FromOutside
 }
 
-// Equal reports whether h and o are the same but for Addrs.
+// Equal reports whether a dataplane writes the same for h and o.
 func (h *Host) Equal(o *Host) bool {
 	return h.Pods.Equal(o.Pods) && slices.Equal(h.NodePortAddrs, o.NodePortAddrs) &&
 		h.NodePortAll4 == o.NodePortAll4 && h.NodePortAll6 == o.NodePortAll6 && h.NodePortLoopback == o.NodePortLoopback &&
-		slices.Equal(h.ServiceCIDRs, o.ServiceCIDRs)
+		slices.Equal(h.Enforced(), o.Enforced())
 }

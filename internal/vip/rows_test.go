@@ -111,7 +111,7 @@ func newScene(t *testing.T) *scene {
 		node: Node{Name: cluster.MakeAtom("test-node"), Addrs: addrs("192.168.0.2", "2001:db8::1"), Pods: pods},
 		host: Host{
 			Pods: pods, Addrs: addrs("192.168.0.2", "192.168.1.2", "192.168.99.11", "2001:db8::1", "2001:db8:1::2", "1.2.3.4"),
-			NodePortAddrs: addrs("192.168.0.2", "2001:db8::1"), ServiceCIDRs: prefixes("172.30.0.0/16,fd00:10:96::/112"),
+			NodePortAddrs: addrs("192.168.0.2", "2001:db8::1"), ServiceCIDRs: prefixes("172.30.0.0/16,fd00:10:96::/112"), DropsUnused: true,
 		},
 	}
 }

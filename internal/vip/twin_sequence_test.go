@@ -101,6 +101,7 @@ func randomNode(t *rapid.T) (Node, Host) {
 		NodePortAddrs:    some(t, slices.Concat(twinVIPs[2:], twinVIPs6[2:]), 4, "NodePort addresses"),
 		NodePortLoopback: rapid.Bool().Draw(t, "loopback"),
 		ServiceCIDRs:     some(t, prefixes("172.30.0.0/16,fd00:96::/64,192.0.2.0/24"), 2, "service CIDRs"),
+		DropsUnused:      true,
 	}
 }
 

@@ -46,6 +46,9 @@ func (w *twin) ask(p Packet) string {
 	if ok {
 		return w.use(c, p)
 	}
+	if slices.Contains(w.host.Addrs, to) {
+		return ""
+	}
 	rest, ok := w.best(func(s *cluster.Service) []claim {
 		if w.routed(s, to.Is4()) && slices.Contains(s.ClusterIPs, to) {
 			return []claim{{service: s, what: "rest"}}
@@ -56,7 +59,7 @@ func (w *twin) ask(p Packet) string {
 		return "REJECT"
 	}
 	for _, c := range w.host.ServiceCIDRs {
-		if c.Contains(to) && !slices.Contains(w.host.Addrs, to) {
+		if c.Contains(to) {
 			return "DROP"
 		}
 	}

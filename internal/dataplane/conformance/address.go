@@ -41,6 +41,14 @@ var podNetworks = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.M
 // serviceCIDRs are where ClusterIPs come from.
 var serviceCIDRs = blocks[0].prefix[:]
 
+// wideCIDRs are such ranges that a careless administrator chose: nodes and pods are in them.
+var wideCIDRs = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("fd00::/16"),
+}
+
+// nodeNetworks take in the nodes; see package netlab.
+var nodeNetworks = []netip.Prefix{netip.MustParsePrefix("172.30.0.0/24"), netip.MustParsePrefix("fd00:30::/64")}
+
 // podBridge is the interface by which packets of pods come in; see package netlab.
 const podBridge = "cbr0"
 

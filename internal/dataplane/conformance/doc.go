@@ -20,7 +20,8 @@
 //
 //	fails under MUTANT…      with which faults of a dataplane the scenario must not pass: see mutants.go
 //	needs WORD…              what not every dataplane can: see needs.go. One that cannot skips the scenario and says why
-//	config WORD…             masquerade-all; service-cidrs: where ClusterIPs come from is known; every-address of
+//	config WORD…             masquerade-all; service-cidrs: where ClusterIPs come from is known; wide-service-cidrs: these
+//	                         ranges take in nodes and pods; unaware-of-overlaps: and the dataplane does not know that; every-address of
 //	                         a node serves NodePorts; no-pod-cidrs: pods cannot be told from the rest; pods-by-bridge, pods-by-prefix: they are
 //	                         told by the interface that they come in by
 //	service NAME …           makes a Service, or replaces it: at ADDRESS… [families FAMILY] [created SECONDS]

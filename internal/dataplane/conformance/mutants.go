@@ -77,6 +77,7 @@ var mutants = []mutant{
 		return []*vip.Route{&r}
 	}},
 	{name: "no-service-cidrs", host: func(h dataplane.Host) dataplane.Host { h.ServiceCIDRs = nil; return h }},
+	{name: "no-overlaps", host: func(h dataplane.Host) dataplane.Host { h.Overlaps = nil; return h }},
 	{name: "one-address", host: func(h dataplane.Host) dataplane.Host {
 		h.NodePortAll4, h.NodePortAll6 = false, false
 		h.NodePortAddrs = slices.DeleteFunc(slices.Clone(h.NodePortAddrs), func(a netip.Addr) bool {
@@ -113,6 +114,7 @@ var mutants = []mutant{
 		return list
 	})},
 	{name: "stray", routes: stray},
+	{name: "taken-node", routes: takeNode},
 	{name: "every-address", host: func(h dataplane.Host) dataplane.Host {
 		for _, f := range bothFamilies {
 			h.NodePortAddrs = append(slices.Clone(h.NodePortAddrs), secondAddr[f].Addr(), loopback[f])
@@ -195,6 +197,19 @@ func stray(r vip.Route, w *world) []*vip.Route {
 		claim(vip.Frontend{Addr: b.Addr(), Port: b.Port(), Protocol: r.Protocol})
 	}
 	return all
+}
+
+// takeNode also claims the port on which nodes answer themselves.
+func takeNode(r vip.Route, w *world) []*vip.Route {
+	o := vip.Route{Frontend: vip.Frontend{Addr: vip.AnyNode6, Port: defaultTarget, Protocol: r.Protocol}, Kind: vip.NodePort, Owner: r.Owner, Created: r.Created + 1}
+	if r.Addr.Is4() {
+		o.Addr = vip.AnyNode4
+	}
+	o.Cluster = []vip.Backend{{AddrPort: netip.AddrPortFrom(w.stranger(r.Addr), defaultTarget)}}
+	if r.IsOtherPorts() {
+		return []*vip.Route{&r}
+	}
+	return []*vip.Route{&r, &o}
 }
 
 // stranger is the address of the pod that no dataplane should lead to.

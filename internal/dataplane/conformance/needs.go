@@ -19,9 +19,13 @@ const (
 	// OtherPorts: what is sent to an external address, and to a port there that no Service has, goes
 	// where the routes lead.
 	OtherPorts = "other-ports"
+	// DropsUnused: what is sent to an address in a ServiceCIDR that no Service has is dropped.
+	DropsUnused = "drops-unused"
+	// leavesUnused: it is left alone. A dataplane does one or the other.
+	leavesUnused = "leaves-unused"
 )
 
-var needs = []string{SharedAffinity, ShortAffinity, OtherPorts}
+var needs = []string{SharedAffinity, ShortAffinity, OtherPorts, DropsUnused, leavesUnused}
 
 // needs reads what a scenario needs.
 func (p *parser) needs() step {
@@ -39,6 +43,9 @@ func (b *Backend) cannot(s scenario) string {
 	for _, word := range s.needs {
 		if why := b.Lacks[word]; why != "" {
 			return "needs " + word + ": " + why
+		}
+		if word == leavesUnused && b.Lacks[DropsUnused] == "" {
+			return "needs " + word + ": this dataplane drops it"
 		}
 	}
 	return ""

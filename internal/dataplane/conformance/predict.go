@@ -59,7 +59,7 @@ func (w *world) routeTo(q question) *vip.Route {
 		return r
 	}
 	rest := vip.Frontend{Addr: f.Addr}
-	if r := p.table.Route(rest); r != nil || !slices.ContainsFunc(p.facts.ServiceCIDRs, func(c netip.Prefix) bool { return c.Contains(f.Addr) }) {
+	if r := p.table.Route(rest); r != nil || !slices.ContainsFunc(p.facts.Enforced(), func(c netip.Prefix) bool { return c.Contains(f.Addr) }) {
 		return r
 	}
 	nobodys := &vip.Route{Frontend: rest}

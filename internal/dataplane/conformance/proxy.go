@@ -133,11 +133,30 @@ func (w *world) hostFacts(node int) vip.Host {
 		}
 	}
 	h.NodePortAll4, h.NodePortAll6 = w.config.nodePorts == everywhere, w.config.nodePorts == everywhere
-	if w.config.serviceCIDRs {
+	h.DropsUnused = w.lacks[DropsUnused] == ""
+	switch {
+	case w.config.wideCIDRs:
+		h.ServiceCIDRs = wideCIDRs
+	case w.config.serviceCIDRs:
 		h.ServiceCIDRs = serviceCIDRs
+	}
+	if !w.config.unaware {
+		h.Overlaps = vip.Overlaps(h.ServiceCIDRs, networksInUse())
 	}
 	slices.SortFunc(h.Addrs, netip.Addr.Compare)
 	return h
+}
+
+// networksInUse are those of the nodes and pods.
+func networksInUse() []vip.Network {
+	var used []vip.Network
+	for _, p := range podNetworks {
+		used = append(used, vip.Network{Prefix: p, Use: vip.PodNetwork})
+	}
+	for _, p := range nodeNetworks {
+		used = append(used, vip.Network{Prefix: p, Use: vip.ConnectedNetwork})
+	}
+	return used
 }
 
 func (p *proxy) start() error {

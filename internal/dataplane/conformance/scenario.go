@@ -25,6 +25,8 @@ type config struct {
 	pods          podsBy
 	nodePorts     nodePortsAt
 	serviceCIDRs  bool // where ClusterIPs come from is known
+	wideCIDRs     bool // and these ranges take in the nodes and pods, too
+	unaware       bool // of what the ranges overlap
 }
 
 // podsBy is how nodes tell pods from others.
@@ -207,6 +209,8 @@ var configWords = []configWord{
 	{"pods-by-prefix", func(c *config) { c.pods = byPrefix }, func(c config) bool { return c.pods == byPrefix }},
 	{"every-address", func(c *config) { c.nodePorts = everywhere }, func(c config) bool { return c.nodePorts == everywhere }},
 	{"service-cidrs", func(c *config) { c.serviceCIDRs = true }, func(c config) bool { return c.serviceCIDRs }},
+	{"wide-service-cidrs", func(c *config) { c.wideCIDRs = true }, func(c config) bool { return c.wideCIDRs }},
+	{"unaware-of-overlaps", func(c *config) { c.unaware = true }, func(c config) bool { return c.unaware }},
 }
 
 func (c config) words() []string {

@@ -34,9 +34,12 @@ func jumps(loopback bool) []jump {
 		list = append(list,
 			to(hook, filter, portals, matchNew, refused), // also of a ClusterIP that the node has itself
 			to(hook, filter, outside, matchNew, refusedElse),
-			to(hook, filter, "kubernetes unused service ports", matchNew, otherPorts),
 		)
 	}
+	const unused = "kubernetes unused service ports" // not of the node's own addresses
+	list = append(list,
+		to("FORWARD", filter, unused, matchUntranslated, otherPorts),
+		to("OUTPUT", filter, unused, matchUntranslated+" "+matchElsewhere, otherPorts))
 	if loopback {
 		for _, hook := range []string{"INPUT", "OUTPUT"} {
 			list = append(list, jump{chain{filter, hook}, rule{target: kubeFirewall.name}})
@@ -79,10 +82,6 @@ func fixed(h *dataplane.Host, v4 bool, liberal bool) map[chain][]string {
 		chains[services] = append(chains[services], m.String())
 		m.comment, m.target = "kubernetes service nodeports", refusedPorts.name
 		chains[refusedElse] = append(chains[refusedElse], m.String())
-	}
-	for _, p := range only(h.ServiceCIDRs, v4) {
-		unused := rule{dest: p.Masked().String(), comment: "kubernetes service addresses that no service has", target: drops}
-		chains[otherPorts] = append(chains[otherPorts], unused.String())
 	}
 	if h.NodePortLoopback && v4 {
 		chains[kubeFirewall] = []string{rule{

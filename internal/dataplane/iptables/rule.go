@@ -67,13 +67,15 @@ func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String()
 
 // Matches and targets.
 const (
-	matchNew    = "-m conntrack --ctstate NEW"
-	matchLocal  = "-m addrtype --dst-type LOCAL"
-	fromLocal   = "-m addrtype --src-type LOCAL"
-	returns     = "RETURN"
-	drops       = "DROP"
-	accepts     = "ACCEPT"
-	masquerades = "MASQUERADE --random-fully"
+	matchNew          = "-m conntrack --ctstate NEW"
+	matchLocal        = "-m addrtype --dst-type LOCAL"
+	matchElsewhere    = "-m addrtype ! --dst-type LOCAL"
+	matchUntranslated = matchNew + " -m conntrack ! --ctstate DNAT"
+	fromLocal         = "-m addrtype --src-type LOCAL"
+	returns           = "RETURN"
+	drops             = "DROP"
+	accepts           = "ACCEPT"
+	masquerades       = "MASQUERADE --random-fully"
 )
 
 // rejects is the target that refuses a protocol: TCP by a reset, for the kernel sends few

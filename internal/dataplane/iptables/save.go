@@ -112,6 +112,7 @@ func repair(there listing, want map[chain][]string, jumps []jump, ends map[chain
 			s.drop(c)
 		}
 	}
+	s.removeJumps(there, jumps)
 	for _, j := range slices.Backward(jumps) {
 		rule := j.rule.String()
 		if !slices.ContainsFunc(there[j.from], func(r string) bool { return canonical(r) == canonical(rule) }) {
@@ -119,6 +120,19 @@ func repair(there listing, want map[chain][]string, jumps []jump, ends map[chain
 		}
 	}
 	return s
+}
+
+// removeJumps removes jumps to the chain of unused ports that are not wanted: an earlier
+// version had others. The chain is ours alone.
+func (s script) removeJumps(there listing, jumps []jump) {
+	for c, rules := range there {
+		for _, r := range rules {
+			wanted := slices.ContainsFunc(jumps, func(j jump) bool { return j.from == c && canonical(j.rule.String()) == canonical(r) })
+			if c.table == filter && strings.HasSuffix(r, "-j "+otherPorts.name) && !wanted {
+				s.remove(c, r)
+			}
+		}
+	}
 }
 
 // shared writes the difference in a chain that many Service ports have lines in. The order

@@ -110,8 +110,8 @@ func (l *layout) chains() []chain {
 	list = append(list, l.decide())
 	isNew, filter := ctNew(), nftables.ChainTypeFilter
 	decide := []phrase{join(isNew, verdict(expr.VerdictJump, "decide"))}
-	rest := append([]phrase{l.unmark()}, l.refuse(join(isNew, l.key(destination), l.in(setVIPs, true)))...)
-	unused := l.unusedAddrs(isNew)
+	rest := append([]phrase{l.unmark()}, l.refuse(join(isNew, untranslated(), l.key(destination), l.in(setVIPs, true)))...)
+	unused := l.unusedAddrs()
 	return append(list,
 		chain{"input", filter, nftables.ChainHookInput, beforeInput, decide},
 		chain{"input-rest", filter, nftables.ChainHookInput, afterInput, rest},
@@ -157,11 +157,13 @@ func (l *layout) class(c vip.Class) chain {
 	)}
 }
 
-// unusedAddrs drops what is sent to ClusterIPs that nobody has.
-func (l *layout) unusedAddrs(isNew phrase) []phrase {
+// unusedAddrs drops what is sent to ClusterIPs that no Service has. It leaves alone what rules or IPVS
+// translated (IPVS tells by the original destination alone), and what is for the node itself.
+func (l *layout) unusedAddrs() []phrase {
 	var rules []phrase
-	for _, p := range l.only(l.host.ServiceCIDRs) {
-		rules = append(rules, join(isNew, l.network(destination, p), drop()))
+	for _, p := range l.only(l.host.Enforced()) {
+		rules = append(rules, join(ctNew(), l.network(destination, p), untranslated(),
+			l.originalDestination(), l.in(setVIPs, false), toThisNode(false), drop()))
 	}
 	return rules
 }

@@ -118,6 +118,34 @@ func fromThisNode() phrase {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(unix.RTN_LOCAL)})
 }
 
+// toThisNode matches packets to an address of this node, or to any other.
+func toThisNode(yes bool) phrase {
+	op, word := expr.CmpOpEq, ""
+	if !yes {
+		op, word = expr.CmpOpNeq, "!= "
+	}
+	return say("fib daddr type "+word+"local",
+		&expr.Fib{Register: unix.NFT_REG_1, ResultADDRTYPE: true, FlagDADDR: true},
+		&expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: native(unix.RTN_LOCAL)})
+}
+
+// statusDNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
+const statusDNAT = 1 << 5
+
+// untranslated matches packets whose destination no rule translated. What IPVS does is not seen here.
+func untranslated() phrase {
+	return say("ct status & dnat == 0",
+		&expr.Ct{Key: expr.CtKeySTATUS, Register: unix.NFT_REG_1},
+		bitwise(statusDNAT, 0),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(0)})
+}
+
+// originalDestination loads the address that the client of a connection chose.
+func (l *layout) originalDestination() phrase {
+	return say("ct original "+l.family()+" daddr",
+		&expr.Ct{Key: expr.CtKeyDST, Register: firstRegister, Direction: 0})
+}
+
 // ctNew matches the first packet of a connection.
 func ctNew() phrase {
 	return say("ct state new",

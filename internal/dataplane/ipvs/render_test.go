@@ -69,7 +69,7 @@ func TestRender(t *testing.T) {
 	}
 	host := testHost
 	host.Pods = vip.Pods{Interface: "cbr0"}
-	host.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}
+	host.ServiceCIDRs, host.DropsUnused = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}, true
 	golden(t, "local", Render(Options{Scheduler: "wrr"}, host, tableOf(&local, pods)))
 	sticky := *s
 	sticky.External = &cluster.External{Policy: cluster.Policy{Affinity: 10800, Scheduler: "sh"}}

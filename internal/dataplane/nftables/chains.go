@@ -137,14 +137,15 @@ func (l *layout) sourceChains(m made, node bool) []chain {
 	return []chain{c}
 }
 
-// restChain is for what no frontend led anywhere, after translation: refusal for the
-// ports that a ClusterIP does not have, and silence for the ClusterIPs that are not.
-// What is an address of this node is left to whoever serves it there.
+// restChain is for what nothing translated: it refuses the ports that a ClusterIP does
+// not have, and drops what is sent to ClusterIPs that no Service has. What is sent to an
+// address of this node is left to whoever serves it there.
 func (l *layout) restChain(m made) chain {
 	c := chain{name: "rest"}
 	if m.remembers() {
 		c.rules = append(c.rules, clearNumber)
 	}
+	c.rules = append(c.rules, rule(isTranslated, say("return", &expr.Verdict{Kind: expr.VerdictReturn})))
 	elsewhere := fibType("daddr", false)
 	at := rule(concat(l.destination()), l.clusterIPs.contains(true), elsewhere)
 	c.rules = append(c.rules, l.refuse(at, vip.Reject)...)

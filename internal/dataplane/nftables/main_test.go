@@ -135,6 +135,7 @@ var testHost = dataplane.Host{
 			netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("10.245.0.0/24"),
 		}},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")},
+		DropsUnused:  true,
 	},
 	MasqueradeMark: 0x4000,
 }

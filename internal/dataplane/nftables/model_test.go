@@ -80,7 +80,7 @@ func (m model) of(p packet) verdict {
 	case here:
 	case m.table.Route(vip.Frontend{Addr: p.dst}) != nil:
 		return verdict{action: vip.Reject}
-	case inNetworks(m.host.ServiceCIDRs, p.dst):
+	case inNetworks(m.host.Enforced(), p.dst):
 		return verdict{action: vip.Drop}
 	}
 	return verdict{action: vip.Accept}

@@ -190,11 +190,14 @@ func (l *layout) masqueradeMarked() phrase {
 // it: it would not take an answer from its own address.
 func (l *layout) masqueradeHairpin() phrase {
 	return rule(
-		say("ct status dnat", ctBit(expr.CtKeySTATUS, ctStatusDNAT)...),
+		isTranslated,
 		concat(l.source(), l.destination()), l.hairpin.contains(true),
 		masquerade,
 	)
 }
+
+// isTranslated matches packets whose destination was translated, by whomever.
+var isTranslated = say("ct status dnat", ctBit(expr.CtKeySTATUS, ctStatusDNAT)...)
 
 // ctStatusDNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 const ctStatusDNAT = 1 << 5

@@ -217,7 +217,7 @@ func (t *table) fillRoutes(w *writer, routes []*vip.Route, have *foundElements) 
 func (t *table) fillHost(w *writer, host dataplane.Host, have *foundElements) error {
 	nodeAddrs := t.nodeAddrKeys(host)
 	ops := t.fillNetworks(t.podCIDRs, have.podCIDRs, host.Pods.CIDRs)
-	ops = append(ops, t.fillNetworks(t.serviceCIDRs, have.serviceCIDRs, host.ServiceCIDRs)...)
+	ops = append(ops, t.fillNetworks(t.serviceCIDRs, have.serviceCIDRs, host.Enforced())...)
 	ops = append(ops, putMissing(t.nodeAddrs, have.nodeAddrs, nodeAddrs)...)
 	ops = append(ops, dropMissing(t.nodeAddrs, have.nodeAddrs, nodeAddrs)...)
 	ops = append(ops, putMissing(t.hairpin, have.hairpin, t.hairpinKeys())...)

@@ -58,7 +58,7 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 	add(putMissing(l.nodeAddrs, nil, l.nodeAddrKeys(host))...)
 
 	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, title)
-	networks := map[*set][]netip.Prefix{l.podCIDRs: host.Pods.CIDRs, l.serviceCIDRs: host.ServiceCIDRs}
+	networks := map[*set][]netip.Prefix{l.podCIDRs: host.Pods.CIDRs, l.serviceCIDRs: host.Enforced()}
 	for _, s := range l.sets(u.need) {
 		words := elementWords(s, elements[s])
 		if s.interval {
