@@ -128,7 +128,8 @@ func TestForwarderPortsAndProbes(t *testing.T) {
 		t.Errorf("container ports (-configuration +manifest):\n%s", diff)
 	}
 
-	// A node that leaves the cluster gets no more traffic, but nobody restarts it.
+	// A node that leaves the cluster gets no more traffic from load balancers (/healthz). It is not restarted
+	// for that, and a rollout does not wait for it.
 	state := healthcheck.NewHealth(time.Hour, healthcheck.IPv4)
 	state.Updated()
 	leaving := healthcheck.Probes{Health: state, Answered: func(string, int) {}, Eligible: func() bool { return false }}.Handler()
@@ -136,7 +137,7 @@ func TestForwarderPortsAndProbes(t *testing.T) {
 		name  string
 		probe *corev1.Probe
 		want  int
-	}{{"liveness", main.LivenessProbe, 200}, {"readiness", main.ReadinessProbe, 503}} {
+	}{{"liveness", main.LivenessProbe, 200}, {"readiness", main.ReadinessProbe, 200}} {
 		get := c.probe.HTTPGet
 		if get.Port != intstr.FromString("healthz") || get.Host != "" {
 			t.Errorf("%s probe asks host %q, port %s, want the node at healthz", c.name, get.Host, get.Port.String())
@@ -146,6 +147,19 @@ func TestForwarderPortsAndProbes(t *testing.T) {
 		if w.Code != c.want {
 			t.Errorf("%s probe %s of a node that leaves: %d, want %d", c.name, get.Path, w.Code, c.want)
 		}
+	}
+	// A process that has written nothing yet is alive and not ready, and the kubelet does not ask at once:
+	// each probe that fails is an Event.
+	fresh := healthcheck.Probes{Health: healthcheck.NewHealth(time.Hour), Answered: func(string, int) {}, Eligible: func() bool { return true }}.Handler()
+	for path, want := range map[string]int{main.LivenessProbe.HTTPGet.Path: 200, main.ReadinessProbe.HTTPGet.Path: 503} {
+		w := httptest.NewRecorder()
+		fresh.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != want {
+			t.Errorf("probe %s of a process that has just started: %d, want %d", path, w.Code, want)
+		}
+	}
+	if main.ReadinessProbe.InitialDelaySeconds == 0 {
+		t.Error("the readiness probe asks before the process can answer")
 	}
 }
 

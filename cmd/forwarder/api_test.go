@@ -131,6 +131,17 @@ func TestFromAPI(t *testing.T) {
 		}
 	}
 	until("healthy", func() bool { return get("http://127.0.0.1:10256/healthz") == 200 })
+	leaving := apiNode("node-1")
+	leaving.Spec.Taints = []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler", Effect: corev1.TaintEffectNoSchedule}}
+	server.Put(leaving)
+	until("the node is about to be deleted", func() bool { return get("http://127.0.0.1:10256/healthz") == 503 })
+	for _, page := range []string{"livez", "readyz"} {
+		if code := get("http://127.0.0.1:10256/" + page); code != 200 {
+			t.Errorf("/%s of a node that is about to be deleted: %d", page, code)
+		}
+	}
+	server.Put(apiNode("node-1"))
+	until("the node stays", func() bool { return get("http://127.0.0.1:10256/healthz") == 200 })
 	server.Delete(apiNode("node-1"))
 	until("the node is gone", func() bool { return get("http://127.0.0.1:10256/healthz") == 503 })
 	if code := get("http://127.0.0.1:10256/livez"); code != 200 {

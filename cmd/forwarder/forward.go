@@ -85,6 +85,9 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := agent.NewMetrics(registry, families(facts)...)
 	health := healthcheck.NewHealth(2*c.SyncPeriod, families(facts)...)
+	if _, there := adopted(log); there {
+		health.Adopted()
+	}
 	store := cluster.NewStore()
 	if f.objects, err = newFeed(c, name, store, log, f.programmed); err != nil {
 		return f, err

@@ -35,6 +35,8 @@ type mode struct {
 	// clean removes our rules of this mode, and says what that was. Where kube-proxy's
 	// cannot be told from ours it removes these too, unless one runs.
 	clean func(ctx context.Context, c *config.Config, peerRuns bool) (string, error)
+	// there reports whether the kernel has rules of this mode, by which it routes.
+	there func(context.Context) (bool, error)
 	// leads says whether rules of this mode are there, and whether connections end when clean
 	// removes these. Nil: none does.
 	leads func() (there, leads bool, err error)
@@ -56,6 +58,7 @@ var modes = []mode{
 		inspect: func(_ context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error) {
 			return nftables.Inspect(v.host, f, r)
 		},
+		there: func(context.Context) (bool, error) { return nftables.InUse() },
 		clean: func(ctx context.Context, _ *config.Config, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
 		cleanPeer: func(ctx context.Context) (string, error) {
 			removed, err := nftables.CleanupKubeProxy(ctx)
@@ -74,6 +77,7 @@ var modes = []mode{
 		inspect: func(ctx context.Context, v *view, _ vip.Frontend, r *vip.Route) ([]string, error) {
 			return iptables.Inspect(ctx, v.host, v.table, r)
 		},
+		there: func(ctx context.Context) (bool, error) { return iptables.InUse(ctx), nil },
 		clean: cleanIPTables,
 	},
 	{
@@ -88,6 +92,7 @@ var modes = []mode{
 		inspect: func(_ context.Context, v *view, f vip.Frontend, _ *vip.Route) ([]string, error) {
 			return ipvs.Inspect(ipvsOptions(v.config, nil), v.host, v.table, f)
 		},
+		there: func(context.Context) (bool, error) { return ipvs.InUse() },
 		clean: cleanIPVS,
 		leads: ipvsLeads,
 		cleanPeer: func(ctx context.Context) (string, error) {

@@ -24,8 +24,7 @@ func servers(current *atomic.Pointer[config.Config], a *agent.Agent, store *clus
 	c := current.Load()
 	probes := healthcheck.Probes{
 		Health: health, Answered: metrics.Answered,
-		// Without an API nobody keeps Node objects, and nobody takes a node away by them.
-		Eligible: func() bool { return c.Flags.Manifests != "" || store.Node(name) != nil },
+		Eligible: func() bool { return eligible(store, name, c.Flags.Manifests != "") },
 	}
 	pages := healthcheck.Pages{
 		Mode: string(c.Wire.Mode), Table: a.Table, Config: func() any { return current.Load().Wire }, Profiling: c.Wire.EnableProfiling,
@@ -39,6 +38,15 @@ func servers(current *atomic.Pointer[config.Config], a *agent.Agent, store *clus
 		out = append(out, healthcheck.Server{Name: "metrics", Addr: addr, Handler: pages.Handler(), HardFail: c.Wire.BindAddressHardFail})
 	}
 	return out
+}
+
+// eligible reports whether this node should get new connections from outside. Until objects are known
+// it should, as with kube-proxy: what the kernel has routes. A folder of manifests may have no Node objects.
+func eligible(store *cluster.Store, name string, manifests bool) bool {
+	if n := store.Node(name); n != nil {
+		return !n.Leaving
+	}
+	return manifests || !store.Synced()
 }
 
 // warn tells what will not work, or work differently, with this machine or configuration.

@@ -103,13 +103,14 @@ func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
 
-// Answered counts an answer of healthcheck.Probes.
+// Answered counts an answer of healthcheck.Probes on a page that kube-proxy counts, too.
 func (m *Metrics) Answered(page string, code int) {
-	counter := m.healthz
-	if page == "livez" {
-		counter = m.livez
+	switch page {
+	case "healthz":
+		m.healthz.WithLabelValues(strconv.Itoa(code)).Inc()
+	case "livez":
+		m.livez.WithLabelValues(strconv.Itoa(code)).Inc()
 	}
-	counter.WithLabelValues(strconv.Itoa(code)).Inc()
 }
 
 // Cleaned counts a look of conntrack.Cleaner.

@@ -265,6 +265,7 @@ type Node struct {
 	Addrs    []netip.Addr // InternalIP first
 	PodCIDRs []netip.Prefix
 	Zone     Atom
+	Leaving  bool // it is about to be deleted: nothing new should be sent to it
 }
 
 // Ref implements Object.

@@ -23,6 +23,7 @@ func TestSame(t *testing.T) {
 		"pod":                       func() Object { return &Pod{Key: key, Addrs: addrs("10.1.0.1")} },
 		"pod that moved":            func() Object { return &Pod{Key: key, Addrs: addrs("10.1.0.2")} },
 		"node":                      func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a")} },
+		"node that leaves":          func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a"), Leaving: true} },
 		"node in another zone":      func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("b")} },
 		"namespace, which is small": func() Object { return &Namespace{Name: "ns"} },
 	}

@@ -20,14 +20,22 @@ type Health struct {
 	patience time.Duration
 
 	mu      sync.Mutex
+	adopted bool      // the kernel has had rules since before the start
 	updated time.Time // when all was written last; zero: never
 	queued  time.Time // since when something waits; zero: nothing does
 }
 
 // NewHealth returns the health of a process that routes these families. It is in good
-// health until something has waited for longer than patience.
+// health once the kernel has rules, until something has waited for longer than patience.
 func NewHealth(patience time.Duration, families ...Family) *Health {
 	return &Health{families: families, patience: patience}
+}
+
+// Adopted says that the kernel has rules from before the start, by which the node routes.
+func (h *Health) Adopted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.adopted = true
 }
 
 // Queued says that there is something to write.
@@ -46,7 +54,7 @@ func (h *Health) Updated() {
 	h.updated, h.queued = time.Now(), time.Time{}
 }
 
-// report is the body of /healthz and /livez.
+// report is the body of /healthz, /livez and /readyz.
 type report struct {
 	LastUpdated  time.Time               `json:"lastUpdated"`
 	CurrentTime  time.Time               `json:"currentTime"`
@@ -60,21 +68,36 @@ type familyReport struct {
 	Healthy     bool      `json:"healthy"`
 }
 
-// report tells the health now. Before the first update there are no families in it, and
-// a process that starts is healthy, as with kube-proxy: its node has rules already or
-// gets no traffic yet.
-func (h *Health) report() report {
+// question is what a page asks of the health.
+type question uint8
+
+const (
+	alive  question = iota // writes do not fail for too long
+	routes                 // alive, and the kernel has rules, adopted ones count
+	ready                  // alive, and this process has written them
+)
+
+// report answers a question now. Before the first update there are no families in it.
+func (h *Health) report(q question) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	r := report{LastUpdated: h.updated, CurrentTime: now, Healthy: true}
-	if h.updated.IsZero() {
-		return r
+	written := !h.updated.IsZero()
+	timely := h.queued.IsZero() || now.Sub(h.queued) < h.patience
+	r := report{LastUpdated: h.updated, CurrentTime: now}
+	switch q {
+	case alive:
+		r.Healthy = timely
+	case routes:
+		r.Healthy = timely && (written || h.adopted)
+	case ready:
+		r.Healthy = timely && written
 	}
-	r.Healthy = h.queued.IsZero() || now.Sub(h.queued) < h.patience
-	r.Status = map[Family]familyReport{}
-	for _, f := range h.families {
-		r.Status[f] = familyReport{h.updated, r.Healthy}
+	if written {
+		r.Status = map[Family]familyReport{}
+		for _, f := range h.families {
+			r.Status[f] = familyReport{h.updated, timely}
+		}
 	}
 	return r
 }

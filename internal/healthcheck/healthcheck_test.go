@@ -27,26 +27,33 @@ func get(h http.Handler, path string) *httptest.ResponseRecorder {
 func TestProbes(t *testing.T) {
 	const patience = time.Minute
 	for _, c := range []struct {
-		name            string
-		play            func(h *Health)
-		leaving         bool
-		healthz, livez  int
-		healthy, status string // in the body
+		name                   string
+		play                   func(h *Health)
+		leaving                bool
+		healthz, livez, readyz int
+		families               string // in the body, with their health
 	}{
-		{"at the start", func(h *Health) {}, false, 200, 200, "true", ""},
-		{"something waits before the first update", func(h *Health) { h.Queued(); time.Sleep(time.Hour) }, false, 200, 200, "true", ""},
-		{"updated", func(h *Health) { h.Queued(); h.Updated(); time.Sleep(time.Hour) }, false, 200, 200, "true", "IPv4 IPv6"},
-		{"something waits", func(h *Health) { h.Updated(); h.Queued(); time.Sleep(patience - 1) }, false, 200, 200, "true", "IPv4 IPv6"},
-		{"something waits for too long", func(h *Health) { h.Updated(); h.Queued(); time.Sleep(patience) }, false, 503, 503, "false", "IPv4 IPv6"},
+		{"at the start", func(h *Health) {}, false, 503, 200, 503, ""},
+		{"at the start, for long", func(h *Health) { time.Sleep(time.Hour) }, false, 503, 200, 503, ""},
+		{"something waits before the first update", func(h *Health) { h.Queued(); time.Sleep(patience - 1) }, false, 503, 200, 503, ""},
+		{"something waits for too long before the first update", func(h *Health) { h.Queued(); time.Sleep(patience) }, false, 503, 503, 503, ""},
+		{"adopted", func(h *Health) { h.Adopted() }, false, 200, 200, 503, ""},
+		{"adopted, and the node is about to go", func(h *Health) { h.Adopted() }, true, 503, 200, 503, ""},
+		{"adopted, and something waits", func(h *Health) { h.Adopted(); h.Queued(); time.Sleep(patience - 1) }, false, 200, 200, 503, ""},
+		{"adopted, and something waits for too long", func(h *Health) { h.Adopted(); h.Queued(); time.Sleep(patience) }, false, 503, 503, 503, ""},
+		{"updated", func(h *Health) { h.Queued(); h.Updated(); time.Sleep(time.Hour) }, false, 200, 200, 200, "IPv4=true IPv6=true"},
+		{"adopted and updated", func(h *Health) { h.Adopted(); h.Queued(); h.Updated() }, false, 200, 200, 200, "IPv4=true IPv6=true"},
+		{"something waits", func(h *Health) { h.Updated(); h.Queued(); time.Sleep(patience - 1) }, false, 200, 200, 200, "IPv4=true IPv6=true"},
+		{"something waits for too long", func(h *Health) { h.Updated(); h.Queued(); time.Sleep(patience) }, false, 503, 503, 503, "IPv4=false IPv6=false"},
 		{"what came later does not count", func(h *Health) {
 			h.Updated()
 			h.Queued()
 			time.Sleep(patience - time.Second)
 			h.Queued()
 			time.Sleep(time.Second)
-		}, false, 503, 503, "false", "IPv4 IPv6"},
-		{"written at last", func(h *Health) { h.Updated(); h.Queued(); time.Sleep(time.Hour); h.Updated() }, false, 200, 200, "true", "IPv4 IPv6"},
-		{"the node is about to go", func(h *Health) { h.Updated(); time.Sleep(time.Second) }, true, 503, 200, "true", "IPv4 IPv6"},
+		}, false, 503, 503, 503, "IPv4=false IPv6=false"},
+		{"written at last", func(h *Health) { h.Updated(); h.Queued(); time.Sleep(time.Hour); h.Updated() }, false, 200, 200, 200, "IPv4=true IPv6=true"},
+		{"the node is about to go", func(h *Health) { h.Updated(); time.Sleep(time.Second) }, true, 503, 200, 200, "IPv4=true IPv6=true"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -56,15 +63,17 @@ func TestProbes(t *testing.T) {
 					answered = append(answered, fmt.Sprint(page, code))
 				}}.Handler()
 				c.play(h)
-				healthz, livez := get(p, "/healthz"), get(p, "/livez")
-				if healthz.Code != c.healthz || livez.Code != c.livez {
-					t.Errorf("codes %d %d, want %d %d", healthz.Code, livez.Code, c.healthz, c.livez)
+				healthz, livez, readyz := get(p, "/healthz"), get(p, "/livez"), get(p, "/readyz")
+				if healthz.Code != c.healthz || livez.Code != c.livez || readyz.Code != c.readyz {
+					t.Errorf("codes %d %d %d, want %d %d %d", healthz.Code, livez.Code, readyz.Code, c.healthz, c.livez, c.readyz)
 				}
-				if want := fmt.Sprintf("[healthz%d livez%d]", c.healthz, c.livez); fmt.Sprint(answered) != want {
+				if want := fmt.Sprintf("[healthz%d livez%d readyz%d]", c.healthz, c.livez, c.readyz); fmt.Sprint(answered) != want {
 					t.Errorf("counted %v, want %v", answered, want)
 				}
-				checkBody(t, healthz, c.healthz, c.healthy, c.status, fmt.Sprint(!c.leaving))
-				checkBody(t, livez, c.livez, c.healthy, c.status, "<nil>")
+				routed := fmt.Sprint(c.healthz == 200 || c.leaving && c.livez == 200)
+				checkBody(t, healthz, c.healthz, routed, c.families, fmt.Sprint(!c.leaving))
+				checkBody(t, livez, c.livez, fmt.Sprint(c.livez == 200), c.families, "<nil>")
+				checkBody(t, readyz, c.readyz, fmt.Sprint(c.readyz == 200), c.families, "<nil>")
 			})
 		})
 	}
@@ -87,8 +96,9 @@ func checkBody(t *testing.T, w *httptest.ResponseRecorder, code int, healthy, st
 	}
 	families, _ := body["status"].(map[string]any)
 	for _, f := range strings.Fields(status) {
-		one, ok := families[f].(map[string]any)
-		if !ok || fmt.Sprint(one["healthy"]) != healthy || one["lastUpdated"] == nil {
+		name, well, _ := strings.Cut(f, "=")
+		one, ok := families[name].(map[string]any)
+		if !ok || fmt.Sprint(one["healthy"]) != well || one["lastUpdated"] == nil {
 			t.Errorf("body %s: family %s", w.Body, f)
 		}
 	}
@@ -97,19 +107,29 @@ func checkBody(t *testing.T, w *httptest.ResponseRecorder, code int, healthy, st
 	}
 }
 
-// The very text is what scripts cut apart.
+// The very text is what scripts cut apart. It is that of kube-proxy 1.37.
 func TestBodyIsThatOfKubeProxy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // it is 2000-01-01 in here
-		h := NewHealth(time.Minute, IPv4)
-		p := Probes{h, func() bool { return true }, func(string, int) {}}.Handler()
-		h.Updated()
-		const at = `"2000-01-01T00:00:00Z"`
-		want := `{"lastUpdated":` + at + `,"currentTime":` + at + `,"nodeEligible":true,"healthy":true,"status":{"IPv4":{"lastUpdated":` + at + `,"healthy":true}}}`
-		got := get(p, "/healthz").Body.String()
-		if got != want {
-			t.Errorf("got\n%s\nwant\n%s", got, want)
-		}
-	})
+	const now, before = `"2000-01-01T00:01:00Z"`, `"2000-01-01T00:00:00Z"`
+	const family = `"status":{"IPv4":{"lastUpdated":` + before + `,"healthy":true}}}`
+	for _, c := range []struct {
+		page     string
+		eligible bool
+		want     string
+	}{
+		{"/healthz", true, `{"lastUpdated":` + now + `,"currentTime":` + now + `,"nodeEligible":true,"healthy":true,` + family},
+		{"/healthz", false, `{"lastUpdated":` + before + `,"currentTime":` + now + `,"nodeEligible":false,"healthy":true,` + family},
+		{"/livez", false, `{"lastUpdated":` + now + `,"currentTime":` + now + `,"healthy":true,` + family},
+	} {
+		synctest.Test(t, func(t *testing.T) { // it is 2000-01-01 in here
+			h := NewHealth(time.Minute, IPv4)
+			p := Probes{h, func() bool { return c.eligible }, func(string, int) {}}.Handler()
+			h.Updated()
+			time.Sleep(time.Minute)
+			if got := get(p, c.page).Body.String(); got != c.want {
+				t.Errorf("%s, eligible %v: got\n%s\nwant\n%s", c.page, c.eligible, got, c.want)
+			}
+		})
+	}
 }
 
 func TestPages(t *testing.T) {

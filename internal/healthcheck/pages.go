@@ -17,19 +17,24 @@ type Probes struct {
 	Answered func(page string, code int)
 }
 
-// Handler serves /healthz and /livez. The first says whether a load balancer should
-// send traffic here, the second whether the process should be restarted: a node that
-// is about to go is alive.
+// Handler serves /healthz, /livez and /readyz. The first says whether a load balancer should
+// send traffic here: the kernel has rules, they follow changes, and the node is not about to be
+// deleted. The second says whether the process should be restarted, the third whether it has
+// written the rules of this node, so that a rollout may go on. Both ignore what happens to the node.
 func (p Probes) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		r, eligible := p.Health.report(), p.Eligible()
+		r, eligible := p.Health.report(routes), p.Eligible()
 		r.NodeEligible = &eligible
 		p.answer(w, "healthz", r, r.Healthy && eligible)
 	})
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) {
-		r := p.Health.report()
+		r := p.Health.report(alive)
 		p.answer(w, "livez", r, r.Healthy)
+	})
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		r := p.Health.report(ready)
+		p.answer(w, "readyz", r, r.Healthy)
 	})
 	return mux
 }

@@ -226,7 +226,7 @@ func (p *Ports) handler(f vip.Frontend) http.Handler {
 			http.NotFound(w, nil) // it is about to be closed
 			return
 		}
-		report := endpointsReport{LocalEndpoints: r.Healthy, Healthy: p.health.report().Healthy}
+		report := endpointsReport{LocalEndpoints: r.Healthy, Healthy: p.health.report(routes).Healthy}
 		report.Service.Namespace, report.Service.Name = r.Owner.Service.Namespace, r.Owner.Service.Name
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")

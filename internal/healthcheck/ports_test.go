@@ -85,6 +85,7 @@ func TestPorts(t *testing.T) {
 	l.Close()
 	h := NewHealth(50*time.Millisecond, IPv4)
 	h.Updated()
+	h.Updated()
 	p := running(t, h, nil)
 	p.Change(changed(nil, checked(port, 2)))
 	header, body := becomes(t, "two endpoints", "127.0.0.1", port, 200)
@@ -123,6 +124,7 @@ func TestPortsFollowAddresses(t *testing.T) {
 	port, l := takePort(t)
 	l.Close()
 	h := NewHealth(time.Minute, IPv4)
+	h.Updated()
 	p := running(t, h, nil)
 	p.Change(changed(nil, checked(port, 1)))
 	becomes(t, "127.0.0.1", "127.0.0.1", port, 200)
@@ -143,7 +145,9 @@ func TestPortsFollowAddresses(t *testing.T) {
 func TestPortsThatAreTaken(t *testing.T) {
 	port, l := takePort(t)
 	told := make(chan string, 100)
-	p := running(t, NewHealth(time.Minute, IPv4), func(r *vip.Route, err error) { told <- fmt.Sprint(r.Owner, " ", err) })
+	h := NewHealth(time.Minute, IPv4)
+	h.Adopted()
+	p := running(t, h, func(r *vip.Route, err error) { told <- fmt.Sprint(r.Owner, " ", err) })
 	p.Change(changed(nil, checked(port, 1)))
 	if got := <-told; !strings.Contains(got, "shop/web") || !strings.Contains(got, "address already in use") {
 		t.Errorf("told %q", got)

@@ -107,6 +107,9 @@ func show(o cluster.Object) string {
 		if o.PodCIDRs != nil {
 			s += fmt.Sprintf(" pods=%v", o.PodCIDRs)
 		}
+		if o.Leaving {
+			s += " leaving"
+		}
 		return s
 	case *cluster.ServiceCIDR:
 		return fmt.Sprintf("%v %v", o.Name, o.CIDRs)

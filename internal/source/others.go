@@ -61,7 +61,7 @@ func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
 	if !ok {
 		return nil, f.list
 	}
-	out := &cluster.Node{Name: strings.Clone(n.Name), Zone: cluster.MakeAtom(n.Labels[corev1.LabelTopologyZone])}
+	out := &cluster.Node{Name: strings.Clone(n.Name), Zone: cluster.MakeAtom(n.Labels[corev1.LabelTopologyZone]), Leaving: leaving(n)}
 	var external []netip.Addr
 	for i := range n.Status.Addresses {
 		na := &n.Status.Addresses[i]
@@ -81,6 +81,14 @@ func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
 	out.Addrs = append(out.Addrs, external...)
 	out.PodCIDRs = f.cidrs(podCIDRs(&n.Spec), "spec.podCIDRs")
 	return out, f.list
+}
+
+// toBeDeleted is the taint that the cluster autoscaler sets before it deletes a node.
+const toBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
+// leaving reports whether a node is about to be deleted (KEP-3836).
+func leaving(n *corev1.Node) bool {
+	return n.DeletionTimestamp != nil || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == toBeDeleted })
 }
 
 // podCIDRs are the networks of a node's pods: files may give podCIDR alone.

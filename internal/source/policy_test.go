@@ -68,6 +68,17 @@ endpoints:
 - {addresses: [10.1.0.2], hints: {forZones: [{name: zone-a}, {name: zone-b}], forNodes: [{name: node-1}]}}
 - {addresses: [10.1.0.3], hints: {}}`,
 		want: "default/web-x of default/web v0 ports=[] 10.1.0.1///+R+S for zone-a; 10.1.0.2///+R+S for zone-a,zone-b;node-1 10.1.0.3///+R+S"},
+	{name: "node with taints of no deletion", kind: "Node", yaml: `
+metadata: {name: n1}
+spec: {unschedulable: true, taints: [{key: DeletionCandidateOfClusterAutoscaler}, {key: node.kubernetes.io/unschedulable}]}`,
+		want: "n1 [] zone="},
+	{name: "node that the cluster autoscaler deletes", kind: "Node", yaml: `
+metadata: {name: n1}
+spec: {taints: [{key: a}, {key: ToBeDeletedByClusterAutoscaler, value: "1", effect: NoSchedule}]}`,
+		want: "n1 [] zone= leaving"},
+	{name: "node that is deleted", kind: "Node", yaml: `
+metadata: {name: n1, deletionTimestamp: "2026-01-01T00:00:00Z"}`,
+		want: "n1 [] zone= leaving"},
 	{name: "pod networks of a node", kind: "Node", yaml: `
 metadata: {name: node-1}
 spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, "fd00:10:244:1::/64", x]}`,

@@ -9,6 +9,21 @@ import (
 	"strings"
 )
 
+// InUse reports whether there are rules of this mode, ours or kube-proxy's, of either backend. Where the
+// node has no programs for a backend, it has no rules of it.
+func InUse(ctx context.Context) bool {
+	for _, backend := range []string{"nft", "legacy"} {
+		t := tools(backend)
+		if _, err := exec.LookPath(t.Iptables); err != nil || backend == "legacy" && !legacyUsed(true) {
+			continue
+		}
+		if _, err := run(ctx, nil, t.Iptables, "-t", nat, "-S", services.name); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Cleanup removes all rules of this mode, ours or kube-proxy's, by every backend and family
 // that the node has programs for, and returns how many chains that were. What the kubelet
 // has in the same tables stays.

@@ -6,6 +6,22 @@ import (
 	"fmt"
 )
 
+// InUse reports whether the network namespace of the calling thread has a table of ours.
+func InUse() (bool, error) {
+	c, err := dial()
+	if err != nil {
+		return false, err
+	}
+	var errs []error
+	there := false
+	for _, f := range families {
+		found, err := c.findTable(f, tableName)
+		there = there || found != nil
+		errs = append(errs, err)
+	}
+	return there, errors.Join(append(errs, c.close())...)
+}
+
 // Cleanup deletes everything of ours from the network namespace of the calling
 // thread, also what a process left behind that is gone. It fails with
 // dataplane.ErrInUse if there is one that is not.
