@@ -116,6 +116,7 @@ func serving(e *cluster.Entry, p *cluster.ServicePort) (out backends) {
 			for i := range s.Endpoints {
 				ep := &s.Endpoints[i]
 				switch at := netip.AddrPortFrom(ep.Addr, sp.Number); {
+				case ep.Has(cluster.Additional): // it has no route
 				case ep.Has(cluster.Ready):
 					out.ready = append(out.ready, at)
 				case ep.Has(cluster.Serving):

@@ -53,6 +53,14 @@ func readings(s *Store) []struct {
 		{"Ready", func() bool { v4, v6 := web.Ready(); return v4 == 2 && v6 == 1 }},
 		{"Size", func() bool { return web.Size() == 4 }},
 		{"ReadyEndpoint", func() bool { return web.ReadyEndpoint(ready) != nil }},
+		{"ReadyAt", func() bool {
+			n := 0
+			for range web.ReadyAt(ready) {
+				n++
+			}
+			return n == 1
+		}},
+		{"HasReady", func() bool { return web.HasReady() && web.Repeated() == 0 }},
 		{"ReadyEndpoint that is not there", func() bool { return web.ReadyEndpoint(absent) == nil }},
 		{"Endpoints", func() bool {
 			n := 0

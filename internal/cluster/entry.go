@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"iter"
 	"net/netip"
 	"slices"
@@ -10,57 +9,126 @@ import (
 // Entry is a Service with its endpoints. It is immutable.
 type Entry struct {
 	Service *Service // nil only inside the Store, while slices wait for their Service
-	Slices  []*Slice // sorted by name; no endpoint twice with the same ports
+	Slices  []*Slice // sorted by name
 
-	clashes clashes // nil for nearly all; else Slices are not what was received
+	// clashes is nil for nearly all; else the Conditions in Slices are not only those
+	// that were received: see draft.settle.
+	clashes clashes
 }
 
-// NewSlice sorts the endpoints by address, drops repeated addresses (the first
-// stays) and counts. The endpoints belong to the slice afterwards.
+// NewSlice sorts the endpoints by address and counts those that are ready. Those with
+// the same address stay in the order given. The endpoints belong to the slice afterwards.
 func NewSlice(key, service Key, version uint64, ports []Port, endpoints []Endpoint) *Slice {
 	byAddr := func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) }
 	if !slices.IsSortedFunc(endpoints, byAddr) {
 		slices.SortStableFunc(endpoints, byAddr)
 	}
-	endpoints = slices.CompactFunc(endpoints, func(a, b Endpoint) bool { return a.Addr == b.Addr })
-	s := &Slice{Key: key, Service: service, Version: version, Ports: ports, Endpoints: endpoints}
+	listed := false // an endpoint before this one is ready and has its address
+	for i := range endpoints {
+		ep := &endpoints[i]
+		ep.Conditions &^= Repeated | Superseded
+		listed = listed && ep.Addr == endpoints[i-1].Addr
+		if listed && ep.Has(Ready) {
+			ep.Conditions |= Repeated
+		}
+		listed = listed || ep.Has(Ready)
+	}
+	s := &Slice{Key: key, Service: service, Version: version, Ports: ports, Endpoints: endpoints, portsHash: hashPorts(ports)}
 	s.count()
 	return s
 }
 
+func hashPorts(ports []Port) uint32 {
+	h := newHash()
+	for _, p := range ports {
+		h = h.text(p.Name).byte(byte(p.Number >> 8)).byte(byte(p.Number)).byte(byte(p.Protocol))
+	}
+	return uint32(h)
+}
+
 func (s *Slice) count() {
-	s.ready4, s.ready6 = 0, 0
+	s.ready4, s.ready6, s.repeated = 0, 0, 0
 	for i := range s.Endpoints {
-		ep := &s.Endpoints[i]
-		if !ep.Has(Ready) || ep.Has(Repeated) {
-			continue
-		}
-		if ep.Addr.Is4() {
+		switch ep := &s.Endpoints[i]; {
+		case !ep.Has(Ready):
+		case ep.Has(Repeated):
+			s.repeated++
+		case ep.Addr.Is4():
 			s.ready4++
-		} else {
+		default:
 			s.ready6++
 		}
 	}
 }
 
-// Endpoint returns the endpoint with address a, or nil.
-func (s *Slice) Endpoint(a netip.Addr) *Endpoint {
-	i, found := slices.BinarySearchFunc(s.Endpoints, a, func(ep Endpoint, a netip.Addr) int {
+// At returns the endpoints with address a.
+func (s *Slice) At(a netip.Addr) []Endpoint {
+	first, last := s.at(a)
+	return s.Endpoints[first:last]
+}
+
+// at returns where the endpoints with address a begin and end.
+func (s *Slice) at(a netip.Addr) (first, last int) {
+	first, found := slices.BinarySearchFunc(s.Endpoints, a, func(ep Endpoint, a netip.Addr) int {
 		return ep.Addr.Compare(a)
 	})
 	if !found {
-		return nil
+		return 0, 0
 	}
-	return &s.Endpoints[i]
+	for last = first + 1; last < len(s.Endpoints) && s.Endpoints[last].Addr == a; last++ {
+	}
+	return first, last
 }
 
-// Ready counts the ready endpoints of each family, every address once.
+// addrs yields the addresses that s lists, each once; s may be nil.
+func (s *Slice) addrs() iter.Seq[netip.Addr] {
+	return s.addrsOf(func(*Endpoint) bool { return true })
+}
+
+// readyAddrs yields the addresses of ready endpoints, each once.
+func (s *Slice) readyAddrs() iter.Seq[netip.Addr] {
+	return s.addrsOf(func(ep *Endpoint) bool { return ep.Has(Ready) })
+}
+
+func (s *Slice) addrsOf(is func(*Endpoint) bool) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		var last netip.Addr
+		for i := 0; s != nil && i < len(s.Endpoints); i++ {
+			if ep := &s.Endpoints[i]; ep.Addr != last && is(ep) {
+				if last = ep.Addr; !yield(last) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Ready counts the addresses of ready endpoints in each family, each once.
 func (e *Entry) Ready() (v4, v6 int) {
 	for _, s := range e.Slices {
 		v4 += int(s.ready4)
 		v6 += int(s.ready6)
 	}
 	return v4, v6
+}
+
+// HasReady reports whether any endpoint is ready.
+func (e *Entry) HasReady() bool {
+	for _, s := range e.Slices {
+		if s.ready4+s.ready6+s.repeated > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Repeated counts the ready endpoints whose address Ready counts for an earlier one.
+func (e *Entry) Repeated() int {
+	n := 0
+	for _, s := range e.Slices {
+		n += int(s.repeated)
+	}
+	return n
 }
 
 // Size counts all endpoints, also those that are not ready.
@@ -72,13 +140,25 @@ func (e *Entry) Size() int {
 	return n
 }
 
-// ReadyEndpoint returns the ready endpoint with address a, or nil. If several
-// slices have it, it is the one that is not Repeated.
-func (e *Entry) ReadyEndpoint(a netip.Addr) *Endpoint {
-	for _, s := range e.Slices {
-		if ep := s.Endpoint(a); ep != nil && ep.Has(Ready) && !ep.Has(Repeated) {
-			return ep
+// ReadyAt yields the ready endpoints with address a, with the ports they have in
+// their slice. The first is the one that Ready counts.
+func (e *Entry) ReadyAt(a netip.Addr) iter.Seq2[*Endpoint, []Port] {
+	return func(yield func(*Endpoint, []Port) bool) {
+		for _, s := range e.Slices {
+			list := s.At(a)
+			for i := range list {
+				if list[i].Has(Ready) && !yield(&list[i], s.Ports) {
+					return
+				}
+			}
 		}
+	}
+}
+
+// ReadyEndpoint returns the first ready endpoint with address a, or nil.
+func (e *Entry) ReadyEndpoint(a netip.Addr) *Endpoint {
+	for ep := range e.ReadyAt(a) {
+		return ep
 	}
 	return nil
 }
@@ -96,16 +176,19 @@ func (e *Entry) Endpoints() iter.Seq2[*Endpoint, []Port] {
 	}
 }
 
-// clashes holds the addresses that stand in more than one slice of a Service, and
-// in how many. It is kept so that settling costs what clashes, not all endpoints.
+// clashes holds the addresses that are in more than one slice of a Service, and
+// in how many. It is kept so that an event costs what it changes, not all endpoints.
 type clashes map[netip.Addr]int32
 
 // change notes that old became next beside the other slices; either may be nil.
 func (c *clashes) change(old, next *Slice, others []*Slice) {
-	for a := range next.addrsNotIn(old) {
+	for a := range next.addrs() {
+		if old.lists(a) {
+			continue
+		}
 		n := int32(1)
 		for _, o := range others {
-			if o.Endpoint(a) != nil {
+			if o.lists(a) {
 				n++
 			}
 		}
@@ -116,7 +199,10 @@ func (c *clashes) change(old, next *Slice, others []*Slice) {
 			(*c)[a] = n
 		}
 	}
-	for a := range old.addrsNotIn(next) {
+	for a := range old.addrs() {
+		if next.lists(a) {
+			continue
+		}
 		if n := (*c)[a]; n > 2 {
 			(*c)[a] = n - 1
 		} else {
@@ -128,104 +214,5 @@ func (c *clashes) change(old, next *Slice, others []*Slice) {
 	}
 }
 
-// touch reports whether s lists an address that another slice lists too.
-func (c clashes) touch(s *Slice) bool {
-	if len(c) < len(s.Endpoints) {
-		for a := range c {
-			if s.Endpoint(a) != nil {
-				return true
-			}
-		}
-		return false
-	}
-	return slices.ContainsFunc(s.Endpoints, func(ep Endpoint) bool { return c[ep.Addr] > 0 })
-}
-
-// addrsNotIn yields the addresses that s lists and other does not; either may be nil.
-func (s *Slice) addrsNotIn(other *Slice) iter.Seq[netip.Addr] {
-	return func(yield func(netip.Addr) bool) {
-		for i := 0; s != nil && i < len(s.Endpoints); i++ {
-			a := s.Endpoints[i].Addr
-			if (other == nil || other.Endpoint(a) == nil) && !yield(a) {
-				return
-			}
-		}
-	}
-}
-
-// resolve settles addresses that stand in several of the slices: among those
-// with the same ports one that is not terminating goes before one that is (its pod is
-// gone, and another may have the address), else the newest slice decides, then the
-// one with the greater name, and in the others the endpoint is left out. Where the ports differ each
-// slice speaks for its own, and only one counts the address: see Repeated.
-// What was received stays as it is.
-func (c clashes) resolve(received []*Slice) []*Slice {
-	if len(c) == 0 {
-		return received
-	}
-	var rank []*Slice // those that clash, the best first
-	for _, s := range received {
-		if c.touch(s) {
-			rank = append(rank, s)
-		}
-	}
-	slices.SortFunc(rank, func(a, b *Slice) int {
-		return cmp.Or(cmp.Compare(b.Version, a.Version), compareSlices(b, a))
-	})
-	alive := make([]*Slice, len(rank))
-	for i, s := range rank {
-		alive[i] = s.withoutReplaced(rank, c)
-	}
-	settled := slices.Clone(received)
-	for i := range rank {
-		if i == 0 && alive[0] == rank[0] {
-			continue
-		}
-		rank[i] = alive[i].without(rank[:i], c)
-		at, _ := slices.BinarySearchFunc(settled, rank[i], compareSlices)
-		settled[at] = rank[i]
-	}
-	return settled
-}
-
-// withoutReplaced returns s less terminating endpoints whose address is in another
-// slice with the same ports, and not terminating there.
-func (s *Slice) withoutReplaced(others []*Slice, clashing clashes) *Slice {
-	replaced := func(ep Endpoint) bool {
-		return ep.Has(Terminating) && clashing[ep.Addr] > 0 && slices.ContainsFunc(others, func(o *Slice) bool {
-			said := o.Endpoint(ep.Addr)
-			return said != nil && !said.Has(Terminating) && slices.Equal(o.Ports, s.Ports)
-		})
-	}
-	if !slices.ContainsFunc(s.Endpoints, replaced) {
-		return s
-	}
-	c := *s
-	c.Endpoints = slices.DeleteFunc(slices.Clone(s.Endpoints), replaced)
-	return &c
-}
-
-// without returns s less what better slices already say.
-func (s *Slice) without(better []*Slice, clashing clashes) *Slice {
-	kept := make([]Endpoint, 0, len(s.Endpoints))
-	for _, ep := range s.Endpoints {
-		same := false
-		for i := 0; clashing[ep.Addr] > 0 && i < len(better); i++ {
-			said := better[i].Endpoint(ep.Addr)
-			if said == nil {
-				continue
-			}
-			same = same || slices.Equal(better[i].Ports, s.Ports)
-			if ep.Has(Ready) && said.Has(Ready) {
-				ep.Conditions |= Repeated
-				ep.Hostname = said.Hostname // an address has one name below its Service
-			}
-		}
-		if !same {
-			kept = append(kept, ep)
-		}
-	}
-	c := &Slice{Key: s.Key, Service: s.Service, Version: s.Version, Ports: s.Ports, Endpoints: kept, Cluster: s.Cluster}
-	c.count()
-	return c
-}
+// lists reports whether a is in s, which may be nil.
+func (s *Slice) lists(a netip.Addr) bool { return s != nil && len(s.At(a)) > 0 }

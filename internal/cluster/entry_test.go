@@ -19,9 +19,12 @@ func TestNewSlice(t *testing.T) {
 		{"unsorted", []string{"10.0.0.2", "10.0.0.10", "10.0.0.1"}, []string{"10.0.0.1:80", "10.0.0.2:80", "10.0.0.10:80"}, 3, 0},
 		{"families", []string{"fd00::1", "10.0.0.1"}, []string{"10.0.0.1:80", "fd00::1:80"}, 1, 1},
 		{"not ready is not counted", []string{"10.0.0.1-", "10.0.0.2", "fd00::1-"}, []string{"10.0.0.1-:80", "10.0.0.2:80", "fd00::1-:80"}, 1, 0},
-		{"of one address the first stays", []string{"10.0.0.2=b", "10.0.0.1", "10.0.0.2-"}, []string{"10.0.0.1:80", "10.0.0.2=b:80"}, 2, 0},
-		{"even if it is not ready", []string{"10.0.0.2-", "10.0.0.2=b"}, []string{"10.0.0.2-:80"}, 0, 0},
-		{"three times", []string{"10.0.0.2=a", "10.0.0.2=b", "10.0.0.2=c"}, []string{"10.0.0.2=a:80"}, 1, 0},
+		{"a pod that terminates before the one that has its address now", []string{"10.244.1.7=db-0~", "10.244.1.7=db-1"}, []string{"10.244.1.7=db-0~:80", "10.244.1.7=db-1:80"}, 1, 0},
+		{"and behind it", []string{"10.244.1.7=db-1", "10.244.1.7=db-0~"}, []string{"10.244.1.7=db-1:80", "10.244.1.7=db-0~:80"}, 1, 0},
+		{"one that is not ready before one that is", []string{"10.0.0.2-", "10.0.0.2=b"}, []string{"10.0.0.2-:80", "10.0.0.2=b:80"}, 1, 0},
+		{"two hostnames", []string{"192.0.2.50=store-0", "192.0.2.50=store-1"}, []string{"192.0.2.50=store-0:80", "192.0.2.50=store-1*:80"}, 1, 0},
+		{"in the order given", []string{"10.0.0.2=b", "10.0.0.1", "10.0.0.2-", "10.0.0.2=a", "fd00::1", "fd00::1"},
+			[]string{"10.0.0.1:80", "10.0.0.2=b:80", "10.0.0.2-:80", "10.0.0.2=a*:80", "fd00::1:80", "fd00::1*:80"}, 2, 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -43,20 +46,20 @@ func TestNewSlice(t *testing.T) {
 	}
 }
 
-// TestNewSliceKeepsTheFirst has enough of one address that an unstable sort
-// would mix them up.
-func TestNewSliceKeepsTheFirst(t *testing.T) {
+// TestNewSliceKeepsTheOrder has enough of one address that an unstable sort would mix
+// them up, and what only a Store may say.
+func TestNewSliceKeepsTheOrder(t *testing.T) {
 	var list []Endpoint
 	for i := range 100 {
-		list = append(list, Endpoint{Addr: nth("10.0.0.0", 9-i%10), Hostname: fmt.Sprint("web-", i)})
+		list = append(list, Endpoint{Addr: nth("10.0.0.0", 9-i%10), Hostname: fmt.Sprint("web-", i), Conditions: Superseded | Repeated})
 	}
 	s := NewSlice(key("default/web-x"), key("default/web"), 1, nil, list)
-	if len(s.Endpoints) != 10 {
-		t.Fatalf("%d endpoints, want 10", len(s.Endpoints))
+	if len(s.Endpoints) != 100 {
+		t.Fatalf("%d endpoints, want 100", len(s.Endpoints))
 	}
 	for i, ep := range s.Endpoints {
-		if want := fmt.Sprint("web-", 9-i); ep.Addr != nth("10.0.0.0", i) || ep.Hostname != want {
-			t.Errorf("endpoint %d is %v %s, want %s", i, ep.Addr, ep.Hostname, want)
+		if want := fmt.Sprint("web-", i%10*10+9-i/10); ep.Addr != nth("10.0.0.0", i/10) || ep.Hostname != want || ep.Conditions != 0 {
+			t.Errorf("endpoint %d is %v %s %b, want %s", i, ep.Addr, ep.Hostname, ep.Conditions, want)
 		}
 	}
 }
@@ -83,23 +86,23 @@ func TestEndpointLookup(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			a := netip.MustParseAddr(test.addr)
-			ep := s.Endpoint(a)
-			if (ep != nil) != test.there {
-				t.Fatalf("Endpoint(%v) = %v", a, ep)
+			list := s.At(a)
+			if (len(list) > 0) != test.there || len(list) > 1 {
+				t.Fatalf("At(%v) = %v", a, list)
 			}
-			if ep != nil && (ep.Addr != a || ep.Hostname != test.hostname) {
-				t.Errorf("Endpoint(%v) = %+v, want hostname %q", a, *ep, test.hostname)
+			var want *Endpoint
+			if test.there && (list[0].Addr != a || list[0].Hostname != test.hostname) {
+				t.Errorf("At(%v) = %+v, want hostname %q", a, list, test.hostname)
 			}
-			want := ep
-			if !test.ready {
-				want = nil
+			if test.ready {
+				want = &list[0]
 			}
 			if got := e.ReadyEndpoint(a); got != want {
 				t.Errorf("ReadyEndpoint(%v) = %v, want %v", a, got, want)
 			}
 		})
 	}
-	if s.Endpoint(netip.Addr{}) != nil {
+	if len(s.At(netip.Addr{})) > 0 {
 		t.Error("the zero address has an endpoint")
 	}
 }
@@ -122,36 +125,48 @@ func TestSlicesOfOneService(t *testing.T) {
 	}{
 		{"apart", []in{{"a", 1, http, []string{"10.0.0.1"}}, {"b", 1, http, []string{"10.0.0.2"}}},
 			[]string{"10.0.0.1:80", "10.0.0.2:80"}, 2},
-		{"the newer one has it", []in{{"a", 2, http, []string{"10.0.0.1=new"}}, {"b", 1, http, []string{"10.0.0.1=old", "10.0.0.2"}}},
-			[]string{"10.0.0.1=new:80", "10.0.0.2:80"}, 2},
-		{"the newer one, the other way round", []in{{"a", 1, http, []string{"10.0.0.1=old", "10.0.0.2"}}, {"b", 2, http, []string{"10.0.0.1=new"}}},
-			[]string{"10.0.0.2:80", "10.0.0.1=new:80"}, 2},
-		{"of one version the greater name", []in{{"a", 1, http, []string{"10.0.0.1=a"}}, {"b", 1, http, []string{"10.0.0.1=b"}}},
-			[]string{"10.0.0.1=b:80"}, 1},
-		{"the newer one says it is not ready", []in{{"a", 2, http, []string{"10.0.0.1-"}}, {"b", 1, http, []string{"10.0.0.1"}}},
-			[]string{"10.0.0.1-:80"}, 0},
-		{"the newer one says it is ready", []in{{"a", 2, http, []string{"10.0.0.1"}}, {"b", 1, http, []string{"10.0.0.1-"}}},
-			[]string{"10.0.0.1:80"}, 1},
-		{"other ports are added", []in{{"a", 2, http, []string{"10.0.0.1"}}, {"b", 1, web, []string{"10.0.0.1"}}},
-			[]string{"10.0.0.1:80", "10.0.0.1*:8080"}, 1},
-		{"more ports are other ports", []in{{"a", 1, http, []string{"10.0.0.1"}}, {"b", 2, both, []string{"10.0.0.1"}}},
-			[]string{"10.0.0.1*:80", "10.0.0.1:80:53"}, 1},
-		{"other ports have the name of the newer", []in{{"a", 2, http, []string{"10.0.0.1=new"}}, {"b", 1, web, []string{"10.0.0.1=old"}}},
-			[]string{"10.0.0.1=new:80", "10.0.0.1=new*:8080"}, 1},
-		{"not ready on the newer's ports, ready on others", []in{{"a", 2, http, []string{"10.0.0.1-"}}, {"b", 1, web, []string{"10.0.0.1"}}},
+		{"one pod: the newer slice is right", []in{{"a", 2, http, []string{"10.0.0.1=new#x"}}, {"b", 1, http, []string{"10.0.0.1=old#x", "10.0.0.2"}}},
+			[]string{"10.0.0.1=new:80", "10.0.0.1=old^:80", "10.0.0.2:80"}, 2},
+		{"one pod, the other way round", []in{{"a", 1, http, []string{"10.0.0.1=old#x", "10.0.0.2"}}, {"b", 2, http, []string{"10.0.0.1=new#x"}}},
+			[]string{"10.0.0.1=old^:80", "10.0.0.2:80", "10.0.0.1=new:80"}, 2},
+		{"one pod, of one version the greater name", []in{{"a", 1, http, []string{"10.0.0.1=a#x"}}, {"b", 1, http, []string{"10.0.0.1=b#x"}}},
+			[]string{"10.0.0.1=a^:80", "10.0.0.1=b:80"}, 1},
+		{"one pod, not ready any more", []in{{"a", 2, http, []string{"10.0.0.1#x-"}}, {"b", 1, http, []string{"10.0.0.1#x"}}},
+			[]string{"10.0.0.1-:80", "10.0.0.1^:80"}, 0},
+		{"one pod, ready by now", []in{{"a", 2, http, []string{"10.0.0.1#x"}}, {"b", 1, http, []string{"10.0.0.1#x-"}}},
+			[]string{"10.0.0.1:80", "10.0.0.1^:80"}, 1},
+		{"one pod, terminating by now", []in{{"a", 2, http, []string{"10.0.0.1#x~"}}, {"b", 1, http, []string{"10.0.0.1#x"}}},
+			[]string{"10.0.0.1~:80", "10.0.0.1^:80"}, 0},
+		{"one pod on two sets of ports: each slice is right about its own", []in{{"a", 2, http, []string{"10.0.0.1#x-"}}, {"b", 1, web, []string{"10.0.0.1#x"}}},
 			[]string{"10.0.0.1-:80", "10.0.0.1:8080"}, 1},
+		{"one pod in three slices, two with the same ports", []in{
+			{"a", 3, http, []string{"10.0.0.1#x-"}}, {"b", 2, web, []string{"10.0.0.1#x"}}, {"c", 1, http, []string{"10.0.0.1#x"}}},
+			[]string{"10.0.0.1-:80", "10.0.0.1:8080", "10.0.0.1^:80"}, 1},
+		{"two pods: a newer one that is not ready hides no ready one (D-F3)", []in{{"a", 1, http, []string{"192.0.2.61#agent-x"}}, {"b", 2, http, []string{"192.0.2.61#agent-y-"}}},
+			[]string{"192.0.2.61:80", "192.0.2.61-:80"}, 1},
+		{"two pods, both ready", []in{{"a", 2, http, []string{"10.0.0.1=x#x"}}, {"b", 1, http, []string{"10.0.0.1=y#y"}}},
+			[]string{"10.0.0.1=x:80", "10.0.0.1=y*:80"}, 1},
+		{"two pods, one of which moved", []in{{"a", 3, http, []string{"10.0.0.1=x#x"}}, {"b", 1, http, []string{"10.0.0.1=x#x", "10.0.0.1=y#y"}}, {"c", 2, http, []string{"10.0.0.1=y#y"}}},
+			[]string{"10.0.0.1=x:80", "10.0.0.1=x^:80", "10.0.0.1=y^:80", "10.0.0.1=y*:80"}, 1},
+		{"a pod twice in one slice is two endpoints", []in{{"a", 1, http, []string{"10.0.0.1=x#x", "10.0.0.1=y#x"}}, {"b", 2, http, []string{"10.0.0.2"}}},
+			[]string{"10.0.0.1=x:80", "10.0.0.1=y*:80", "10.0.0.2:80"}, 2},
+		{"of unknown pods, both count", []in{{"a", 2, http, []string{"10.0.0.1=new"}}, {"b", 1, http, []string{"10.0.0.1=old", "10.0.0.2"}}},
+			[]string{"10.0.0.1=new:80", "10.0.0.1=old*:80", "10.0.0.2:80"}, 2},
+		{"of unknown pods, the ready one counts", []in{{"a", 2, http, []string{"10.0.0.1-"}}, {"b", 1, http, []string{"10.0.0.1"}}},
+			[]string{"10.0.0.1-:80", "10.0.0.1:80"}, 1},
+		{"of unknown pods, with other ports (D-F2)", []in{{"a", 2, http, []string{"10.0.0.1=ex-0"}}, {"b", 1, web, []string{"10.0.0.1=ex-2"}}},
+			[]string{"10.0.0.1=ex-0:80", "10.0.0.1=ex-2*:8080"}, 1},
+		{"more ports are other ports", []in{{"a", 1, http, []string{"10.0.0.1"}}, {"b", 2, both, []string{"10.0.0.1"}}},
+			[]string{"10.0.0.1:80", "10.0.0.1*:80:53"}, 1},
 		{"ready on the newer's ports, not on others", []in{{"a", 2, http, []string{"10.0.0.1"}}, {"b", 1, web, []string{"10.0.0.1-"}}},
 			[]string{"10.0.0.1:80", "10.0.0.1-:8080"}, 1},
 		{"ready nowhere", []in{{"a", 2, http, []string{"10.0.0.1-"}}, {"b", 1, web, []string{"10.0.0.1-"}}},
 			[]string{"10.0.0.1-:80", "10.0.0.1-:8080"}, 0},
-		{"three, two with the same ports", []in{
-			{"a", 3, http, []string{"10.0.0.1-"}}, {"b", 2, web, []string{"10.0.0.1"}}, {"c", 1, http, []string{"10.0.0.1"}}},
-			[]string{"10.0.0.1-:80", "10.0.0.1:8080"}, 1},
 		{"three with other ports each", []in{
 			{"a", 1, http, []string{"10.0.0.1"}}, {"b", 3, web, []string{"10.0.0.1"}}, {"c", 2, both, []string{"10.0.0.1"}}},
-			[]string{"10.0.0.1*:80", "10.0.0.1:8080", "10.0.0.1*:80:53"}, 1},
-		{"no ports at all", []in{{"a", 1, nil, []string{"10.0.0.1"}}, {"b", 2, nil, []string{"10.0.0.1"}}},
-			[]string{"10.0.0.1"}, 1},
+			[]string{"10.0.0.1:80", "10.0.0.1*:8080", "10.0.0.1*:80:53"}, 1},
+		{"no ports at all", []in{{"a", 1, nil, []string{"10.0.0.1#x"}}, {"b", 2, nil, []string{"10.0.0.1#x"}}},
+			[]string{"10.0.0.1^", "10.0.0.1"}, 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

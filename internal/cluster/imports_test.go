@@ -69,3 +69,13 @@ func TestImports(t *testing.T) {
 		t.Errorf("namespaces with imports: %v", names)
 	}
 }
+
+// Clusters may give their pods the same names and addresses: each has its own.
+func TestPodsOfOneNameInTwoClusters(t *testing.T) {
+	s := NewStore()
+	s.Put(7, &ServiceImport{service("a/db")},
+		importedSlice("db-1", "a/db", "east", "10.3.0.1=db-0#db-0"), importedSlice("db-2", "a/db", "west", "10.3.0.1=db-0#db-0"))
+	if got, want := show(s.Imports().Service("a", "db")), []string{"10.3.0.1=db-0:80", "10.3.0.1=db-0*:80"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

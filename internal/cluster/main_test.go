@@ -50,23 +50,31 @@ func slice(name, svc string, version uint64, ports []uint16, list ...string) *Sl
 	return NewSlice(Key{service.Namespace, name}, service, version, named, endpoints(list...))
 }
 
-// endpoints reads `ADDRESS[=HOSTNAME]`, ready and serving; with a final `-` it is not.
+// endpoints reads `ADDRESS[=HOSTNAME][#POD]`, ready and serving; with a final `-` it is
+// not, with a final `~` it terminates and serves no more.
 func endpoints(list ...string) []Endpoint {
 	var out []Endpoint
 	for _, s := range list {
-		s, unready := strings.CutSuffix(s, "-")
-		addr, hostname, _ := strings.Cut(s, "=")
-		ep := Endpoint{Addr: netip.MustParseAddr(addr), Hostname: hostname}
-		if !unready {
-			ep.Conditions = Ready | Serving
+		ep := Endpoint{Conditions: Ready | Serving}
+		if rest, unready := strings.CutSuffix(s, "-"); unready {
+			s, ep.Conditions = rest, 0
 		}
+		if rest, terminating := strings.CutSuffix(s, "~"); terminating {
+			s, ep.Conditions = rest, Terminating
+		}
+		s, pod, named := strings.Cut(s, "#")
+		if named {
+			ep.Pod = MakePodID(pod)
+		}
+		s, ep.Hostname, _ = strings.Cut(s, "=")
+		ep.Addr = netip.MustParseAddr(s)
 		out = append(out, ep)
 	}
 	return out
 }
 
-// show writes endpoints the way endpoints reads them, with `*` after a Repeated
-// one and the ports of its slice behind it.
+// show writes endpoints the way endpoints reads them, without their pods, with `*` after a
+// Repeated one, `^` after a Superseded one and the ports of its slice behind it.
 func show(e *Entry) []string {
 	var out []string
 	for ep, ports := range e.Endpoints() {
@@ -74,10 +82,14 @@ func show(e *Entry) []string {
 		if ep.Hostname != "" {
 			s += "=" + ep.Hostname
 		}
-		if !ep.Has(Ready) {
+		switch {
+		case ep.Has(Superseded):
+			s += "^"
+		case ep.Has(Terminating):
+			s += "~"
+		case !ep.Has(Ready):
 			s += "-"
-		}
-		if ep.Has(Repeated) {
+		case ep.Has(Repeated):
 			s += "*"
 		}
 		for _, p := range ports {

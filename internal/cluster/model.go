@@ -196,12 +196,14 @@ type ServicePort struct {
 type Slice struct {
 	Key              // of the EndpointSlice
 	Service   Key    // from the label kubernetes.io/service-name
-	Version   uint64 // resourceVersion: of two slices with an address on the same ports the newer decides
+	Version   uint64 // resourceVersion: of two slices that list one pod on the same ports the newer is right
 	Ports     []Port
-	Endpoints []Endpoint // sorted by address, no address twice: see NewSlice
+	Endpoints []Endpoint // sorted by address; several may have the same: see NewSlice
 	Cluster   Atom       // where the endpoints are; empty: in this cluster
 
-	ready4, ready6 int32 // ready endpoints per family, each address counted once per Service
+	ready4, ready6 int32  // ready endpoints per family that are not Repeated
+	repeated       int32  // those that are
+	portsHash      uint32 // of Ports
 }
 
 // Ref implements Object.
@@ -214,7 +216,9 @@ type Port struct {
 	Protocol Protocol
 }
 
-// Endpoint is one address that serves a Service.
+// Endpoint is one pod that serves a Service, at one of its addresses. Several pods may
+// have the same address: one that terminates and one that was given its address, pods
+// in the network of a node, a virtual machine that migrates.
 type Endpoint struct {
 	Addr     netip.Addr
 	Hostname string // its label below the Service's name; empty: the dashed address stands for it
@@ -224,9 +228,44 @@ type Endpoint struct {
 	// They are lists, nearly always of one: see Atom.Lists.
 	ForZones, ForNodes Atom
 	Conditions
+	Pod PodID
 }
 
-// Conditions of an endpoint (EndpointConditions, KEP-1672), plus one of our own.
+// PodID tells a pod that moves from one slice to another from two pods that share an
+// address. 0 is an endpoint without targetRef: it is known by its slice and its place there.
+//
+// It is a hash, and takes the room that alignment leaves free in an Endpoint. Two IDs
+// are compared only where two slices of one Service list the same address on the same ports, so that
+// by chance one such pair in 4 billion is taken for one pod. Who makes a pair on purpose
+// hides an endpoint of its own Service.
+type PodID uint32
+
+// MakePodID returns the ID of the pod with these names. It is the same in every process.
+func MakePodID(names ...string) PodID {
+	h := newHash()
+	for _, name := range names {
+		h = h.text(name)
+	}
+	return PodID(max(h, 1))
+}
+
+// hash is FNV-1a of 32 bits. It is not the standard library's because that takes bytes
+// behind an interface, for every endpoint of a list.
+type hash uint32
+
+func newHash() hash { return 2166136261 }
+
+func (h hash) byte(b byte) hash { return (h ^ hash(b)) * 16777619 }
+
+// text adds a string and its end.
+func (h hash) text(s string) hash {
+	for i := range len(s) {
+		h = h.byte(s[i])
+	}
+	return h.byte(0)
+}
+
+// Conditions of an endpoint (EndpointConditions, KEP-1672), plus some of our own.
 type Conditions uint8
 
 // The bits of Conditions.
@@ -234,10 +273,17 @@ const (
 	Ready       Conditions = 1 << iota // takes new connections
 	Serving                            // answers, even while it terminates
 	Terminating                        // its pod has a deletion timestamp
-	// Repeated marks a ready address that a newer slice of the Service lists as
-	// ready too, with other ports: count the address there, and only the ports
-	// here. It has the hostname from there.
+	// Additional marks an address that is not the first of its endpoint: it has names
+	// like any other, and no route (discovery/v1: no semantics are defined for it).
+	Additional
+	// Repeated marks a ready endpoint whose address an earlier ready endpoint of the
+	// Service has: the address is counted there. Name, ports and node are its own.
+	// Only NewSlice and the Store set it.
 	Repeated
+	// Superseded marks a pod that a newer slice of the Service lists too, on the same
+	// ports. That slice is right, and here the pod has no other conditions.
+	// Only the Store sets it.
+	Superseded
 )
 
 // Has reports whether all bits of want are set.

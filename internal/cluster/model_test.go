@@ -166,3 +166,21 @@ func TestNamespaced(t *testing.T) {
 		}
 	}
 }
+
+// TestPodID: snapshots hold IDs, so they are the same in every process.
+func TestPodID(t *testing.T) {
+	ids := map[PodID][]string{}
+	for _, names := range [][]string{
+		{"Pod", "shop", "db-0"}, {"Pod", "shop", "db-1"}, {"Pod", "shop", "db-10"}, {"Pod", "sho", "pdb-0"}, {"Pod", "shop-db", "0"},
+		{"", "", ""}, {"", ""}, {}, {"fd8a3b52-8a3e-4f3b-9d0c-1d2a5a6f1c11"}, {"fd8a3b52-8a3e-4f3b-9d0c-1d2a5a6f1c12"},
+	} {
+		id := MakePodID(names...)
+		if id == 0 || ids[id] != nil || id != MakePodID(names...) {
+			t.Errorf("%q has the ID %d, as %q has", names, id, ids[id])
+		}
+		ids[id] = append(names, "")
+	}
+	if got := MakePodID("Pod", "shop", "db-0"); got != 0x1daf4d45 {
+		t.Errorf("MakePodID is not what it was: %#x", got)
+	}
+}

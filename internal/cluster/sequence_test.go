@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -212,15 +213,41 @@ func (p *pair) checkEntry(t *rapid.T, k Key, e *Entry) {
 		if ep != nil && (ep.Addr != a || ep.Conditions&(Ready|Repeated) != Ready) {
 			t.Fatalf("%v: ReadyEndpoint(%v) = %+v", k, a, *ep)
 		}
+		if got := slices.Collect(firsts(e.ReadyAt(a))); len(got) > 0 && got[0] != ep || len(got) != countReady(want, a) {
+			t.Fatalf("%v: ReadyAt(%v) = %v, want %d, the first as ReadyEndpoint", k, a, got, countReady(want, a))
+		}
 		if ready[a] && a.Is4() {
 			v4++
 		} else if ready[a] {
 			v6++
 		}
 	}
+	repeated := 0
+	for _, l := range want {
+		if l.ep.Has(Repeated) {
+			repeated++
+		}
+	}
+	if got, has := e.Repeated(), e.HasReady(); got != repeated || has != (len(ready) > 0) {
+		t.Fatalf("%v: Repeated() = %d, want %d; HasReady() = %v", k, got, repeated, has)
+	}
 	if got4, got6 := e.Ready(); got4 != v4 || got6 != v6 {
 		t.Fatalf("%v: Ready() = %d, %d, want %d, %d", k, got4, got6, v4, v6)
 	}
+}
+
+// firsts are the first halves of pairs.
+func firsts[A, B any](pairs iter.Seq2[A, B]) iter.Seq[A] {
+	return func(yield func(A) bool) { pairs(func(a A, _ B) bool { return yield(a) }) }
+}
+
+func countReady(list []listing, a netip.Addr) (n int) {
+	for _, l := range list {
+		if l.ep.Addr == a && l.ep.Has(Ready) {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *pair) checkNamespaces(t *rapid.T) {

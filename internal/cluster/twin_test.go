@@ -132,48 +132,32 @@ func (w *twin) listings(service Key) []listing {
 		if sl.service != service {
 			continue
 		}
-		seen := map[netip.Addr]bool{}
-		for _, ep := range sl.endpoints { // the first of one address counts
-			if !seen[ep.Addr] {
-				seen[ep.Addr] = true
-				all = append(all, listing{sl, ep})
-			}
+		for _, ep := range sl.endpoints {
+			all = append(all, listing{sl, ep})
 		}
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(l listing) bool { // another pod has the address
-		return l.ep.Has(Terminating) && anyOf(all, func(o listing) bool {
-			return o.ep.Addr == l.ep.Addr && !o.ep.Has(Terminating) && slices.Equal(o.slice.ports, l.slice.ports)
-		})
-	})
-	sort.Slice(all, func(i, j int) bool { // the best first
-		a, b := all[i].slice, all[j].slice
-		if a.version != b.version {
-			return a.version > b.version
-		}
-		return a.key.Name > b.key.Name
-	})
-	var kept []listing
-	for _, l := range all {
-		if !anyOf(kept, func(k listing) bool {
-			return k.ep.Addr == l.ep.Addr && slices.Equal(k.slice.ports, l.slice.ports)
-		}) {
-			for _, k := range kept {
-				if k.ep.Addr == l.ep.Addr && k.ep.Has(Ready) && l.ep.Has(Ready) {
-					l.ep.Conditions |= Repeated
-					l.ep.Hostname = k.ep.Hostname
-				}
-			}
-			kept = append(kept, l)
-		}
-	}
-	sort.Slice(kept, func(i, j int) bool {
-		a, b := kept[i], kept[j]
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := all[i], all[j]
 		if a.slice.key != b.slice.key {
 			return a.slice.key.Name < b.slice.key.Name
 		}
 		return a.ep.Addr.Less(b.ep.Addr)
 	})
-	return kept
+	received := slices.Clone(all)
+	for i := range all {
+		l := &all[i]
+		moved := anyOf(received, func(o listing) bool { // the pod is in a newer slice
+			newer := o.slice.version > l.slice.version || o.slice.version == l.slice.version && o.slice.key.Name > l.slice.key.Name
+			return newer && l.ep.Pod != 0 && o.ep.Pod == l.ep.Pod && o.ep.Addr == l.ep.Addr && slices.Equal(o.slice.ports, l.slice.ports)
+		})
+		if moved {
+			l.ep.Conditions = l.ep.Conditions&Additional | Superseded
+		}
+		if l.ep.Has(Ready) && anyOf(all[:i], func(o listing) bool { return o.ep.Addr == l.ep.Addr && o.ep.Has(Ready) }) {
+			l.ep.Conditions |= Repeated
+		}
+	}
+	return all
 }
 
 // clashing gives the addresses in more than one slice of a Service, and in how many.

@@ -66,11 +66,12 @@ var genService = rapid.Custom(func(t *rapid.T) any {
 var genEndpoint = rapid.Custom(func(t *rapid.T) Endpoint {
 	return Endpoint{
 		Addr:     rapid.SampledFrom(worldAddrs()).Draw(t, "addr"),
-		Hostname: rapid.SampledFrom([]string{"", "web-0"}).Draw(t, "hostname"),
+		Hostname: rapid.SampledFrom([]string{"", "web-0", "web-1"}).Draw(t, "hostname"),
 		Node:     MakeAtom(rapid.SampledFrom(worldNodes).Draw(t, "node")),
 		Conditions: rapid.SampledFrom([]Conditions{
-			Ready | Serving, Serving | Terminating, Terminating, 0,
+			Ready | Serving, Ready | Serving, Ready | Serving | Additional, Serving | Terminating, Terminating, 0,
 		}).Draw(t, "conditions"),
+		Pod: rapid.SampledFrom([]PodID{0, 0, 1, 2}).Draw(t, "pod"),
 	}
 })
 

@@ -19,7 +19,7 @@ import (
 // without that (Header.Model).
 const (
 	magicWords = "signpost snapshot "
-	magic      = magicWords + "1\n"
+	magic      = magicWords + "2\n"
 )
 
 // largest is more than any cluster needs (250,000 endpoints: 14 MB), and little
@@ -96,9 +96,6 @@ func (r *record) object() cluster.Object {
 
 // remade makes a slice anew, which sorts and counts its endpoints.
 func remade(s *cluster.Slice) *cluster.Slice {
-	for i := range s.Endpoints {
-		s.Endpoints[i].Conditions &^= cluster.Repeated // only a Store says that
-	}
 	made := cluster.NewSlice(s.Key, s.Service, s.Version, s.Ports, s.Endpoints)
 	made.Cluster = s.Cluster
 	return made

@@ -58,7 +58,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // remaking are fields that no file holds: NewSlice and MakeAtom make them.
-var remaking = []string{"Slice.ready4", "Slice.ready6", "Atom.handle"}
+var remaking = []string{"Slice.ready4", "Slice.ready6", "Slice.repeated", "Slice.portsHash", "Atom.handle"}
 
 // fill sets every field to something else than zero, and notes those that
 // encoding/gob does not see.
@@ -210,7 +210,8 @@ func TestRefusals(t *testing.T) {
 		"text":                 {[]byte("hello world, this is no snapshot"), Damaged, "no snapshot"},
 		"zeroes":               {make([]byte, 4096), Damaged, "no snapshot"},
 		"only the first line":  {[]byte(magic), Damaged, "cut off"},
-		"next format":          {bytes.Replace(good, []byte(" 1\n"), []byte(" 2\n"), 1), Format, `"signpost snapshot 2"`},
+		"next format":          {bytes.Replace(good, []byte(" 2\n"), []byte(" 3\n"), 1), Format, `"signpost snapshot 3"`},
+		"last format":          {bytes.Replace(good, []byte(" 2\n"), []byte(" 1\n"), 1), Format, `"signpost snapshot 1"`},
 		"another model":        {seal(body(&Header{Model: "other"})), Format, "another version"},
 		"appended":             {append(slices.Clone(good), 'x'), Damaged, "SHA-256"},
 		"too few objects":      {seal(body(header(2), &record{Namespace: &cluster.Namespace{Name: "a"}})), Damaged, "1 objects: want 2"},

@@ -27,6 +27,8 @@ func town() []cluster.Object {
 		},
 		cluster.NewSlice(cluster.Key{Namespace: "shop", Name: "web-1"}, web, 7, []cluster.Port{{Name: "http", Number: 8080, Protocol: cluster.TCP}}, []cluster.Endpoint{
 			{Addr: ip("10.244.0.1"), Hostname: "web-0", Node: cluster.MakeAtom("n1"), Zone: cluster.MakeAtom("z1"), Conditions: cluster.Ready | cluster.Serving},
+			{Addr: ip("10.244.0.1"), Hostname: "web-1", Conditions: cluster.Terminating, Pod: cluster.MakePodID("Pod", "shop", "web-1")},
+			{Addr: ip("10.244.0.1"), Hostname: "web-2", Conditions: cluster.Ready | cluster.Additional, Pod: cluster.MakePodID("Pod", "shop", "web-2")},
 			{Addr: ip("10.244.0.2")},
 		}),
 		&cluster.Pod{Key: cluster.Key{Namespace: "shop", Name: "web-0"}, Addrs: []netip.Addr{ip("10.244.0.1")}},

@@ -86,9 +86,9 @@ func show(o cluster.Object) string {
 			for _, part := range []string{e.Hostname, e.Node.String(), e.Zone.String()} {
 				s += "/" + part
 			}
-			for i, c := range []cluster.Conditions{cluster.Ready, cluster.Serving, cluster.Terminating, cluster.Repeated} {
+			for i, c := range []cluster.Conditions{cluster.Ready, cluster.Serving, cluster.Terminating, cluster.Repeated, cluster.Additional} {
 				if e.Has(c) {
-					s += "+" + "RSTX"[i:i+1]
+					s += "+" + "RSTXA"[i:i+1]
 				}
 			}
 			if hints := e.ForZones.String() + ";" + e.ForNodes.String(); hints != ";" {

@@ -70,7 +70,7 @@ func checkObject(t *testing.T, o cluster.Object) {
 	case *cluster.Slice:
 		for i, e := range o.Endpoints {
 			addrs = append(addrs, e.Addr)
-			if i > 0 && !o.Endpoints[i-1].Addr.Less(e.Addr) || e.Hostname != "" && !isLabel(e.Hostname) {
+			if i > 0 && e.Addr.Less(o.Endpoints[i-1].Addr) || e.Hostname != "" && !isLabel(e.Hostname) {
 				t.Errorf("endpoints in %s", show(o))
 			}
 		}

@@ -202,10 +202,10 @@ endpoints:
 		want: "default/web-x of default/web v9 ports=[] 10.1.0.1///+R+S 10.1.0.2///+R+S 10.1.0.3///+S 10.1.0.4///+S+T 10.1.0.5///+T 10.1.0.6///+R"},
 	{name: "several addresses, and one twice", kind: "EndpointSlice", yaml: sliceOfWeb + `
 endpoints: [{addresses: [10.1.0.2, 10.1.0.1], hostname: a}, {addresses: [10.1.0.2], hostname: b}, {addresses: []}]`,
-		want: "default/web-x of default/web v9 ports=[] 10.1.0.1/a//+R+S 10.1.0.2/a//+R+S"},
+		want: "default/web-x of default/web v9 ports=[] 10.1.0.1/a//+R+S+A 10.1.0.2/a//+R+S 10.1.0.2/b//+R+S+X"},
 	{name: "broken addresses", kind: "EndpointSlice", yaml: sliceOfWeb + `
 endpoints: [{addresses: [x, "", 10.1.0.1]}, {addresses: ["fd00::1", "::ffff:10.1.0.2", 127.0.0.1, 0.0.0.0]}]`,
-		want: "default/web-x of default/web v9 ports=[] 10.1.0.1///+R+S 10.1.0.2///+R+S",
+		want: "default/web-x of default/web v9 ports=[] 10.1.0.1///+R+S+A 10.1.0.2///+R+S+A",
 		problems: []string{
 			`endpoints[0].addresses[0] "x": ` + wantIPv4,
 			`endpoints[0].addresses[1] "": ` + wantIPv4,
@@ -217,7 +217,7 @@ endpoints: [{addresses: [x, "", 10.1.0.1]}, {addresses: ["fd00::1", "::ffff:10.1
 metadata: {name: web-x, labels: {kubernetes.io/service-name: web}}
 addressType: IPv6
 endpoints: [{addresses: [10.1.0.1, "::ffff:10.1.0.2", "fd00::1%eth0", "fd00::2"]}]`,
-		want: "default/web-x of default/web v0 ports=[] fd00::2///+R+S",
+		want: "default/web-x of default/web v0 ports=[] fd00::2///+R+S+A",
 		problems: []string{
 			`endpoints[0].addresses[0] "10.1.0.1": ` + wantIPv6,
 			`endpoints[0].addresses[1] "::ffff:10.1.0.2": ` + wantIPv6,

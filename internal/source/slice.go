@@ -75,8 +75,8 @@ func (f *findings) slicePorts(list []discoveryv1.EndpointPort) []cluster.Port {
 	return slices.Clip(out)
 }
 
-// endpoints reads the endpoints, one for each address. The API's own controller
-// gives each exactly one; in slices made by hand all of them serve.
+// endpoints reads the endpoints, one for each address. The API's own controller gives
+// each exactly one. Slices made by hand may have more, which are Additional.
 func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []cluster.Endpoint {
 	want := wantIPv6
 	if v4 {
@@ -89,6 +89,7 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 			Node:       cluster.MakeAtom(value(e.NodeName, "")),
 			Zone:       cluster.MakeAtom(value(e.Zone, "")),
 			Conditions: conditions(&e.Conditions),
+			Pod:        podID(e.TargetRef),
 		}
 		if h := e.Hints; h != nil {
 			ep.ForZones, ep.ForNodes = zones(h.ForZones), nodes(h.ForNodes)
@@ -103,11 +104,26 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 				f.add(s, wantPublicIP, at(at("endpoints", i)+".addresses", j))
 			default:
 				ep.Addr, ep.Hostname = a, hostname
+				if j > 0 {
+					ep.Conditions |= cluster.Additional
+				}
 				out = append(out, ep)
 			}
 		}
 	}
 	return slices.Clip(out)
+}
+
+// podID is the identity of what an endpoint stands for: the object's UID, for a pod that
+// was made anew under the same name is another pod; by its name where no UID is given.
+func podID(ref *corev1.ObjectReference) cluster.PodID {
+	switch {
+	case ref == nil || ref.UID == "" && ref.Name == "":
+		return 0
+	case ref.UID != "":
+		return cluster.MakePodID(string(ref.UID))
+	}
+	return cluster.MakePodID(ref.Kind, ref.Namespace, ref.Name)
 }
 
 // zones is the list of names in hints.

@@ -13,13 +13,20 @@ type candidate struct {
 	Backend
 	*cluster.Endpoint
 	slice *cluster.Slice
+	place int // in the slice
 }
 
 // candidates are the endpoints of a port, by the port's name and protocol, in one
-// family, sorted by address and port, each once. Where several slices have one and do
-// not agree (their other ports differ, or the Store had settled it), one that is not
-// terminating goes first, then one of a newer slice.
+// family, sorted by address and port. Of several with one address and port the best
+// is taken: see better.
 func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
+	list := slices.DeleteFunc(listed(e, p, v4, n), func(c candidate) bool { return c.Conditions&(cluster.Additional|cluster.Superseded) != 0 })
+	return slices.CompactFunc(list, func(a, b candidate) bool { return a.AddrPort == b.AddrPort })
+}
+
+// listed are all that the slices list for a port, sorted by address and port, the best
+// of each first.
+func listed(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
 	list := make([]candidate, 0, e.Size())
 	for _, s := range e.Slices {
 		i := slices.IndexFunc(s.Ports, func(sp cluster.Port) bool { return sp.Name == p.Name && sp.Protocol == p.Protocol })
@@ -29,19 +36,44 @@ func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []ca
 		for j := range s.Endpoints {
 			if ep := &s.Endpoints[j]; ep.Addr.Is4() == v4 {
 				b := Backend{AddrPort: netip.AddrPortFrom(ep.Addr, s.Ports[i].Number), Local: n.has(ep)}
-				list = append(list, candidate{b, ep, s})
+				list = append(list, candidate{b, ep, s, j})
 			}
 		}
 	}
 	slices.SortFunc(list, func(a, b candidate) int {
-		return cmp.Or(
-			a.Compare(b.AddrPort),
-			cmp.Compare(a.Conditions&cluster.Terminating, b.Conditions&cluster.Terminating),
-			cmp.Compare(b.slice.Version, a.slice.Version),
-			cmp.Compare(b.slice.Name, a.slice.Name),
-		)
+		if c := a.Compare(b.AddrPort); c != 0 {
+			return c
+		}
+		return better(&a, &b)
 	})
-	return slices.CompactFunc(list, func(a, b candidate) bool { return a.AddrPort == b.AddrPort })
+	return list
+}
+
+// better orders the endpoints of one address and port: pods that share it, or one pod in several
+// slices whose other ports differ. First come those that can have a route at all. Of them one that is ready
+// goes first, and of these one on this node, so that all decisions about its traffic agree;
+// then one that does not terminate, as kube-proxy has it: the pod that
+// terminates gave the address back. Then the newest slice is right, and its first.
+func better(a, b *candidate) int {
+	first := func(a, b bool) int {
+		switch {
+		case a == b:
+			return 0
+		case a:
+			return -1
+		}
+		return 1
+	}
+	const routeless = cluster.Additional | cluster.Superseded
+	return cmp.Or(
+		first(a.Conditions&routeless == 0, b.Conditions&routeless == 0),
+		first(a.Has(cluster.Ready), b.Has(cluster.Ready)),
+		first(a.Has(cluster.Ready) && a.Local, b.Has(cluster.Ready) && b.Local),
+		first(!a.Has(cluster.Terminating), !b.Has(cluster.Terminating)),
+		cmp.Compare(b.slice.Version, a.slice.Version),
+		cmp.Compare(b.slice.Name, a.slice.Name),
+		cmp.Compare(a.place, b.place),
+	)
 }
 
 // has reports whether an endpoint is on this node.
@@ -142,7 +174,7 @@ func healthy(e *cluster.Entry, v4 bool, n *Node) int {
 	seen := map[netip.Addr]bool{}
 	for _, s := range e.Slices {
 		for i := range s.Endpoints {
-			if ep := &s.Endpoints[i]; len(s.Ports) > 0 && ep.Has(cluster.Ready) && n.has(ep) && ep.Addr.Is4() == v4 {
+			if ep := &s.Endpoints[i]; len(s.Ports) > 0 && ep.Has(cluster.Ready) && !ep.Has(cluster.Additional) && n.has(ep) && ep.Addr.Is4() == v4 {
 				seen[ep.Addr] = true
 			}
 		}

@@ -8,7 +8,8 @@ import (
 )
 
 // Endpoints tells of every endpoint of a route's Service port whether new connections
-// of a class may lead to it, and if not, why: a line for each, sorted by address. The
+// of a class may lead to it, and if not, why: a line for each, sorted by address, also where
+// several have the same. The
 // entry is that of the Service from which Build made the route for n. A route of no
 // port has none.
 func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
@@ -26,18 +27,37 @@ func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
 	if d.Action == Drop {
 		set = Local // which is empty
 	}
-	list := candidates(e, &e.Service.Ports[i], r.Addr.Is4(), &n)
-	taken := choose(list, &n).of(set)
+	usable := candidates(e, &e.Service.Ports[i], r.Addr.Is4(), &n)
+	taken, near := choose(usable, &n).of(set), nearness(usable, &n)
 	var lines []string
-	for i := range list {
-		c := &list[i]
+	all := listed(e, &e.Service.Ports[i], r.Addr.Is4(), &n)
+	for i := range all {
+		c := &all[i]
 		why := "taken"
-		if !slices.Contains(taken, c.Backend) {
-			why = "not taken: " + c.fault(&n, set, nearness(list, &n))
+		switch {
+		case c.Has(cluster.Additional):
+			why = "not taken: it is not the first address of its endpoint"
+		case c.Has(cluster.Superseded):
+			why = "not taken: a newer EndpointSlice has its pod"
+		case i > 0 && all[i-1].AddrPort == c.AddrPort:
+			why = "not taken: another endpoint with its address goes before it" + c.state()
+		case !slices.Contains(taken, c.Backend):
+			why = "not taken: " + c.fault(&n, set, near)
 		}
 		lines = append(lines, fmt.Sprintf("%v on %s, %s", c.AddrPort, c.where(), why))
 	}
 	return lines
+}
+
+// state tells why an endpoint could not be used anyway.
+func (c *candidate) state() string {
+	switch {
+	case c.Has(cluster.Ready):
+		return ""
+	case c.Has(cluster.Terminating):
+		return ", and it terminates"
+	}
+	return ", and it is not ready"
 }
 
 func (c *candidate) where() string {

@@ -18,7 +18,7 @@ var rowIDs = slices.Concat(
 	ids("NE", 1, 6), ids("CG", 1, 12), ids("LB", 1, 17), []string{"LB14a", "LB15a", "LB15b"}, ids("NP", 1, 20),
 	ids("EL", 1, 10), ids("EC", 1, 7), ids("IT", 1, 5),
 	ids("TL", 1, 5), ids("TC", 1, 5), []string{"TL1x", "TL2x", "TL3x", "TL4x", "TL5x", "TC1x", "TC2x", "TC3x", "TC4x", "TC5x"},
-	ids("HC", 1, 2), ids("TP", 1, 9), ids("IM", 1, 3), ids("OV", 1, 10), ids("KS", 1, 13), ids("IP", 1, 4), ids("GA", 1, 30),
+	ids("HC", 1, 2), ids("TP", 1, 9), ids("IM", 1, 3), ids("OV", 1, 10), ids("KS", 1, 13), ids("IP", 1, 4), ids("GA", 1, 30), ids("SA", 1, 9),
 )
 
 func ids(prefix string, from, to int) (list []string) {

@@ -81,7 +81,8 @@ func randomSlice(t *rapid.T, version uint64) rawSlice {
 			Node:       cluster.MakeAtom(rapid.SampledFrom([]string{"n1", "n2", ""}).Draw(t, "node")),
 			ForZones:   cluster.MakeAtom(rapid.SampledFrom(hints).Draw(t, "zones")),
 			ForNodes:   cluster.MakeAtom(rapid.SampledFrom([]string{"", "", "n1", "n2"}).Draw(t, "nodes")),
-			Conditions: rapid.SampledFrom([]cluster.Conditions{ready, ready, draining, terminating, cluster.Serving, 0, cluster.Ready | cluster.Terminating}).Draw(t, "conditions"),
+			Conditions: rapid.SampledFrom([]cluster.Conditions{ready, ready, draining, terminating, cluster.Serving, 0, cluster.Ready | cluster.Terminating, ready | cluster.Additional}).Draw(t, "conditions"),
+			Pod:        rapid.SampledFrom([]cluster.PodID{0, 0, 1, 2}).Draw(t, "ID of the pod"),
 		})
 	}
 	return s

@@ -298,8 +298,7 @@ type endpoint struct {
 	port uint16
 }
 
-// endpoints are those of a port: of several slices with one address and number the
-// best says what is true.
+// endpoints are those of a port: of several with one address and number the best.
 func (w *twin) endpoints(c claim, v4 bool) []endpoint {
 	type source struct {
 		endpoint
@@ -311,18 +310,21 @@ func (w *twin) endpoints(c claim, v4 bool) []endpoint {
 			if sl.service != c.service.Key || port.Name != c.port.Name || port.Protocol != c.port.Protocol {
 				continue
 			}
-			seen := map[netip.Addr]bool{}
 			for _, e := range sl.list {
-				if e.Addr.Is4() != v4 || seen[e.Addr] {
+				if e.Addr.Is4() != v4 || e.Has(cluster.Additional) || w.moved(sl, e) {
 					continue
 				}
-				seen[e.Addr] = true
 				at, mine := netip.AddrPortFrom(e.Addr, port.Number), source{endpoint{e, port.Number}, sl}
 				other, twice := found[at]
 				better := !twice
 				if twice {
 					gone, otherGone := e.Has(cluster.Terminating), other.Has(cluster.Terminating)
+					here, otherHere := e.Node == w.node.Name, other.Node == w.node.Name
 					switch {
+					case e.Has(cluster.Ready) != other.Has(cluster.Ready):
+						better = e.Has(cluster.Ready)
+					case e.Has(cluster.Ready) && here != otherHere:
+						better = here
 					case gone != otherGone:
 						better = otherGone
 					case sl.version != other.from.version:
@@ -345,6 +347,22 @@ func (w *twin) endpoints(c claim, v4 bool) []endpoint {
 		return netip.AddrPortFrom(list[i].Addr, list[i].port).Compare(netip.AddrPortFrom(list[j].Addr, list[j].port)) < 0
 	})
 	return list
+}
+
+// moved reports whether a newer slice with the same ports has the pod.
+func (w *twin) moved(sl rawSlice, e cluster.Endpoint) bool {
+	for _, o := range w.slices {
+		newer := o.version > sl.version || o.version == sl.version && o.name > sl.name
+		if !newer || o.service != sl.service || !slices.Equal(o.ports, sl.ports) {
+			continue
+		}
+		for _, there := range o.list {
+			if there.Addr == e.Addr && there.Pod == e.Pod && e.Pod != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nearest drops ready endpoints that are meant for others.

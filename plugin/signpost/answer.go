@@ -98,11 +98,7 @@ func (s *Signpost) addressAnswer(n *node, q question) answer {
 	case headless, inZone:
 		return s.headlessAnswer(n, q)
 	case endpoint:
-		for ep := range n.readyEndpoints() {
-			if !ep.Has(cluster.Repeated) && familyType(ep.Addr) == q.qtype {
-				addrs = append(addrs, ep.Addr)
-			}
-		}
+		addrs = n.addresses(addrs, q.qtype)
 	}
 	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), addrs)}
 }
@@ -120,6 +116,9 @@ func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
 // can be sent are made, from a random start, so that a Service of thousands costs
 // what a small one does and every endpoint has its turn.
 func (s *Signpost) headlessAnswer(n *node, q question) answer {
+	if n.kind == inZone && n.entry.Repeated() > 0 {
+		return s.sharedZoneAnswer(n, q)
+	}
 	ready := n.countReady(q.qtype)
 	want := min(ready, q.limit/addressSize)
 	addrs := make([]netip.Addr, 0, want)
@@ -132,6 +131,16 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 		return len(addrs) < want
 	})
 	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), addrs), partial: want < ready}
+}
+
+// sharedZoneAnswer is headlessAnswer for a zone of a Service in which endpoints share
+// addresses: the one that counts an address may be in another zone.
+func (s *Signpost) sharedZoneAnswer(n *node, q question) answer {
+	addrs := n.addresses(nil, q.qtype)
+	want := min(len(addrs), q.limit/addressSize)
+	start := somewhere(want < len(addrs), len(addrs))
+	some := slices.Concat(addrs[start:], addrs[:start])[:want]
+	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), some), partial: want < len(addrs)}
 }
 
 // somewhere is where to begin with a number of endpoints: at a random one, or at the first.

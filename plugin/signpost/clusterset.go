@@ -50,7 +50,7 @@ func belowImport(e *cluster.Entry, kind nodeKind, name string) node {
 	}
 	part := inCluster(e, label)
 	switch {
-	case !hasReady(part):
+	case !part.HasReady():
 		return nodeMissing
 	case rest == "":
 		return nodeEmpty
@@ -101,8 +101,10 @@ func (s *Signpost) importPointer(a netip.Addr) (string, bool) {
 			continue
 		}
 		for _, sl := range e.Slices {
-			if ep := sl.Endpoint(a); ep != nil && ep.Has(cluster.Ready) && !ep.Has(cluster.Repeated) {
-				return endpointLabel(ep) + "." + sl.Cluster.String() + "." + home.service(e.Service.Key), true
+			for i, list := 0, sl.At(a); i < len(list); i++ {
+				if list[i].Has(cluster.Ready) {
+					return endpointLabel(&list[i]) + "." + sl.Cluster.String() + "." + home.service(e.Service.Key), true
+				}
 			}
 		}
 	}

@@ -14,16 +14,13 @@ import (
 func (s *Signpost) endpointSRV(n *node, q question) answer {
 	g := gathering{
 		node: *n, base: "." + q.zone.service(n.entry.Service.Key),
-		most: max(1, q.limit/srvSize),
+		most: max(1, q.limit/srvSize), shared: n.entry.Repeated() > 0,
 	}
 	if q.zone.tree == clustersetTree {
 		g.visitClusters()
 	} else {
-		total := n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
+		total := n.countEndpoints()
 		rotate(n.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
-	}
-	if g.repeated {
-		g.unique()
 	}
 	a := answer{records: srvRecords(q.owner, s.ttlIn(q.zone), g.list), partial: g.partial}
 	for _, t := range g.targets {
@@ -38,11 +35,12 @@ type gathering struct {
 	base string // what follows the label of an endpoint
 	most int
 
-	list     []srv
-	targets  []target
-	named    map[srv]bool // records of hostnames, which several endpoints may share
-	repeated bool         // an address stands in several slices: see unique
-	partial  bool         // there is more
+	list    []srv
+	targets []target
+	shared  bool            // endpoints share addresses
+	records map[srv]bool    // those in list that other endpoints may make too: see add
+	glue    map[target]bool // those in targets, where endpoints share addresses
+	partial bool            // there is more
 }
 
 type target struct {
@@ -67,9 +65,8 @@ func (g *gathering) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
 		}
 		g.add(ep, srv{name, p.Number})
 	}
-	if name != "" {
+	if name != "" && !(g.shared && seen(&g.glue, target{name, ep.Addr})) {
 		g.targets = append(g.targets, target{name, ep.Addr})
-		g.repeated = g.repeated || ep.Has(cluster.Repeated)
 	}
 	return true
 }
@@ -80,7 +77,7 @@ func (g *gathering) visitClusters() {
 	whole, base := g.node.entry, g.base
 	for _, id := range clustersOf(whole) {
 		g.node.entry, g.base = inCluster(whole, id), "."+id+base
-		total := g.node.countReady(dns.TypeA) + g.node.countReady(dns.TypeAAAA)
+		total := g.node.countEndpoints()
 		rotate(g.node.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
 	}
 }
@@ -93,29 +90,29 @@ func (n *node) sameRecord(ports []cluster.Port, number uint16) bool {
 	})
 }
 
+// add adds a record once: several endpoints may have one hostname, or one address.
 func (g *gathering) add(ep *cluster.Endpoint, record srv) {
-	if ep.Hostname != "" {
-		if g.named[record] {
-			return
-		}
-		if g.named == nil {
-			g.named = map[srv]bool{}
-		}
-		g.named[record] = true
+	if (ep.Hostname != "" || g.shared) && seen(&g.records, record) {
+		return
 	}
 	g.list = append(g.list, record)
 }
 
-// unique drops what an address in several slices made twice.
-func (g *gathering) unique() {
-	g.list, g.targets = withoutRepeats(g.list), withoutRepeats(g.targets)
+// seen notes a key and reports whether it was there before.
+func seen[K comparable](keys *map[K]bool, k K) bool {
+	was := (*keys)[k]
+	if *keys == nil {
+		*keys = map[K]bool{}
+	}
+	(*keys)[k] = true
+	return was
 }
 
-func withoutRepeats[T comparable](list []T) []T {
-	seen := make(map[T]bool, len(list))
-	return slices.DeleteFunc(list, func(v T) bool {
-		was := seen[v]
-		seen[v] = true
-		return was
-	})
+// countEndpoints counts the ready endpoints among which an answer of part of them begins.
+func (n *node) countEndpoints() int {
+	if n.kind == inZone {
+		return n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
+	}
+	v4, v6 := n.entry.Ready()
+	return v4 + v6 + n.entry.Repeated()
 }

@@ -96,7 +96,7 @@ func (s *Signpost) serviceTree(z *zone, name string) node {
 	name, service := cutLast(name)
 	e := s.index(z).Service(namespace, service)
 	kind := serviceKind(e)
-	if kind == clusterIP && s.ignoreEmpty && !hasReady(e) {
+	if kind == clusterIP && s.ignoreEmpty && !e.HasReady() {
 		return nodeMissing
 	}
 	if name == "" || kind == missing {
@@ -123,7 +123,7 @@ func serviceKind(e *cluster.Entry) nodeKind {
 	case e.Service.Type == cluster.ExternalName:
 		return externalKind(e.Service.External)
 	case e.Service.Headless:
-		if !hasReady(e) {
+		if !e.HasReady() {
 			return missing
 		}
 		return headless
@@ -131,11 +131,6 @@ func serviceKind(e *cluster.Entry) nodeKind {
 		return missing // nobody allocated an address yet
 	}
 	return clusterIP
-}
-
-func hasReady(e *cluster.Entry) bool {
-	v4, v6 := e.Ready()
-	return v4+v6 > 0
 }
 
 // externalKind is that of an ExternalName Service: missing if there is no name to
@@ -240,8 +235,10 @@ func (n *node) readyEndpoints() func(func(*cluster.Endpoint, []cluster.Port) boo
 	return func(yield func(*cluster.Endpoint, []cluster.Port) bool) {
 		for _, slice := range n.entry.Slices {
 			if n.kind == endpoint && n.addr.IsValid() {
-				if ep := slice.Endpoint(n.addr); ep != nil && n.standsFor(ep) && !yield(ep, slice.Ports) {
-					return
+				for i, list := 0, slice.At(n.addr); i < len(list); i++ {
+					if ep := &list[i]; ep.Hostname == "" && n.standsFor(ep) && !yield(ep, slice.Ports) {
+						return
+					}
 				}
 			}
 			for i := range slice.Endpoints {
@@ -255,6 +252,30 @@ func (n *node) readyEndpoints() func(func(*cluster.Endpoint, []cluster.Port) boo
 			}
 		}
 	}
+}
+
+// addresses appends the addresses of a family that a name stands for, each once.
+func (n *node) addresses(dst []netip.Addr, rrtype uint16) []netip.Addr {
+	var seen map[netip.Addr]bool // needed only where endpoints share an address
+	for ep := range n.readyEndpoints() {
+		if familyType(ep.Addr) != rrtype {
+			continue
+		}
+		if seen == nil && ep.Has(cluster.Repeated) {
+			seen = map[netip.Addr]bool{}
+			for _, a := range dst {
+				seen[a] = true
+			}
+		}
+		if seen[ep.Addr] {
+			continue
+		}
+		if seen != nil {
+			seen[ep.Addr] = true
+		}
+		dst = append(dst, ep.Addr)
+	}
+	return dst
 }
 
 // standsFor reports whether a ready endpoint is one of this name's.

@@ -118,7 +118,7 @@ func (s *Signpost) outsideKind(e *cluster.Entry) nodeKind {
 		return clusterIP
 	case e.Service.External != nil && len(e.Service.External.Hosts) > 0:
 		return external
-	case s.outside.headless && e.Service.Headless && hasReady(e):
+	case s.outside.headless && e.Service.Headless && e.HasReady():
 		return headless
 	}
 	return missing

@@ -43,23 +43,25 @@ func (s *Signpost) hasPointer(a netip.Addr) bool {
 		if s.ptr == ptrAll || slices.Contains(e.Service.ClusterIPs, a) {
 			return true
 		}
-		if ep := e.ReadyEndpoint(a); ep != nil && s.ptr.names(kind, ep) {
-			return true
+		for ep := range e.ReadyAt(a) {
+			if s.ptr.names(kind, ep) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// back is one Service that an address leads back to, by an endpoint.
+// back is one endpoint that an address leads back to, and its Service.
 type back struct {
 	entry    *cluster.Entry
 	endpoint *cluster.Endpoint
 }
 
 // pointers returns the names that an address has. A ClusterIP belongs to one
-// Service and has one. An endpoint has one below each Service that it serves, in
-// an order that all replicas agree on, for many clients read the first only: what
-// a pod calls itself comes first.
+// Service and has one. An endpoint has one below each Service that it serves, and
+// several endpoints of a Service may have the address. They come in an order that all
+// replicas agree on, for many clients read the first only: what a pod calls itself comes first.
 func (s *Signpost) pointers(a netip.Addr) []string {
 	var room [2]back
 	list := room[:0]
@@ -72,12 +74,15 @@ func (s *Signpost) pointers(a netip.Addr) []string {
 		if slices.Contains(e.Service.ClusterIPs, a) {
 			return []string{s.serviceName(e.Service.Key)}
 		}
-		if ep := e.ReadyEndpoint(a); ep != nil && s.ptr.names(kind, ep) {
-			list = append(list, back{e, ep})
+		for ep := range e.ReadyAt(a) {
+			if s.ptr.names(kind, ep) {
+				list = append(list, back{e, ep})
+			}
 		}
 	}
 	if len(list) > 1 {
 		slices.SortFunc(list, compareBacks)
+		list = slices.CompactFunc(list, func(x, y back) bool { return compareBacks(x, y) == 0 })
 	}
 	if s.ptrSingle && len(list) > 1 {
 		list = list[:1]
@@ -90,7 +95,7 @@ func (s *Signpost) pointers(a netip.Addr) []string {
 }
 
 // compareBacks puts hostnames below headless Services first, then headless
-// Services, then the oldest one.
+// Services, then the oldest one, then by name. It is 0 for two that have one name.
 func compareBacks(a, b back) int {
 	rank := func(x back) int {
 		switch {
@@ -105,5 +110,6 @@ func compareBacks(a, b back) int {
 	return cmp.Or(
 		cmp.Compare(rank(a), rank(b)), cmp.Compare(x.Created, y.Created),
 		cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name),
+		cmp.Compare(a.endpoint.Hostname, b.endpoint.Hostname),
 	)
 }

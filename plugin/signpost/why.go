@@ -100,7 +100,7 @@ func (s *Signpost) indexLine() string {
 func (s *Signpost) sources(n *node) []string {
 	switch {
 	case n.entry != nil:
-		return entrySources(n.entry)
+		return entrySources(n.entry, n.standsForListed)
 	case n.kind == pod && s.pods == podsInsecure:
 		return []string{"pods insecure: the name says its own address, whether a pod has it or not"}
 	case n.kind == pod:
@@ -113,7 +113,7 @@ func (s *Signpost) sources(n *node) []string {
 		var lines []string
 		for o := s.store.Owners(n.addr); o.Valid(); o = o.Next() {
 			if e := o.Entry(); e != nil {
-				lines = append(lines, entrySources(e)...)
+				lines = append(lines, entrySources(e, func(ep *cluster.Endpoint) bool { return ep.Addr == n.addr })...)
 			}
 		}
 		return lines
@@ -121,11 +121,12 @@ func (s *Signpost) sources(n *node) []string {
 	return nil
 }
 
-// entrySources tells of a Service and its EndpointSlices.
-func entrySources(e *cluster.Entry) []string {
+// entrySources tells of a Service, its EndpointSlices and those of its endpoints
+// that are asked for, ready or not.
+func entrySources(e *cluster.Entry, asked func(*cluster.Endpoint) bool) []string {
 	v4, v6 := e.Ready()
 	lines := []string{fmt.Sprintf("service %v resourceVersion %d: %d addresses, %d ports, %d of %d endpoints ready",
-		e.Service.Key, e.Service.Version, len(e.Service.ClusterIPs), len(e.Service.Ports), v4+v6, e.Size())}
+		e.Service.Key, e.Service.Version, len(e.Service.ClusterIPs), len(e.Service.Ports), v4+v6+e.Repeated(), e.Size())}
 	for i, sl := range e.Slices {
 		if i == whyMost {
 			lines = append(lines, fmt.Sprintf("and %d more endpointslices", len(e.Slices)-i))
@@ -139,7 +140,61 @@ func entrySources(e *cluster.Entry) []string {
 		}
 		lines = append(lines, fmt.Sprintf("endpointslice %v resourceVersion %d: %d of %d endpoints ready", sl.Key, sl.Version, ready, len(sl.Endpoints)))
 	}
+	first, all := someEndpoints(e, asked)
+	for _, ep := range first {
+		lines = append(lines, "endpoint "+endpointWords(ep))
+	}
+	if all > len(first) {
+		lines = append(lines, fmt.Sprintf("and %d more endpoints", all-len(first)))
+	}
 	return lines
+}
+
+// standsForListed reports whether an endpoint, ready or not, is one of this name's.
+func (n *node) standsForListed(ep *cluster.Endpoint) bool {
+	ready := *ep
+	ready.Conditions |= cluster.Ready
+	return n.standsFor(&ready)
+}
+
+// someEndpoints returns the first few of the endpoints that are asked for, and how many
+// there are.
+func someEndpoints(e *cluster.Entry, asked func(*cluster.Endpoint) bool) (first []*cluster.Endpoint, all int) {
+	for ep := range e.Endpoints() {
+		if !asked(ep) {
+			continue
+		}
+		if all++; all <= whyMost {
+			first = append(first, ep)
+		}
+	}
+	return first, all
+}
+
+// endpointWords tells which pod an endpoint is and what state it is in.
+func endpointWords(ep *cluster.Endpoint) string {
+	text := ep.Addr.String()
+	if ep.Hostname != "" {
+		text += " " + ep.Hostname
+	}
+	if node := ep.Node.String(); node != "" {
+		text += " on " + node
+	}
+	switch {
+	case ep.Has(cluster.Superseded):
+		return text + " is in a newer endpointslice"
+	case ep.Has(cluster.Ready):
+		text += " is ready"
+	default:
+		text += " is not ready"
+	}
+	if ep.Has(cluster.Terminating) {
+		text += ", terminates"
+	}
+	if ep.Has(cluster.Serving | cluster.Terminating) {
+		text += " and serves"
+	}
+	return text
 }
 
 // list joins the first few of a list.

@@ -53,7 +53,7 @@ func (s *Signpost) absentService(name string) string {
 		return fmt.Sprintf("no Service %q is in the namespace %q (or selected by the stanza's options)", service, namespace)
 	case kind == missing:
 		return withoutName(e)
-	case kind == clusterIP && s.ignoreEmpty && !hasReady(e):
+	case kind == clusterIP && s.ignoreEmpty && !e.HasReady():
 		return fmt.Sprintf("no endpoint of %v is ready, and ignore empty_service is set", e.Service.Key)
 	case kind == external:
 		return fmt.Sprintf("Service %v is an ExternalName, which has nothing below it", e.Service.Key)
@@ -68,7 +68,12 @@ func withoutName(e *cluster.Entry) string {
 	case e.Service.Type == cluster.ExternalName:
 		return fmt.Sprintf("the externalName of Service %v is no DNS name", e.Service.Key)
 	case e.Service.Headless:
-		return fmt.Sprintf("headless Service %v has no ready endpoint (%d that are not, in %d endpointslices)", e.Service.Key, e.Size(), len(e.Slices))
+		first, all := someEndpoints(e, func(*cluster.Endpoint) bool { return true })
+		text := fmt.Sprintf("headless Service %v has no ready endpoint (%d that are not, in %d endpointslices)", e.Service.Key, all, len(e.Slices))
+		for i, ep := range first {
+			text += []string{": ", "; "}[min(i, 1)] + endpointWords(ep)
+		}
+		return text
 	}
 	return fmt.Sprintf("Service %v has no ClusterIP yet", e.Service.Key)
 }
@@ -87,11 +92,11 @@ func (s *Signpost) absentBelow(e *cluster.Entry, kind nodeKind, name string) str
 	var ready []string
 	for ep := range e.Endpoints() {
 		switch {
-		case ep.Has(cluster.Repeated):
+		case ep.Has(cluster.Repeated) && ep.Hostname == "": // it has the label of an earlier one
 		case ep.Has(cluster.Ready):
 			ready = append(ready, endpointLabel(ep))
 		case endpointLabel(ep) == label:
-			return fmt.Sprintf("the endpoint %v of Service %v is not ready", ep.Addr, e.Service.Key)
+			return fmt.Sprintf("of Service %v, endpoint %s", e.Service.Key, endpointWords(ep))
 		}
 	}
 	return fmt.Sprintf("no endpoint of Service %v is called %q; ready ones: %s", e.Service.Key, label, list(ready))

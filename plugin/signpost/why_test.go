@@ -66,7 +66,7 @@ func TestWhy(t *testing.T) {
 		{"_dns._udp.hdls.ns.svc" + zone, nil, []string{"with names it has: _http._tcp"}},
 		{"a.b.web.ns.svc" + zone, nil, []string{`there is nothing: "a"`}},
 		{"db.hdls.ns.svc" + zone, nil, []string{`no endpoint of Service ns/hdls is called "db"; ready ones: 172-16-0-2, host3`}},
-		{"172-16-0-4.hdls.ns.svc" + zone, nil, []string{"the endpoint 172.16.0.4 of Service ns/hdls is not ready"}},
+		{"172-16-0-4.hdls.ns.svc" + zone, nil, []string{"of Service ns/hdls, endpoint 172.16.0.4 is not ready"}},
 		{"x.pin.y._zone.hdls.ns.svc" + zone, func(s *Signpost) { s.zonal = true }, []string{"pin and prefer"}},
 		{"1-2-3-4.ns.pod" + zone, nil, []string{"pods disabled"}},
 		{"1-2-3-4.ns.pod" + zone, func(s *Signpost) { s.pods = podsVerified }, []string{`no running pod in the namespace "ns" has the address 1.2.3.4`}},

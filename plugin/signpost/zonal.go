@@ -46,13 +46,13 @@ func (n *node) hasEndpoint() bool {
 	return false
 }
 
-// countReady counts the ready endpoints of a family that a name stands for, every
-// address once.
+// countReady counts the addresses of a family that the name of a headless Service
+// stands for, or one of its zones if no endpoints share an address.
 func (n *node) countReady(rrtype uint16) int {
 	if n.kind == inZone {
 		count := 0
 		for ep := range n.readyEndpoints() {
-			if !ep.Has(cluster.Repeated) && familyType(ep.Addr) == rrtype {
+			if familyType(ep.Addr) == rrtype {
 				count++
 			}
 		}

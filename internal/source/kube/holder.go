@@ -20,13 +20,9 @@ const (
 )
 
 // holder decides what the Store is told about EndpointSlices: additions and
-// changes at once, but an address that would leave its Service stays in its slice
-// for holdback. Later events for the slice take the place of earlier ones; an
-// address that came back is held no more.
-//
-// Of an address that stood in two slices of its Service the Store shows one, and
-// if the other goes last, the address may leave before its time, but not before
-// it has left both.
+// changes at once, but a pod that would leave its Service stays in its slice
+// for holdback, whichever other pods have its address. Later events for the slice take the place of
+// earlier ones; a pod that came back is held no more.
 //
 // It is pure: events and the time go in, changes come out. An event costs as much
 // as its slice has endpoints, and what is due costs what is due.
@@ -72,7 +68,7 @@ func (h *holder) event(now time.Time, key cluster.Key, next *cluster.Slice, e *c
 	held := &heldSlice{last: next, base: shown}
 	fresh := false
 	for _, ep := range shown.Endpoints {
-		if !ep.Has(cluster.Ready) && !ep.Has(cluster.Serving) || next != nil && next.Endpoint(ep.Addr) != nil || h.elsewhere(e, key, &ep) {
+		if !ep.Has(cluster.Ready) && !ep.Has(cluster.Serving) || lists(next, &ep) || h.elsewhere(e, key, &ep) {
 			continue
 		}
 		until := before.until(&ep)
@@ -92,11 +88,21 @@ func (h *holder) event(now time.Time, key cluster.Key, next *cluster.Slice, e *c
 	return change{key, held.merged()}
 }
 
-// elsewhere reports whether another slice of the Service has the address, other
-// than by being held there.
+// lists reports whether a slice, which may be nil, has that pod at that address. A pod
+// that is not known is known by its hostname.
+func lists(s *cluster.Slice, ep *cluster.Endpoint) bool {
+	return s != nil && slices.ContainsFunc(s.At(ep.Addr), func(o cluster.Endpoint) bool { return samePod(&o, ep) })
+}
+
+func samePod(a, b *cluster.Endpoint) bool {
+	return a.Addr == b.Addr && a.Pod == b.Pod && (a.Pod != 0 || a.Hostname == b.Hostname)
+}
+
+// elsewhere reports whether another slice of the Service has the pod, other than
+// by being held there.
 func (h *holder) elsewhere(e *cluster.Entry, key cluster.Key, ep *cluster.Endpoint) bool {
 	for _, other := range e.Slices {
-		if other.Key != key && other.Endpoint(ep.Addr) != nil && h.slices[other.Key].until(ep).IsZero() {
+		if other.Key != key && lists(other, ep) && h.slices[other.Key].until(ep).IsZero() {
 			return true
 		}
 	}
@@ -145,7 +151,7 @@ func (h *holder) forget() { *h = *newHolder() }
 func (s *heldSlice) until(ep *cluster.Endpoint) time.Time {
 	if s != nil {
 		for i := range s.endpoints {
-			if s.endpoints[i].Addr == ep.Addr {
+			if samePod(&s.endpoints[i].Endpoint, ep) {
 				return s.endpoints[i].until
 			}
 		}
@@ -160,7 +166,6 @@ func (s *heldSlice) merged() *cluster.Slice {
 		of, endpoints = s.last, slices.Clone(s.last.Endpoints)
 	}
 	for _, ep := range s.endpoints {
-		ep.Conditions &^= cluster.Repeated
 		endpoints = append(endpoints, ep.Endpoint)
 	}
 	return cluster.NewSlice(of.Key, of.Service, of.Version, of.Ports, endpoints)
