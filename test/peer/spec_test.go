@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -149,24 +150,40 @@ func (z *spec) service(s *corev1.Service, list []*discoveryv1.EndpointSlice) {
 	for _, sl := range list {
 		for i := range sl.Endpoints {
 			e := &sl.Endpoints[i]
-			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+			if e.Conditions.Ready != nil && !*e.Conditions.Ready || moved(sl, e, list) {
 				continue
 			}
-			a := netip.MustParseAddr(e.Addresses[0])
-			own := z.label(e, a) + "." + name
-			z.address(own, a)
-			z.pointer(a, own)
-			if headless {
-				z.address(name, a)
-			}
-			for _, p := range sl.Ports {
-				z.srv(own, "", "", *p.Port, glue{own, a})
-				if headless {
-					z.srv(name, *p.Name, string(*p.Protocol), *p.Port, glue{own, a})
-				}
+			for _, ip := range e.Addresses {
+				z.endpoint(name, headless, sl.Ports, e, netip.MustParseAddr(ip))
 			}
 		}
 	}
+}
+
+// endpoint adds the names of a ready endpoint, for one of its addresses.
+func (z *spec) endpoint(service string, headless bool, ports []discoveryv1.EndpointPort, e *discoveryv1.Endpoint, a netip.Addr) {
+	own := z.label(e, a) + "." + service
+	z.address(own, a)
+	z.pointer(a, own)
+	if headless {
+		z.address(service, a)
+	}
+	for _, p := range ports {
+		z.srv(own, "", "", *p.Port, glue{own, a})
+		if headless {
+			z.srv(service, *p.Name, string(*p.Protocol), *p.Port, glue{own, a})
+		}
+	}
+}
+
+// moved reports whether a newer slice with the same ports lists the pod of an endpoint:
+// that one knows its state.
+func moved(sl *discoveryv1.EndpointSlice, e *discoveryv1.Endpoint, list []*discoveryv1.EndpointSlice) bool {
+	return slices.ContainsFunc(list, func(o *discoveryv1.EndpointSlice) bool {
+		return o.Generation > sl.Generation && reflect.DeepEqual(o.Ports, sl.Ports) && slices.ContainsFunc(o.Endpoints, func(n discoveryv1.Endpoint) bool {
+			return e.TargetRef != nil && reflect.DeepEqual(n.TargetRef, e.TargetRef) && slices.Equal(n.Addresses, e.Addresses)
+		})
+	})
 }
 
 // srv adds a port at a Service's or endpoint's own name and, if it has a name, at

@@ -25,6 +25,7 @@ type world struct {
 	api     *api.Server
 	objects map[string]runtime.Object
 	next    int // of everything that must be new
+	puts    int64
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -41,6 +42,8 @@ func key(o runtime.Object) string {
 
 func (w *world) put(objects ...runtime.Object) {
 	for _, o := range objects {
+		w.puts++
+		o.(metav1.Object).SetGeneration(w.puts) // so that the spec knows which of two slices is newer
 		w.objects[key(o)] = o
 	}
 	w.api.Put(objects...)
@@ -58,6 +61,9 @@ func oddities() []runtime.Object {
 	pod.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "shop-0"}
 	dots := Endpoint(true, "", "172.16.3.2")
 	dots.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "shop.1"}
+	moved, stale := Endpoint(false, "moved-0", "172.16.3.4"), Endpoint(true, "moved-0", "172.16.3.4")
+	moved.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "moved-0"}
+	stale.TargetRef = moved.TargetRef
 	orphan := Slice("ns", "orphan", "1", 8080, discoveryv1.AddressTypeIPv4, Endpoint(true, "", "172.16.3.9"))
 	orphan.Labels = nil
 	return []runtime.Object{
@@ -76,6 +82,9 @@ func oddities() []runtime.Object {
 		ExternalName("ns", "extrefused", "www.example.org"),
 		Service("ns", "spelled", HTTP, "None"),
 		Slice("ns", "spelled", "6", 8080, discoveryv1.AddressTypeIPv6, Endpoint(true, "", "fd00:2:3::a:0:0:1")), // fd00:2:3:0:a::1
+		Service("ns", "moved", HTTP, "None"),
+		Slice("ns", "moved", "1", 8080, discoveryv1.AddressTypeIPv4, stale, Endpoint(true, "", "172.16.3.5")),
+		Slice("ns", "moved", "2", 8080, discoveryv1.AddressTypeIPv4, moved),
 		Service("ns", "large", HTTP, "None"),
 		largeSlice(),
 		Pod("ns", "shop-0", "172.16.3.1", "fd00::11"),
@@ -206,8 +215,8 @@ func (w *world) servicePorts() []corev1.ServicePort {
 
 var protocols = []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}
 
-// putSlice takes what the slice says otherwise out of its sibling: which of two
-// slices is right about an address is not for this test.
+// putSlice takes a pod that is in another state now out of the slice's sibling, as the
+// API's controller does. Other pods may have the same address there.
 func (w *world) putSlice(s *discoveryv1.EndpointSlice) {
 	for _, suffix := range []string{"0", "1"} {
 		name := s.Labels[discoveryv1.LabelServiceName] + "-" + suffix
@@ -218,7 +227,7 @@ func (w *world) putSlice(s *discoveryv1.EndpointSlice) {
 		other = other.DeepCopy()
 		other.Endpoints = slices.DeleteFunc(other.Endpoints, func(e discoveryv1.Endpoint) bool {
 			return slices.ContainsFunc(s.Endpoints, func(n discoveryv1.Endpoint) bool {
-				return n.Addresses[0] == e.Addresses[0] && !reflect.DeepEqual(n, e)
+				return n.TargetRef != nil && e.TargetRef != nil && n.TargetRef.Name == e.TargetRef.Name && !reflect.DeepEqual(n, e)
 			})
 		})
 		w.put(other)
@@ -235,23 +244,8 @@ func (w *world) slice(namespace, service string) *discoveryv1.EndpointSlice {
 		family = discoveryv1.AddressTypeIPv6
 	}
 	var eps []discoveryv1.Endpoint
-	used := map[string]bool{}
 	for range w.IntN(5) {
-		ip := w.endpointAddr(n == 2)
-		if used[ip] {
-			continue
-		}
-		used[ip] = true
-		e := Endpoint(w.IntN(4) > 0, "", ip)
-		switch w.IntN(6) {
-		case 0:
-			e.Hostname = ptr.To(fmt.Sprintf("host-%d", w.IntN(3)))
-		case 1:
-			e.Conditions.Ready = nil // unknown is ready
-		case 2:
-			e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: fmt.Sprintf("%s-%d", service, w.IntN(3))}
-		}
-		eps = append(eps, e)
+		eps = append(eps, w.endpoint(namespace, service, n == 2))
 	}
 	s := Slice(namespace, service, fmt.Sprint(n), 0, family, eps...)
 	s.Ports = nil
@@ -264,7 +258,29 @@ func (w *world) slice(namespace, service string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-// endpointAddr is one of few, so that Services share pods.
+// endpoint is a pod, which may have an address that another pod of the Service has, in this
+// slice or in another, or several addresses.
+func (w *world) endpoint(namespace, service string, v6 bool) discoveryv1.Endpoint {
+	e := Endpoint(w.IntN(4) > 0, "", w.endpointAddr(v6))
+	if w.IntN(8) == 0 {
+		e.Addresses = append(e.Addresses, w.endpointAddr(v6))
+	}
+	if w.IntN(3) == 0 {
+		e.Hostname = ptr.To(fmt.Sprintf("host-%d", w.IntN(3)))
+	}
+	switch w.IntN(6) {
+	case 0:
+		e.Conditions.Ready = nil // unknown is ready
+	case 1:
+		e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(w.IntN(2) == 0), Terminating: ptr.To(true)}
+	}
+	if w.IntN(3) == 0 {
+		e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: fmt.Sprintf("%s-%d", service, w.IntN(3))}
+	}
+	return e
+}
+
+// endpointAddr is one of few, so that Services share pods, and pods addresses.
 func (w *world) endpointAddr(v6 bool) string {
 	if v6 {
 		return []string{"fd00:2:2::1", "fd00:2:2::b", "fd00:2:2:0:1::", "fd00:2:2:0:a::1"}[w.IntN(4)]
