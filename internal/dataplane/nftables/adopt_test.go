@@ -8,10 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/netlab"
-	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // TestListingLoadsAgain is what an administrator does to keep a firewall. If nft
@@ -19,7 +17,7 @@ import (
 func TestListingLoadsAgain(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
-	table := loadableTable()
+	table := mixedTable()
 	mustSync(t, d, table)
 	listing := mustNFT(t, "", "list", "ruleset")
 	mustNFT(t, "", "flush", "ruleset")
@@ -38,40 +36,11 @@ func TestListingLoadsAgain(t *testing.T) {
 	}
 }
 
-// loadableTable is mixedTable but for affinity in IPv6: see layout.valueRegister.
-func loadableTable() *vip.Table {
-	t := vip.NewTable()
-	for r := range mixedTable().All() {
-		if n := *r; r.Addr.Is6() {
-			n.Affinity = 0
-			r = &n
-		}
-		t.Set(cluster.Key{Name: r.Frontend.String()}, []*vip.Route{r})
-	}
-	return t
-}
-
-// TestAffinityOfIPv6LoadsAgain holds what layout.valueRegister says: nft 1.0.6 takes its
-// own listing, and what it makes of it is noticed and made right.
-func TestAffinityOfIPv6LoadsAgain(t *testing.T) {
-	netlab.OwnNetwork(t)
-	d := open(t, shared)
-	mustSync(t, d, mixedTable())
-	listing := mustNFT(t, "", "list", "ruleset")
-	mustNFT(t, "flush ruleset\n"+listing, "-f", "-")
-	mustIntact(t, d, false)
-	mustSync(t, d, mixedTable())
-	mustIntact(t, d, true)
-	if diff := cmp.Diff(sorted(listing), sorted(mustNFT(t, "", "list", "ruleset"))); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // TestRenderIsWhatSyncWrites loads the text of `forwarder plan` and compares.
 func TestRenderIsWhatSyncWrites(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
-	table := loadableTable()
+	table := mixedTable()
 	mustSync(t, d, table)
 	written := mustNFT(t, "", "list", "ruleset")
 	mustNFT(t, "", "flush", "ruleset")

@@ -10,49 +10,78 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Session affinity is one map of the table, from Owner and client to the backend that
-// the client got last, which packets write:
+// Session affinity is in three maps that packets write, and in four that do not change by packets:
 //
-//	map affinity { owner . client : backend }
-//	map affinity-ports { frontend : owner }
+//	map affinity { owner . place : backend }         of clients by TCP that have finished a handshake
+//	map affinity-begun { owner . place : backend }   of clients whose first connection has just begun
+//	map affinity-other { owner . place : backend }   of clients by UDP and SCTP
+//	map affinity-ports { frontend : owner, timeout }, node-affinity-ports
 //	map affinity-slots-8 { owner . slot : backend }
-//	map affinity-backends { backend : pod . port }
+//	map affinity-backends { backend : pod . port }, local-affinity-backends
+//
+// A client has a place among those of an Owner: a hash of its address. So an Owner takes as many
+// elements as it has places, whatever sends it packets, and clients beyond that share: they
+// have affinity too, to the same backend. The maps have room for all places of several Owners, and what
+// one Owner's packets write takes no place of another.
+//
+// The address of a first packet proves nothing, because anyone can invent it. Therefore it
+// writes affinity-begun, which lasts seconds and has few places: it only keeps connections that a client begins at
+// the same time together. The packet that ends a TCP handshake writes affinity, for the
+// timeout (see memory.go). UDP has no handshake, so its first packet writes affinity-other,
+// a map of its own. New connections of a client make the time begin again.
 //
 // Owners and backends are numbers in there. A backend's number is its Owner's and a
-// few bits more, is given to no other while it is remembered, and goes from
-// affinity-backends with the backend: what a client is remembered to have had leads
-// nowhere from then on, and the client gets another one. Nobody looks for the clients
-// of a backend that goes.
+// few bits more, is given to no other while it is remembered, and is deleted from
+// affinity-backends with the backend: a client that had it then gets another one, and no update looks for
+// the clients of a backend.
 //
 // The language of rules has no variables, so a packet carries the number in its
-// priority (skb->priority) from one rule to the next. Only the first packet of a connection
-// passes these rules, and only if its frontend has affinity; afterwards its priority
-// is 0, which says: no particular class of traffic.
+// priority (skb->priority) from one rule to the next. Only packets of frontends with affinity pass
+// these rules; afterwards their priority is 0, which says: no particular class of traffic.
 
-// A number: 01 in the first two bits, by which it is known, then the Owner, then the backend.
+// A number: two bits that say what it is, then the Owner, then the backend or the place of the
+// timeout on the ladder.
 const (
-	numberMask = 0xc0000000
-	numberMark = 0x40000000
+	markMask    = 0xc0000000
+	backendMark = 0x40000000
+	ownerMark   = 0x80000000
 
-	ownerShift  = 14
-	maxOwners   = 1 << 16
-	maxSticky   = 1<<ownerShift - 1 // backends of an Owner; 0 is none
-	ownerMask   = ^uint32(maxSticky)
-	backendMask = uint32(maxSticky)
+	ownerShift = 14
+	maxOwners  = 1 << 16
+	maxSticky  = 1<<ownerShift - 1 // backends of an Owner; 0 is none
+	ownerMask  = ^uint32(markMask | maxSticky)
+	lowMask    = uint32(maxSticky)
 )
 
-// maxClients is how many clients a table remembers. The kernel would stop at 65,535
-// if nothing was said. A client takes about 100 bytes.
-const maxClients = 1 << 20
+const (
+	// places is how many an Owner has, in the maps that last for the timeout.
+	places = 1 << 16
+	// begunPlaces is how many it has in the map that lasts for seconds.
+	begunPlaces = 1 << 10
+	// begunSeconds is how long a client may take for a handshake.
+	begunSeconds = 8
+	// maxClients is how many elements a map takes, of all Owners. An element takes about 64 bytes.
+	maxClients = 1 << 20
+	// maxBegun is the same for the map that lasts for seconds.
+	maxBegun = 1 << 18
+	// placeSeed makes places another hash than those that the kernel uses.
+	placeSeed = 0x5
+)
 
-// numberOf is the number of a backend of an Owner, or with 0 of the Owner.
-func numberOf(owner, backend uint16) uint32 {
-	return numberMark | uint32(owner)<<ownerShift | uint32(backend)
+// ownerNumber is the number of an Owner, with the place of a timeout on the ladder.
+func ownerNumber(owner, step uint16) uint32 {
+	return ownerMark | uint32(owner)<<ownerShift | uint32(step)
 }
 
-// splitNumber is the reverse of numberOf.
-func splitNumber(n uint32) (owner, backend uint16, ok bool) {
-	return uint16(n >> ownerShift), uint16(n & backendMask), n&numberMask == numberMark
+// backendNumber is the number of a backend of an Owner.
+func backendNumber(owner, backend uint16) uint32 {
+	return backendMark | uint32(owner)<<ownerShift | uint32(backend)
+}
+
+// splitNumber is the reverse of ownerNumber and backendNumber.
+func splitNumber(n uint32) (owner, low uint16, ok bool) {
+	mark := n & markMask
+	return uint16(n & ownerMask >> ownerShift), uint16(n & lowMask), mark == ownerMark || mark == backendMark
 }
 
 // numberText is a priority in nft's words: as a traffic class.
@@ -63,46 +92,37 @@ func numberText(n uint32) string {
 	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
 }
 
-func affinityChain(s vip.Set, seconds uint32) string {
-	return path{set: s}.name("affinity-" + utoa(seconds))
-}
-
 // affinityChains send a packet whose priority is the number of its Owner to the
-// backend that its client had, or to another, and remember that.
+// backend that its client had, or to another.
 func (l *layout) affinityChains(m made, s vip.Set) []chain {
-	timeouts := m.timeouts(s)
-	if timeouts == nil {
+	if !m.sticky(s) {
 		return nil
 	}
 	name := path{set: s}.name
-	drawing, settling := chain{name: name("affinity-draw")}, chain{name: name("affinity-settle")}
+	drawing, half := chain{name: name("affinity-draw")}, chain{name: name("affinity-settle")}
 	for _, c := range m.classesWith(func(c class) bool { return c.affinity && c.set == s }) {
 		drawing.rules = append(drawing.rules, l.drawNumber(c, c.size))
 		if c.size > 2 {
-			settling.rules = append(settling.rules, l.drawNumber(c, c.size/2))
+			half.rules = append(half.rules, l.drawNumber(c, c.size/2))
 		}
 	}
 	send := chain{name: name("affinity-send")}
 	for _, t := range transports {
 		send.rules = append(send.rules, l.sendTo(s, t))
 	}
-	all := []chain{drawing, settling, send}
-	for _, seconds := range timeouts {
-		first := affinityChain(s, seconds)
-		fresh := chain{name: first + "-new"}
-		for range rounds {
-			fresh.rules = append(fresh.rules, jump(drawing.name))
-		}
-		fresh.rules = append(fresh.rules, jump(settling.name), l.remember(seconds), goTo(send.name))
-		all = append(all,
-			chain{name: first, rules: []phrase{rule(l.recall(), goTo(first+"-known")), goTo(fresh.name)}},
-			chain{name: first + "-known", rules: []phrase{
-				l.remember(seconds), jump(send.name), // which returns only if the backend is gone
-				forgetBackend, l.forget(), goTo(fresh.name),
-			}},
-			fresh)
+	fresh := chain{name: name("affinity-fresh"), rules: []phrase{forgetBackend}}
+	for range rounds {
+		fresh.rules = append(fresh.rules, jump(drawing.name))
 	}
-	return all
+	fresh.rules = append(fresh.rules, jump(half.name), l.begin(), jump(send.name),
+		// Only if the client's place has a backend of the other set at this moment.
+		forgetBackend, jump(drawing.name), jump(half.name), jump(send.name), noNumber)
+	known := chain{name: name("affinity-known"), rules: []phrase{jump(send.name)}} // which returns only if the backend is gone
+	known.rules = append(append(known.rules, l.forget()...), goTo(fresh.name))
+	return []chain{
+		{name: name("affinity"), rules: []phrase{jump("affinity-recall"), rule(isBackend, goTo(known.name)), goTo(fresh.name)}},
+		known, fresh, drawing, half, send,
+	}
 }
 
 // setNumber keeps what the first register has as the packet's number.
@@ -118,52 +138,15 @@ func load(fields []field, from *set) phrase {
 // loadOwner sets the number to that of the Owner of a frontend.
 func (l *layout) loadOwner(node bool) phrase { return load(l.owners[node].key, l.owners[node]) }
 
-// recall sets the number from the Owner's to that of the client's backend.
-func (l *layout) recall() phrase { return load(l.clients.key, l.clients) }
-
 // drawNumber sets the number from the Owner's to that of the backend in a slot drawn
 // below limit. Once it is a backend's, another draw finds nothing.
 func (l *layout) drawNumber(c class, limit uint32) phrase {
 	return load([]field{priority(), draw(limit)}, l.classSet(c))
 }
 
-// remember writes down which backend the client has, or that it still has it. It
-// fails where there is no more room.
-func (l *layout) remember(seconds uint32) phrase {
-	k := concat(ownerNumber(), l.source())
-	timeout := time.Duration(seconds) * time.Second
-	return say(fmt.Sprintf("update @%s { %s timeout %s : meta priority }", l.clients.name, k.text, timeoutText(seconds)),
-		append(k.exprs, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: l.valueRegister()}, &expr.Dynset{
-			SrcRegKey: unix.NFT_REG_1, SrcRegData: l.valueRegister(),
-			SetName: l.clients.name, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout,
-		})...)
-}
-
-// forget deletes what is known of the client of an Owner.
-func (l *layout) forget() phrase {
-	k := concat(l.clients.key...)
-	return say(fmt.Sprintf("delete @%s { %s : none }", l.clients.name, k.text),
-		append(k.exprs, &expr.Immediate{Register: l.valueRegister(), Data: native(0)}, &expr.Dynset{
-			SrcRegKey: unix.NFT_REG_1, SrcRegData: l.valueRegister(), SetName: l.clients.name, Operation: dynsetDelete,
-		})...)
-}
-
-// dynsetDelete is NFT_DYNSET_OP_DELETE.
-const dynsetDelete = 2
-
-// valueRegister is the first that a key of an Owner and a client leaves free. For IPv6
-// nft 1.0.6 takes one that the key needs too, when it loads these rules from text:
-// then they remember nobody until Sync builds them anew.
-func (l *layout) valueRegister() uint32 {
-	if l.family == ip4 {
-		return unix.NFT_REG_2
-	}
-	return unix.NFT_REG_3
-}
-
-// forgetBackend sets the number from a backend's to its Owner's.
-var forgetBackend = say("meta priority set meta priority & "+numberText(ownerMask),
-	&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, bitwise(ownerMask, 0), setNumber)
+// forgetBackend sets the number to that of the Owner alone.
+var forgetBackend = say("meta priority set meta priority & "+numberText(ownerMark|ownerMask)+" | "+numberText(ownerMark),
+	&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, bitwise(ownerMask, ownerMark), setNumber)
 
 // sendTo sends a packet to the backend of its number, if there is one.
 func (l *layout) sendTo(s vip.Set, t transport) phrase {
@@ -175,12 +158,20 @@ func (l *layout) sendTo(s vip.Set, t transport) phrase {
 		say("dnat "+l.family.name+" to "+k.text+" map @"+from.name, append(k.exprs, lookup, l.translate())...))
 }
 
-// clearNumber takes a number off again.
-var clearNumber = rule(
-	say("meta priority & "+numberText(numberMask)+" == "+numberText(numberMark),
-		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, bitwise(numberMask, 0),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(numberMark)}),
-	say("meta priority set none", &expr.Immediate{Register: unix.NFT_REG_1, Data: native(0)}, setNumber))
+// numbered matches packets whose number has such bits.
+func numbered(mask, bits uint32) phrase {
+	return say("meta priority & "+numberText(mask)+" == "+numberText(bits),
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, bitwise(mask, 0),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(bits)})
+}
+
+var (
+	isBackend = numbered(markMask, backendMark)
+	isOwner   = numbered(markMask, ownerMark)
+	noNumber  = say("meta priority set none", &expr.Immediate{Register: unix.NFT_REG_1, Data: native(0)}, setNumber)
+	// clearNumber takes the number of a backend off again.
+	clearNumber = rule(isBackend, noNumber)
+)
 
 // timeoutText is so many seconds in nft's words: 3h, 1m30s.
 func timeoutText(seconds uint32) string {
@@ -196,3 +187,38 @@ func timeoutText(seconds uint32) string {
 	}
 	return text
 }
+
+// update writes the packet's number into a map, or makes its time begin again. It fails where there is no
+// more room.
+func (l *layout) update(verb string, operation uint32, into *set, seconds uint32) phrase {
+	k := concat(ownerOnly(), l.place(into, dynsetScratch))
+	return say(fmt.Sprintf("%s @%s { %s timeout %s : meta priority }", verb, into.name, k.text, timeoutText(seconds)),
+		append(k.exprs, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_2}, &expr.Dynset{
+			SrcRegKey: unix.NFT_REG_1, SrcRegData: unix.NFT_REG_2,
+			SetName: into.name, Operation: operation, Timeout: time.Duration(seconds) * time.Second,
+		})...)
+}
+
+// remove deletes the client's place from a map.
+func (l *layout) remove(from *set) phrase {
+	k := concat(ownerOnly(), l.place(from, dynsetScratch))
+	return say(fmt.Sprintf("delete @%s { %s : none }", from.name, k.text),
+		append(k.exprs, &expr.Immediate{Register: unix.NFT_REG_2, Data: native(0)}, &expr.Dynset{
+			SrcRegKey: unix.NFT_REG_1, SrcRegData: unix.NFT_REG_2, SetName: from.name, Operation: dynsetDelete,
+		})...)
+}
+
+// recall sets the number to that of the backend that a map has for the client.
+func (l *layout) recall(from *set) phrase {
+	return load([]field{ownerOnly(), l.place(from, mapScratch)}, from)
+}
+
+// dynsetDelete is NFT_DYNSET_OP_DELETE.
+const dynsetDelete = 2
+
+// Registers that nft takes for the address of a hash. The same rules read from text are
+// then equal to the bit.
+const (
+	dynsetScratch = unix.NFT_REG_2
+	mapScratch    = unix.NFT_REG32_06
+)

@@ -15,7 +15,7 @@ func (l *layout) groupChain(g group) chain {
 		for _, match := range l.from(g.classes(masquerades)) {
 			c.rules = append(c.rules, rule(match, l.setMark()))
 		}
-		if g.affinity != 0 {
+		if g.affinity {
 			c.rules = append(c.rules, l.loadOwner(g.node))
 		}
 		paths := g.paths()
@@ -37,8 +37,8 @@ func (l *layout) groupChain(g group) chain {
 
 // next is the chain that leads to the backends of a path.
 func (g group) next(p path) string {
-	if g.affinity != 0 {
-		return affinityChain(p.set, g.affinity)
+	if g.affinity {
+		return path{set: p.set}.name("affinity")
 	}
 	return p.name("forward")
 }
@@ -81,7 +81,7 @@ func (l *layout) forwardChains(m made, p path) []chain {
 			more = append(more, settle)
 		}
 	}
-	if len(more) == 0 && !m.leads(p, false) {
+	if len(more) == 0 && !m.leads(p) {
 		return nil
 	}
 	return append([]chain{forward}, more...)

@@ -14,12 +14,17 @@ func (l *layout) difference(found foundLayout) (m made, why string) {
 	m = newMade()
 	groups, classes := allGroups(), allClasses()
 	for name := range found.sets {
-		if g, ok := parseGroup(name, groups); ok {
+		if g, ok := groups[name]; ok {
 			m.groups[g] = true
 		} else if c, ok := classes[name]; ok {
 			m.classes[c] = true
 		} else if r, ok := parseRanges(name); ok {
 			m.ranges[r] = true
+		}
+	}
+	for name := range found.chains {
+		if seconds, ok := parseTimeout(name); ok {
+			m.timeouts[seconds] = true
 		}
 	}
 	ours := map[string]bool{}
@@ -101,9 +106,16 @@ func sameExprs(f *family, found []byte, want []expr.Any) bool {
 		if i >= len(want) {
 			return false
 		}
-		ours, err := expr.Marshal(f.number, want[i])
+		ours, err := marshalExpr(f, want[i])
 		if err != nil || text(attrOf(e, unix.NFTA_EXPR_NAME)) != text(attrOf(ours, unix.NFTA_EXPR_NAME)) {
 			return false
+		}
+		if o, ok := want[i].(*original); ok {
+			if !o.is(attrOf(e, unix.NFTA_EXPR_DATA)) {
+				return false
+			}
+			i++
+			continue
 		}
 		a, b := fresh(want[i]), fresh(want[i])
 		if expr.Unmarshal(f.number, attrOf(e, unix.NFTA_EXPR_DATA), a) != nil ||

@@ -1,16 +1,19 @@
 // Package nftables makes the kernel route what a vip.Table says, by netlink and
 // without the nft tool.
 //
-// There is one table per address family, `ip signpost` and `ip6 signpost`. Its
-// rules and the number of its sets do not depend on the number of Services, only
-// its elements do:
+// There is one table per address family, `ip signpost` and `ip6 signpost`. Services
+// are elements of its sets. Rules and sets do not depend on the number of Services, but on
+// the kinds of them that there are. The kinds are bounded, whatever objects say: groups (308), classes of
+// sizes (238), lengths of source ranges (34 or 130, for NodePorts and for others) and timeouts of affinity (32). All of
+// them together are 1 MB of messages (TestStructureFitsIntoTransactions), which are sent in as many transactions as
+// the socket requires.
 //
 //	set masquerade-node-outside { address . protocol . port }      the frontends of a group: those treated alike
 //	map backends-tcp-8 { address . port . slot : pod . port }      the backends of a class: of frontends with 5 to 8
 //	map local-backends-tcp-8                                       the same of those on this node, for decisions that say so
 //	set reject-all { address . protocol . port }                   a group that refuses
 //	set restricted, sources-24 { … . network }                     the frontends that have source ranges, and these
-//	map affinity { owner . client : backend }, affinity-…          session affinity: see affinity.go
+//	map affinity { owner . place : backend }, affinity-…           session affinity: see affinity.go and memory.go
 //	set node-masquerade-all, map node-backends-tcp-4, …            NodePorts, without the address
 //	set node-addrs { address }                                     of this node, that serve NodePorts
 //	set pod-cidrs { network }                                      tells pods from the rest
@@ -22,6 +25,8 @@
 //
 //	refuse → sources, chain of a group that refuses                 before translation, and where nothing is to be translated
 //	services → chain of a group, marks for masquerading → forward → forward-tcp → draw-tcp → a backend
+//	                                                     → affinity, of a group with session affinity → a backend
+//	affinity-prove → whom it remembers, of packets that prove their source
 //	rest → what is still sent to a ClusterIP has no port there
 //	postrouting → masqueraded if it is marked, or in set hairpin
 //
@@ -42,6 +47,6 @@
 //
 // The package is layered as decide, render, apply. What to do is decided by
 // internal/vip. Layout, groups, chains, slots, Owners and operations on elements are pure
-// (layout.go, group.go, chains.go, affinity.go, slots.go, owners.go, render.go, text.go);
+// (layout.go, group.go, chains.go, affinity.go, memory.go, slots.go, owners.go, render.go, text.go);
 // the rest talks to the kernel. It must know nothing of Services beyond the name in a comment.
 package nftables

@@ -149,8 +149,8 @@ func priority() field {
 	}, noteExpression(noteMeta, noteUint32(nil, 0, unix.NFT_META_PRIORITY))}
 }
 
-// ownerNumber is the number of the Owner in the number of one of its backends.
-func ownerNumber() field {
+// ownerOnly is the Owner in a number.
+func ownerOnly() field {
 	n := priority()
 	load := n.load
 	n.text += " & " + numberText(ownerMask)

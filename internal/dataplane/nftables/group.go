@@ -16,7 +16,7 @@ import (
 type group struct {
 	decisions [vip.Classes]vip.Decision // backends and masquerading in one that forwards, actions in one that refuses
 	node      bool                      // of NodePorts
-	affinity  uint32                    // of one that forwards: for how many seconds a client is remembered, 0 if not
+	affinity  bool                      // of one that forwards: clients are remembered
 }
 
 // isFrontend reports whether a route is what a table has sets of groups for: not the rest
@@ -41,7 +41,7 @@ func forwarding(r *vip.Route) (g group, ok bool) {
 	if first < 0 {
 		return g, false
 	}
-	g.node, g.affinity = r.IsNodePort(), r.Affinity
+	g.node, g.affinity = r.IsNodePort(), r.Affinity != 0
 	for c, d := range r.Decisions {
 		if forwards(d) {
 			g.decisions[c] = vip.Decision{Set: d.Set, Masquerade: d.Masquerade}
@@ -129,7 +129,7 @@ func (p path) name(name string) string {
 }
 
 // name is the name of the set: masquerade-node-outside, reject-all,
-// node-masquerade-all, affinity-10800-masquerade-all.
+// node-masquerade-all, affinity-masquerade-all.
 func (g group) name() string {
 	if g.node {
 		return "node-" + g.treatment()
@@ -147,8 +147,8 @@ func (g group) chainName() string {
 
 func (g group) treatment() string {
 	var words []string
-	if g.affinity != 0 {
-		words = []string{"affinity", utoa(g.affinity)}
+	if g.affinity {
+		words = []string{"affinity"}
 	}
 	for _, does := range []struct {
 		what string
@@ -162,13 +162,13 @@ func (g group) treatment() string {
 			words = append(append(words, does.what), classes...)
 		}
 	}
-	if words == nil || len(words) == 2 && g.affinity != 0 {
+	if words == nil || len(words) == 1 && g.affinity {
 		words = append(words, "plain")
 	}
 	return strings.Join(words, "-")
 }
 
-// allGroups are all without affinity that there could be, by name.
+// allGroups are all that there could be, by name.
 func allGroups() map[string]group {
 	all := map[string]group{}
 	forward := []vip.Decision{{}, {Masquerade: true}, {Set: vip.Local}, {Set: vip.Local, Masquerade: true}}
@@ -177,32 +177,20 @@ func allGroups() map[string]group {
 		for _, pod := range choices {
 			for _, node := range choices {
 				for _, outside := range choices {
-					g := group{decisions: [vip.Classes]vip.Decision{pod, node, outside}}
-					all[g.name()] = g
-					g.node = true
-					all[g.name()] = g
+					for _, affinity := range []bool{false, true} {
+						g := group{decisions: [vip.Classes]vip.Decision{pod, node, outside}, affinity: affinity}
+						if affinity && !g.forwards() {
+							continue
+						}
+						all[g.name()] = g
+						g.node = true
+						all[g.name()] = g
+					}
 				}
 			}
 		}
 	}
 	return all
-}
-
-// parseGroup finds a group by the name of its set. Those without affinity are given.
-func parseGroup(name string, groups map[string]group) (group, bool) {
-	if g, ok := groups[name]; ok {
-		return g, true
-	}
-	rest, node := strings.CutPrefix(name, "node-")
-	rest, _ = strings.CutPrefix(rest, "affinity-")
-	seconds, treatment, _ := strings.Cut(rest, "-")
-	n, err := strconv.ParseUint(seconds, 10, 32)
-	if node {
-		treatment = "node-" + treatment
-	}
-	g, ok := groups[treatment]
-	g.affinity = uint32(n)
-	return g, ok && err == nil && g.forwards() && g.name() == name
 }
 
 // class is a map of backends: of the frontends of a protocol with more of them than half its
@@ -226,7 +214,7 @@ func sizeFor(backends int) uint32 {
 // its Owner's.
 func classOf(r *vip.Route, s vip.Set) (class, bool) {
 	n := len(r.Backends(s))
-	if g, ok := forwarding(r); !ok || n == 0 || g.affinity != 0 || !g.leadsTo(s) {
+	if g, ok := forwarding(r); !ok || n == 0 || g.affinity || !g.leadsTo(s) {
 		return class{}, false
 	}
 	return class{path: path{r.IsNodePort(), s}, protocol: byte(r.Protocol), size: sizeFor(n)}, true

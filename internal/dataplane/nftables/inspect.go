@@ -95,6 +95,8 @@ func (t *table) verdict(f vip.Frontend, r *vip.Route, now installed, have *found
 		u := newUse()
 		if n, known := now.owner(); known {
 			t.owners.claim(keyOf(r), n, true)
+		} else if len(have.owners) >= t.owners.most {
+			r = withoutAffinity(r)
 		}
 		t.use(r, 1, u)
 		plan := t.adoptOwners(u, have)

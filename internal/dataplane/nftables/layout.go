@@ -17,7 +17,8 @@ type set struct {
 	key      []field
 	value    []field // of a map
 	interval bool
-	dynamic  bool // packets add to it and the kernel forgets what is in it
+	dynamic  bool   // packets add to it and the kernel forgets what is in it
+	places   uint32 // of a dynamic one: how many elements an Owner can have
 	rank     rank
 	class    class // of a map of backends
 }
@@ -43,9 +44,9 @@ type layout struct {
 	hairpin, nodeAddrs, podCIDRs, clusterIPs, serviceCIDRs *set
 
 	// Of session affinity: see affinity.go. They are made with the first group that has it.
-	clients  *set
-	owners   map[bool]*set    // by whether they are NodePorts'
-	backends map[vip.Set]*set // by number
+	proven, begun, other *set             // clients
+	owners               map[bool]*set    // by whether they are NodePorts'
+	backends             map[vip.Set]*set // by number
 
 	groups  map[group]*set  // by need: see groupSet
 	classes map[class]*set  // by need: see classSet
@@ -64,10 +65,7 @@ func newLayout(f *family, host dataplane.Host) *layout {
 		clusterIPs:   &set{name: "cluster-ips", key: []field{f.destination()}, rank: restRank},
 		serviceCIDRs: &set{name: "service-cidrs", key: []field{f.destination()}, interval: true},
 		groups:       map[group]*set{}, classes: map[class]*set{}, ranges: map[ranges]*set{},
-		clients: &set{
-			name: "affinity", dynamic: true, value: []field{priority()},
-			key: []field{priority(), f.source()},
-		},
+		proven: clientSet("affinity", places), begun: clientSet("affinity-begun", begunPlaces), other: clientSet("affinity-other", places),
 		owners: map[bool]*set{}, backends: map[vip.Set]*set{},
 	}
 	for _, node := range []bool{false, true} {
@@ -83,6 +81,11 @@ func newLayout(f *family, host dataplane.Host) *layout {
 		}
 	}
 	return l
+}
+
+// clientSet is a map of backends by the places of clients.
+func clientSet(name string, places uint32) *set {
+	return &set{name: name, dynamic: true, places: places, key: []field{priority(), draw(maxSlots)}, value: []field{priority()}}
 }
 
 // frontendFields are the parts of a frontend, in a packet.
@@ -144,26 +147,29 @@ type made struct {
 	groups  map[group]bool
 	classes map[class]bool
 	ranges  map[ranges]bool
+
+	timeouts map[uint32]bool // of affinity, in seconds
 }
 
-func newMade() made { return made{map[group]bool{}, map[class]bool{}, map[ranges]bool{}} }
+func newMade() made {
+	return made{map[group]bool{}, map[class]bool{}, map[ranges]bool{}, map[uint32]bool{}}
+}
 
 func (m made) clone() made {
-	return made{maps.Clone(m.groups), maps.Clone(m.classes), maps.Clone(m.ranges)}
+	return made{maps.Clone(m.groups), maps.Clone(m.classes), maps.Clone(m.ranges), maps.Clone(m.timeouts)}
 }
 
 func (m made) equal(o made) bool {
-	return maps.Equal(m.groups, o.groups) && maps.Equal(m.classes, o.classes) && maps.Equal(m.ranges, o.ranges)
+	return maps.Equal(m.groups, o.groups) && maps.Equal(m.classes, o.classes) && maps.Equal(m.ranges, o.ranges) &&
+		maps.Equal(m.timeouts, o.timeouts)
 }
-
-// most is how many sets a table has at most.
-func (m made) most() int { return 10 + len(m.groups) + len(m.classes) + len(m.ranges) }
 
 // add adds what o has.
 func (m made) add(o made) {
 	maps.Copy(m.groups, o.groups)
 	maps.Copy(m.classes, o.classes)
 	maps.Copy(m.ranges, o.ranges)
+	maps.Copy(m.timeouts, o.timeouts)
 }
 
 // inOrder are the groups by name, so that the same table has the same rules.
@@ -207,37 +213,18 @@ func (m made) rangesOf(node bool) []ranges {
 	return list
 }
 
-// leads reports whether there is a group with this path, with affinity or without.
-func (m made) leads(p path, affinity bool) bool {
+// leads reports whether there is a group without affinity with this path.
+func (m made) leads(p path) bool {
 	for g := range m.groups {
-		if (g.affinity != 0) == affinity && slices.Contains(g.paths(), p) {
+		if !g.affinity && slices.Contains(g.paths(), p) {
 			return true
 		}
 	}
 	return false
 }
 
-// timeouts are for how many seconds clients are remembered, by any group with the path.
-func (m made) timeouts(s vip.Set) []uint32 {
-	var list []uint32
-	for g := range m.groups {
-		if g.affinity != 0 && (slices.Contains(g.paths(), path{false, s}) || slices.Contains(g.paths(), path{true, s})) {
-			list = append(list, g.affinity)
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
-// remembers reports whether there is any affinity.
-func (m made) remembers() bool {
-	for g := range m.groups {
-		if g.affinity != 0 {
-			return true
-		}
-	}
-	return false
-}
+// timeoutsInOrder are the timeouts of affinity.
+func (m made) timeoutsInOrder() []uint32 { return slices.Sorted(maps.Keys(m.timeouts)) }
 
 // sets are all sets and maps of a table, in the order in which they are listed.
 func (l *layout) sets(m made) []*set {
@@ -260,7 +247,7 @@ func (l *layout) sets(m made) []*set {
 		}
 	}
 	if m.remembers() {
-		all = append(all, l.clients, l.owners[false], l.owners[true], l.backends[vip.Cluster], l.backends[vip.Local])
+		all = append(all, l.proven, l.begun, l.other, l.owners[false], l.owners[true], l.backends[vip.Cluster], l.backends[vip.Local])
 	}
 	for _, s := range sets {
 		for _, c := range m.classesWith(func(c class) bool { return c.affinity && c.set == s }) {
@@ -306,8 +293,8 @@ func (l *layout) chains(m made) []chain {
 		{"postrouting", natPostrouting, []phrase{l.masqueradeMarked(), l.masqueradeHairpin()}},
 		{"refuse-prerouting", filterPrerouting, []phrase{refuse}},
 		{"refuse-output", filterOutput, []phrase{refuse}},
-		{"rest-prerouting", restPrerouting, []phrase{rest}},
-		{"rest-output", restOutput, []phrase{rest}},
+		{"rest-prerouting", restPrerouting, append(l.proofs(m, false), rest)},
+		{"rest-output", restOutput, append(l.proofs(m, true), rest)},
 		{"services", nil, append(l.dispatch(m, true, false), rule(toNode, goTo("node-ports")))},
 		{"node-ports", nil, l.dispatch(m, true, true)},
 		{"refuse", nil, slices.Concat(l.restrict(m, false), l.dispatch(m, false, false), []phrase{rule(toNode, goTo("refuse-node-ports"))})},
@@ -332,7 +319,7 @@ func (l *layout) chains(m made) []chain {
 	for _, s := range sets {
 		all = append(all, l.affinityChains(m, s)...)
 	}
-	return all
+	return append(all, l.memoryChains(m)...)
 }
 
 // dispatch sends the frontends of each group to the chain of the group. For a moment one

@@ -3,9 +3,9 @@ package nftables
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/fnv"
 	"net/netip"
 	"slices"
-	"testing"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -22,7 +22,7 @@ type machine struct {
 	chains   map[string]chain
 	sets     map[string]*set
 	elements map[string]map[string]value // by name of the set and key, as bytes
-	clients  map[string]*client          // what packets wrote, by key
+	clients  map[string]*client          // what packets wrote, by name of the map and key
 	now      uint32                      // seconds
 	random   func(n uint32) uint32
 }
@@ -33,7 +33,7 @@ type client struct {
 	expires uint32
 }
 
-// packet is the first of a connection.
+// packet is the first of a connection, or one that follows the server's answer.
 type packet struct {
 	src, dst       netip.Addr
 	protocol       byte
@@ -41,6 +41,8 @@ type packet struct {
 	in             string // interface; empty if a process of the node sends it
 	mark, priority uint32
 	translated     bool
+	established    bool           // follows the answer
+	dialed         netip.AddrPort // before translation
 }
 
 // result is what became of a packet.
@@ -92,8 +94,20 @@ func (m *machine) do(o op) {
 	}
 }
 
-// send takes a packet through all hooks.
+// follow takes the packet through all hooks that follows the answer to one.
+func (m *machine) follow(p packet, r result) {
+	p.dialed = netip.AddrPortFrom(p.dst, p.port)
+	p.dst, p.port, p.translated, p.established = r.to.Addr(), r.to.Port(), true, true
+	m.pass(p)
+}
+
+// send takes the first packet of a connection through all hooks.
 func (m *machine) send(p packet) (result, packet) {
+	p.dialed = netip.AddrPortFrom(p.dst, p.port)
+	return m.pass(p)
+}
+
+func (m *machine) pass(p packet) (result, packet) {
 	hook := uint32(unix.NF_INET_PRE_ROUTING)
 	if p.in == "" {
 		hook = unix.NF_INET_LOCAL_OUT
@@ -110,7 +124,7 @@ func (m *machine) send(p packet) (result, packet) {
 func (m *machine) hook(number uint32, p *packet, r *result) bool {
 	var base []chain
 	for _, c := range m.chains {
-		if c.hook != nil && c.hook.number == number {
+		if c.hook != nil && c.hook.number == number && !(p.established && c.hook.kind == "nat") {
 			base = append(base, c)
 		}
 	}
@@ -226,14 +240,18 @@ func (m *machine) statement(e expr.Any, p *packet, at func(uint32) []byte) bool 
 			kind = unix.RTN_LOCAL
 		}
 		binary.NativeEndian.PutUint32(at(e.Register), kind)
-	case *expr.Ct:
-		v := uint32(expr.CtStateBitNEW)
-		if e.Key == expr.CtKeySTATUS {
-			if v = 0; p.translated {
-				v = ctStatusDNAT
-			}
+	case *expr.Hash:
+		h := fnv.New32a()
+		h.Write(at(e.SourceRegister)[:e.Length])
+		binary.NativeEndian.PutUint32(at(e.DestRegister), h.Sum32()%e.Modulus)
+	case *original:
+		if e.Key == expr.CtKeyPROTODST {
+			binary.BigEndian.PutUint16(at(e.Register), p.dialed.Port())
+		} else {
+			copy(at(e.Register), p.dialed.Addr().AsSlice())
 		}
-		binary.NativeEndian.PutUint32(at(e.Register), v)
+	case *expr.Ct:
+		m.ct(e, p, at(e.Register))
 	case *expr.Lookup:
 		v, found := m.lookup(m.sets[e.SetName], at(e.SourceRegister))
 		if found && e.IsDestRegSet {
@@ -248,6 +266,19 @@ func (m *machine) statement(e expr.Any, p *packet, at func(uint32) []byte) bool 
 	return true
 }
 
+func (m *machine) ct(e *expr.Ct, p *packet, register []byte) {
+	var v uint32
+	switch {
+	case e.Key == expr.CtKeySTATE && p.established:
+		v = expr.CtStateBitESTABLISHED
+	case e.Key == expr.CtKeySTATE:
+		v = expr.CtStateBitNEW
+	case e.Key == expr.CtKeySTATUS && p.translated:
+		v = ctStatusDNAT
+	}
+	binary.NativeEndian.PutUint32(register, v)
+}
+
 func (m *machine) isLocal(a netip.Addr) bool {
 	return a.IsLoopback() || slices.Contains(m.host.Addrs, a)
 }
@@ -255,6 +286,12 @@ func (m *machine) isLocal(a netip.Addr) bool {
 func (m *machine) payload(e *expr.Payload, p *packet) []byte {
 	if e.Base == expr.PayloadBaseTransportHeader && e.Offset == 2 {
 		return binary.BigEndian.AppendUint16(nil, p.port)
+	}
+	if e.Base == expr.PayloadBaseTransportHeader && e.Offset == 13 {
+		if p.established {
+			return []byte{0x10}
+		}
+		return []byte{0x02}
 	}
 	f := familyOf(vip.Frontend{Addr: p.dst})
 	switch {
@@ -299,7 +336,7 @@ func (m *machine) lookup(s *set, register []byte) ([]byte, bool) {
 	k := register[:size]
 	switch {
 	case s.dynamic:
-		c := m.clients[string(k)]
+		c := m.clients[s.name+string(k)]
 		if c == nil || c.expires <= m.now {
 			return nil, false
 		}
@@ -335,7 +372,7 @@ func (m *machine) inInterval(s *set, k []byte) bool {
 
 func (m *machine) dynset(e *expr.Dynset, at func(uint32) []byte) bool {
 	_, size := typeOf(m.sets[e.SetName].key)
-	k := string(at(e.SrcRegKey)[:size])
+	k := e.SetName + string(at(e.SrcRegKey)[:size])
 	c := m.clients[k]
 	if e.Operation == dynsetDelete {
 		delete(m.clients, k)
@@ -343,32 +380,11 @@ func (m *machine) dynset(e *expr.Dynset, at func(uint32) []byte) bool {
 	}
 	expires := m.now + uint32(e.Timeout.Seconds())
 	if c != nil && c.expires > m.now {
-		c.expires = expires // the kernel leaves the value as it is
-		return true
+		if e.Operation == unix.NFT_DYNSET_OP_UPDATE {
+			c.expires = expires
+		}
+		return true // the kernel leaves the value as it is
 	}
 	m.clients[k] = &client{bytes.Clone(at(e.SrcRegData)[:4]), expires}
 	return true
-}
-
-// TestMachine holds the machine against what is obvious.
-func TestMachine(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := newLayout(ip4, testHost)
-		m := newMachine(t, testHost.Host)
-		m.load(l, newMade())
-		var networks []netip.Prefix
-		for range rapid.IntRange(0, 4).Draw(t, "networks") {
-			a := netip.AddrFrom4([4]byte{10, rapid.Byte().Draw(t, "byte")})
-			networks = append(networks, netip.PrefixFrom(a, rapid.SampledFrom([]int{9, 15, 16, 32}).Draw(t, "bits")))
-		}
-		for _, k := range intervals(ip4, networks) {
-			m.do(op{verb: put, set: l.podCIDRs, key: k})
-		}
-		for second := range 256 {
-			a := netip.AddrFrom4([4]byte{10, byte(second)})
-			if got := m.inInterval(l.podCIDRs, a.AsSlice()); got != inNetworks(networks, a) {
-				t.Fatalf("%v in %v: %v", a, networks, got)
-			}
-		}
-	})
 }

@@ -58,10 +58,13 @@ func (t *transaction) newSet(f *family, table string, s *set, id uint32) {
 
 // size is how many elements the set takes, 0 if not limited.
 func (s *set) size() uint32 {
-	if s.dynamic {
-		return maxClients
+	switch {
+	case !s.dynamic:
+		return 0
+	case s.places == begunPlaces:
+		return maxBegun
 	}
-	return 0
+	return maxClients
 }
 
 func (s *set) flags() uint32 {
@@ -118,8 +121,8 @@ func byteOrder(fields []field) uint32 {
 }
 
 // byTypeof reports whether the set is declared by expressions and not by types: nft
-// has no name for the type of a slot.
-func (s *set) byTypeof() bool { return s.class.size > 0 }
+// has no name for the type of a slot or a place.
+func (s *set) byTypeof() bool { return s.class.size > 0 || s.dynamic }
 
 // appendTypeof adds nft's note on the expressions of a key or value. Where the set is
 // declared by types a concatenation is without parts, and a single one has no note.
@@ -205,13 +208,20 @@ func (t *transaction) deleteRule(f *family, table, chain string, handle uint64) 
 func marshalExprs(f *family, exprs []expr.Any) (buffer, error) {
 	var list buffer
 	for _, e := range exprs {
-		content, err := expr.Marshal(f.number, e)
+		content, err := marshalExpr(f, e)
 		if err != nil {
 			return nil, fmt.Errorf("marshal %T: %w", e, err)
 		}
 		list.attr(nested|unix.NFTA_LIST_ELEM, content...)
 	}
 	return list, nil
+}
+
+func marshalExpr(f *family, e expr.Any) ([]byte, error) {
+	if o, ok := e.(*original); ok {
+		return o.encode(), nil
+	}
+	return expr.Marshal(f.number, e)
 }
 
 // maxList is the most bytes of elements in one message: the length of an attribute has 16 bits.

@@ -192,7 +192,7 @@ func newModelTable(t *rapid.T, f *family, host dataplane.Host) *modelTable {
 
 // writer collects what it would write.
 func (mt *modelTable) writer() *writer {
-	return &writer{ctx: context.Background(), t: mt.table, room: 1 << 30}
+	return &writer{ctx: context.Background(), t: mt.table, opened: map[*set]listKind{}, room: 1 << 30}
 }
 
 // apply is table.apply with the machine in place of the kernel. Between any two
@@ -303,7 +303,11 @@ func TestAffinityIsRemembered(t *testing.T) {
 				}
 				got, _ := mt.m.send(p)
 				checkResult(t, p, got, m.of(p))
-				if err := m.remember(p, got, mt.m.now); err != nil {
+				proven := p.protocol != 6 || p.in == "" || rapid.Bool().Draw(t, "ends the handshake")
+				if got.action == vip.Forward && proven {
+					mt.m.follow(p, got)
+				}
+				if err := m.remember(p, got, mt.m.now, proven); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -312,8 +316,8 @@ func TestAffinityIsRemembered(t *testing.T) {
 }
 
 // remember complains if a client did not get the backend that it had, and notes
-// which it got.
-func (m model) remember(p packet, got result, now uint32) error {
+// which it got. A client that does not prove its address is not remembered, but one that is stays so.
+func (m model) remember(p packet, got result, now uint32, proven bool) error {
 	v := m.of(p)
 	if v.action != vip.Forward || v.route.Affinity == 0 {
 		return nil
@@ -324,6 +328,33 @@ func (m model) remember(p packet, got result, now uint32) error {
 	if ok && had.expires > now && valid && got.to != had.backend {
 		return fmt.Errorf("%+v goes to %v at %d, had %v until %d", p, got.to, now, had.backend, had.expires)
 	}
+	if !proven && !(ok && had.expires > now && valid) {
+		delete(m.memory, k)
+		return nil
+	}
 	m.memory[k] = modelMemory{got.to, now + v.route.Affinity}
 	return nil
+}
+
+// TestMachine holds the machine against what is obvious.
+func TestMachine(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLayout(ip4, testHost)
+		m := newMachine(t, testHost.Host)
+		m.load(l, newMade())
+		var networks []netip.Prefix
+		for range rapid.IntRange(0, 4).Draw(t, "networks") {
+			a := netip.AddrFrom4([4]byte{10, rapid.Byte().Draw(t, "byte")})
+			networks = append(networks, netip.PrefixFrom(a, rapid.SampledFrom([]int{9, 15, 16, 32}).Draw(t, "bits")))
+		}
+		for _, k := range intervals(ip4, networks) {
+			m.do(op{verb: put, set: l.podCIDRs, key: k})
+		}
+		for second := range 256 {
+			a := netip.AddrFrom4([4]byte{10, byte(second)})
+			if got := m.inInterval(l.podCIDRs, a.AsSlice()); got != inNetworks(networks, a) {
+				t.Fatalf("%v in %v: %v", a, networks, got)
+			}
+		}
+	})
 }

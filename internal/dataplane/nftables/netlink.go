@@ -68,11 +68,13 @@ func (c *conn) prepare() error {
 }
 
 // setBuffer asks for room for a transaction, and finds out how much there is. The
-// kernel grants twice what is asked for, but no more than twice net.core.wmem_max,
-// which is 208 KiB unless somebody changed it.
+// kernel grants twice what is asked for. Without the capability NET_ADMIN in the first user
+// namespace it grants no more than twice net.core.wmem_max, which is 208 KiB by default.
 func (c *conn) setBuffer(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, maxTransaction); err != nil {
-		return fmt.Errorf("set the send buffer of the netlink socket: %w", err)
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, maxTransaction) != nil {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, maxTransaction); err != nil {
+			return fmt.Errorf("set the send buffer of the netlink socket: %w", err)
+		}
 	}
 	size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	if err != nil {

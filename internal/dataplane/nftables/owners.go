@@ -48,19 +48,25 @@ type owners struct {
 	byKey    map[ownerKey]*owner
 	byNumber map[uint16]*owner
 	last     map[uint16]uint16 // the last number that a backend had, of owners that are gone
+	most     int               // how many there can be
+	without  map[ownerKey]int  // those that got no number, by how many routes
 }
 
-func newOwners() owners {
-	return owners{map[ownerKey]*owner{}, map[uint16]*owner{}, map[uint16]uint16{}}
+func newOwners(most int) owners {
+	return owners{map[ownerKey]*owner{}, map[uint16]*owner{}, map[uint16]uint16{}, most, map[ownerKey]int{}}
 }
 
 func keyOf(r *vip.Route) ownerKey { return ownerKey{r.Owner, byte(r.Protocol)} }
 
 // claim gives an Owner a number, if it has none: that from before, or else one that
-// follows from its name, so that the same table mostly has the same numbers.
+// follows from its name, so that the same table mostly has the same numbers. It is nil if
+// all numbers are taken.
 func (o owners) claim(k ownerKey, before uint16, known bool) *owner {
 	if w := o.byKey[k]; w != nil {
 		return w
+	}
+	if len(o.byNumber) >= o.most {
+		return nil
 	}
 	if o.byNumber[before] != nil {
 		known = false
@@ -69,7 +75,8 @@ func (o owners) claim(k ownerKey, before uint16, known bool) *owner {
 	if !known {
 		h := fnv.New32a()
 		fmt.Fprintf(h, "%v/%d", k.Owner, k.protocol)
-		for w.number = uint16(h.Sum32() ^ h.Sum32()>>16); o.byNumber[w.number] != nil; w.number++ {
+		step := uint16(h.Sum32()>>16) | 1 // odd, so that it meets each number
+		for w.number = uint16(h.Sum32() ^ h.Sum32()>>16); o.byNumber[w.number] != nil; w.number += step {
 		}
 	}
 	w.last = o.last[w.number]
@@ -123,6 +130,11 @@ func (w *owner) adopt(have remembered) {
 func (w *owner) settle() remembered {
 	want := newRemembered()
 	addrs := slices.SortedFunc(maps.Keys(w.pods), netip.AddrPort.Compare)
+	if len(addrs) > maxSticky { // then those of this node must be among the first
+		slices.SortStableFunc(addrs, func(a, b netip.AddrPort) int {
+			return cmp.Compare(min(1, w.pods[b].wanted[vip.Local]), min(1, w.pods[a].wanted[vip.Local]))
+		})
+	}
 	used := map[uint16]bool{}
 	for _, a := range addrs {
 		used[w.pods[a].number] = true
@@ -173,7 +185,7 @@ func (l *layout) ownerOps(w *owner, want remembered) (first, last []op) {
 	for _, s := range sets {
 		have, now := w.have.backends[s], want.backends[s]
 		for _, n := range slices.Sorted(maps.Keys(now)) {
-			k := key{number: numberOf(w.number, n)}
+			k := key{number: backendNumber(w.number, n)}
 			if a, there := have[n]; !there {
 				first = append(first, op{put, l.backends[s], k, value{to: now[n]}})
 			} else if a != now[n] {
@@ -187,14 +199,14 @@ func (l *layout) ownerOps(w *owner, want remembered) (first, last []op) {
 	for _, c := range sortedClasses(w.have.slots) {
 		for i, n := range slices.Backward(w.have.slots[c]) {
 			if n != 0 && i >= len(want.slots[c]) {
-				last = append(last, op{verb: drop, set: l.classSet(c), key: key{number: numberOf(w.number, 0), slot: uint16(i)}})
+				last = append(last, op{verb: drop, set: l.classSet(c), key: key{number: ownerNumber(w.number, 0), slot: uint16(i)}})
 			}
 		}
 	}
 	for _, s := range sets {
 		for _, n := range slices.Sorted(maps.Keys(w.have.backends[s])) {
 			if _, there := want.backends[s][n]; !there {
-				last = append(last, op{verb: drop, set: l.backends[s], key: key{number: numberOf(w.number, n)}})
+				last = append(last, op{verb: drop, set: l.backends[s], key: key{number: backendNumber(w.number, n)}})
 			}
 		}
 	}
@@ -203,7 +215,7 @@ func (l *layout) ownerOps(w *owner, want remembered) (first, last []op) {
 
 func (w *owner) appendSlots(ops []op, s *set, have, want []uint16) []op {
 	for i, n := range want {
-		k, v := key{number: numberOf(w.number, 0), slot: uint16(i)}, value{number: numberOf(w.number, n)}
+		k, v := key{number: ownerNumber(w.number, 0), slot: uint16(i)}, value{number: backendNumber(w.number, n)}
 		switch {
 		case i >= len(have) || have[i] == 0:
 			ops = append(ops, op{put, s, k, v})

@@ -22,6 +22,7 @@ const minimumKernel = "5.10"
 type features struct {
 	families []*family // that the kernel has rules for
 	persist  bool      // a table can be owned and outlive its owner
+	hash     bool      // of addresses, which affinity needs
 }
 
 // Probe says whether this process can use the dataplane here, in the network
@@ -41,7 +42,11 @@ func (c *conn) probe() (features, error) {
 	var can features
 	var errs []error
 	for _, f := range families {
-		err := c.rehearse(f, 0)
+		err := c.rehearse(f, 0, oneOfEach(true))
+		can.hash = err == nil
+		if errors.Is(err, unix.ENOENT) { // how the kernel says that it lacks an expression
+			err = c.rehearse(f, 0, oneOfEach(false))
+		}
 		switch {
 		case err == nil:
 			can.families = append(can.families, f)
@@ -55,7 +60,7 @@ func (c *conn) probe() (features, error) {
 	if can.families == nil {
 		return can, errors.Join(errs...)
 	}
-	can.persist = c.rehearse(can.families[0], tableOwner|tablePersist) == nil
+	can.persist = c.rehearse(can.families[0], tableOwner|tablePersist, oneOfEach(false)) == nil
 	return can, nil
 }
 
@@ -66,27 +71,28 @@ func unsupported(f *family, err error) error {
 
 // rehearse lets the kernel do everything but commit: a table with every group, and
 // with classes of each kind.
-func (c *conn) rehearse(f *family, flags uint32) error {
+func (c *conn) rehearse(f *family, flags uint32, m made) error {
 	const name = tableName + "-probe"
 	l := newLayout(f, dataplane.Host{MasqueradeMark: 1})
 	tx := &c.tx
 	tx.begin()
 	tx.newTable(l, name, flags)
-	if err := tx.changeLayout(newTable(c, l, name), nil, oneOfEach()); err != nil {
+	if err := tx.changeLayout(newTable(c, l, name), nil, m); err != nil {
 		return err
 	}
 	return c.commit(tx, true)
 }
 
-func oneOfEach() made {
+// oneOfEach is what a rehearsal makes, in one transaction.
+func oneOfEach(affinity bool) made {
 	m := newMade()
 	for name, g := range allGroups() {
-		if strings.Count(name, "-") < 3 { // the classes by themselves, and all of them
+		if !g.affinity && strings.Count(name, "-") < 3 { // the classes by themselves, and all of them
 			m.groups[g] = true
 		}
 	}
 	for _, c := range allClasses() {
-		if c.size <= 4 {
+		if c.size <= 4 && (affinity || !c.affinity) {
 			m.classes[c] = true
 		}
 	}
@@ -95,12 +101,18 @@ func oneOfEach() made {
 			m.ranges[ranges{node, bits}] = true
 		}
 		for _, s := range sets {
+			if !affinity {
+				continue
+			}
 			var all [vip.Classes]vip.Decision
 			for c := range all {
 				all[c].Set = s
 			}
-			m.groups[group{decisions: all, node: node, affinity: 10800}] = true
+			m.groups[group{decisions: all, node: node, affinity: true}] = true
 		}
+	}
+	if affinity {
+		m.timeouts[ladder[0]], m.timeouts[10800] = true, true
 	}
 	return m
 }

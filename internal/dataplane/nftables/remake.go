@@ -16,7 +16,7 @@ func (t *table) remake(want made) error {
 	if err := tx.changeLayout(t, &t.made, want); err != nil {
 		return err
 	}
-	if err := t.c.commit(tx, false); err != nil {
+	if err := t.c.commitParts(tx); err != nil {
 		return err
 	}
 	t.made = want.clone()
@@ -24,7 +24,8 @@ func (t *table) remake(want made) error {
 }
 
 // changeLayout adds what brings a table from one layout to another; from nil is
-// from nothing.
+// from nothing. The messages may be cut into transactions anywhere: sets and chains come before the rules
+// that name them and go after these, and rules that come or go are about sets without elements.
 func (t *transaction) changeLayout(table *table, from *made, to made) error {
 	var before []*set
 	var old []chain

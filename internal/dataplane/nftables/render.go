@@ -74,8 +74,8 @@ func (l *layout) route(r *vip.Route, number uint16, have installed) installed {
 		want.in = append(want.in, membership{set: l.rangesSet(ranges{node, restricted}), comment: comment})
 	}
 	forward, forwards := forwarding(r)
-	if forwards && forward.affinity != 0 {
-		want.in = append(want.in, membership{set: l.owners[forward.node], number: numberOf(number, 0), comment: comment})
+	if forwards && forward.affinity {
+		want.in = append(want.in, membership{set: l.owners[forward.node], number: ownerNumber(number, stepFor(r.Affinity)), comment: comment})
 	}
 	if g, ok := refusing(r); ok {
 		want.in = append(want.in, membership{set: l.groupSet(g), comment: comment})
@@ -106,6 +106,9 @@ func (l *layout) need(r *vip.Route, m made) (pods []netip.Addr) {
 		return nil
 	}
 	m.groups[g] = true
+	if g.affinity {
+		m.timeouts[roundedUp(r.Affinity)] = true
+	}
 	for _, s := range sets {
 		if c, ok := classOf(r, s); ok {
 			m.classes[c] = true
@@ -156,20 +159,16 @@ func (l *layout) check(r *vip.Route) error {
 		}
 	}
 	for _, s := range sets {
-		if err := l.checkBackends(r.Backends(s), r.Affinity); err != nil {
+		if err := l.checkBackends(r.Backends(s)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *layout) checkBackends(backends []vip.Backend, affinity uint32) error {
-	most := maxSlots
-	if affinity != 0 {
-		most = maxSticky
-	}
-	if len(backends) > most {
-		return fmt.Errorf("%d backends are more than %d", len(backends), most)
+func (l *layout) checkBackends(backends []vip.Backend) error {
+	if len(backends) > maxSlots {
+		return fmt.Errorf("%d backends are more than %d", len(backends), maxSlots)
 	}
 	for i, b := range backends {
 		if !l.has(b.Addr()) {

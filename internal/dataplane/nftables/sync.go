@@ -28,7 +28,7 @@ func (d *Dataplane) syncTable(ctx context.Context, l *layout, want desired) (*ta
 	if err != nil {
 		return nil, err
 	}
-	t := newTable(d.conn, l, tableName)
+	t := d.newTable(l, tableName)
 	if found == nil {
 		err = d.install(ctx, t, want)
 	} else {
@@ -42,6 +42,15 @@ func (d *Dataplane) syncTable(ctx context.Context, l *layout, want desired) (*ta
 		spareErr = d.conn.deleteTable(l.family, spareName)
 	}
 	return t, errors.Join(err, spareErr)
+}
+
+// newTable returns a table as this kernel can have it.
+func (d *Dataplane) newTable(l *layout, name string) *table {
+	t := newTable(d.conn, l, name)
+	if !d.can.hash {
+		t.owners.most = 0
+	}
+	return t
 }
 
 // adopt takes over a table that is there, or builds it anew if its layout is another.
@@ -58,7 +67,7 @@ func (d *Dataplane) adopt(ctx context.Context, t *table, found foundTable, want 
 	if err := d.conn.deleteTable(t.family, spareName); err != nil {
 		return err
 	}
-	if err := d.install(ctx, newTable(d.conn, t.layout, spareName), want); fatal(err) {
+	if err := d.install(ctx, d.newTable(t.layout, spareName), want); fatal(err) {
 		return err
 	}
 	return d.install(ctx, t, want)
@@ -110,7 +119,7 @@ func (d *Dataplane) install(ctx context.Context, t *table, want desired) error {
 	if err := tx.changeLayout(t, nil, t.made); err != nil {
 		return err
 	}
-	if err := d.conn.commit(tx, false); err != nil {
+	if err := d.conn.commitParts(tx); err != nil {
 		return err
 	}
 	if found, err = d.conn.findTable(t.family, t.name); err != nil {
@@ -138,11 +147,12 @@ func (t *table) fill(ctx context.Context, want desired, have *foundElements) err
 	t.elements = have.count
 	u := newUse()
 	for _, r := range want.routes {
-		n, known := have.of(r.Frontend).owner()
-		if g, ok := forwarding(r); ok && g.affinity != 0 && known && t.check(r) == nil {
+		if n, known := have.of(r.Frontend).owner(); known && t.remembered(r) {
 			t.owners.claim(keyOf(r), n, true)
 		}
 	}
+	routes, without := t.limited(want.routes)
+	want.routes = routes
 	for _, r := range want.routes {
 		t.use(r, 1, u)
 	}
@@ -153,6 +163,7 @@ func (t *table) fill(ctx context.Context, want desired, have *foundElements) err
 		return err
 	}
 	w := newWriter(ctx, t)
+	w.report(without)
 	if err := t.fillHost(w, want.host, have); err != nil {
 		return err
 	}

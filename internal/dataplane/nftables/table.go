@@ -38,7 +38,7 @@ func newTable(c *conn, l *layout, name string) *table {
 	return &table{
 		layout: l, c: c, name: name,
 		orders: map[orderKey]order{}, behind: map[vip.Frontend]installed{},
-		made: newMade(), hairpins: map[netip.Addr]int{}, owners: newOwners(), elements: map[*set]int{},
+		made: newMade(), hairpins: map[netip.Addr]int{}, owners: newOwners(maxOwners), elements: map[*set]int{},
 	}
 }
 
@@ -48,6 +48,7 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
+	changes, without := t.limitedChanges(changes)
 	u := t.useOf(changes)
 	plan := t.plan(u)
 	need := t.made.clone()
@@ -56,6 +57,7 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 		return err
 	}
 	w := newWriter(ctx, t)
+	w.report(without)
 	if err := t.collect(w, u, plan, changes); err != nil {
 		return err
 	}
@@ -196,7 +198,7 @@ func (t *table) use(r *vip.Route, n int, u *use) {
 		}
 		t.hairpins[pod] += n
 	}
-	if g, ok := forwarding(r); ok && g.affinity != 0 {
+	if g, ok := forwarding(r); ok && g.affinity {
 		o := t.owners.claim(keyOf(r), 0, false)
 		o.use(r, n)
 		u.owners[o] = true

@@ -34,7 +34,6 @@ func Render(host dataplane.Host, t *vip.Table) (string, error) {
 }
 
 func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*vip.Route) []error {
-	var errs []error
 	elements := map[*set][]op{}
 	add := func(ops ...op) {
 		for _, o := range ops {
@@ -42,6 +41,7 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 		}
 	}
 	t := newTable(nil, l, tableName)
+	routes, errs := t.limited(routes)
 	u := newUse()
 	for _, r := range routes {
 		t.use(r, 1, u)

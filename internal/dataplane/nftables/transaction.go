@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -90,6 +91,48 @@ func (t *transaction) add(kind, flags uint16, family byte, what string, fill fun
 }
 
 func (t *transaction) empty() bool { return len(t.objects) == 0 }
+
+// commitParts sends a transaction in as many as the socket requires.
+func (c *conn) commitParts(t *transaction) error {
+	for part := range t.parts(c.limit) {
+		if err := c.commit(part, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batchEdges is how many bytes the messages around a transaction have.
+const batchEdges = 2 * (messageHeader + familyHeader)
+
+// parts yields the same messages in transactions of at most so many bytes. Each is valid until the next.
+func (t *transaction) parts(limit int) iter.Seq[*transaction] {
+	return func(yield func(*transaction) bool) {
+		if len(t.buffer)+batchEdges/2 <= limit {
+			yield(t)
+			return
+		}
+		part := &transaction{}
+		part.begin()
+		for i, o := range t.objects {
+			end := len(t.buffer)
+			if i+1 < len(t.objects) {
+				end = t.objects[i+1].at
+			}
+			if !part.empty() && len(part.buffer)+end-o.at+batchEdges/2 > limit {
+				if !yield(part) {
+					return
+				}
+				part.begin()
+			}
+			part.last = len(part.buffer)
+			part.buffer = append(part.buffer, t.buffer[o.at:end]...)
+			o.at = part.last
+			part.objects = append(part.objects, o)
+		}
+		yield(part)
+	}
+}
 
 // commit sends a transaction and returns the kernel's first objection. With
 // rehearse the kernel does everything but the commit.

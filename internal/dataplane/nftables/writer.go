@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"golang.org/x/sys/unix"
 
@@ -26,8 +27,9 @@ type writer struct {
 	c       *conn
 	t       *table
 	units   []unit
-	bytes   int // of the units
-	room    int // for units in a transaction
+	bytes   int               // of the units, and of the messages that they need
+	room    int               // for both in a transaction
+	opened  map[*set]listKind // which messages the units need
 	refused []error
 	lists   map[*set]*lists
 	order   []*lists
@@ -39,10 +41,22 @@ type lists struct {
 	drops, puts buffer
 }
 
+// listKind says in which lists of a set an operation is.
+type listKind uint8
+
+const (
+	dropList listKind = 1 << iota
+	putList
+)
+
+// lists are those that an operation is in.
+func (v verb) lists() listKind {
+	return [...]listKind{put: putList, swap: dropList | putList, drop: dropList}[v]
+}
+
 // newWriter returns a writer for the sets that the table has now.
 func newWriter(ctx context.Context, t *table) *writer {
-	messages := 2 * t.made.most()
-	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, room: t.c.limit - edgeSize - messages*messageSize}
+	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, opened: map[*set]listKind{}, room: t.c.limit - edgeSize}
 }
 
 const (
@@ -57,14 +71,12 @@ func (w *writer) add(u unit) error {
 	if len(u.ops) == 0 {
 		return nil
 	}
-	size := 0
-	for i := range u.ops {
-		size += u.ops[i].size()
-	}
+	size := w.open(u.ops)
 	if w.bytes+size > w.room {
 		if err := w.flush(); err != nil {
 			return err
 		}
+		size = w.open(u.ops)
 	}
 	if size <= w.room {
 		w.units = append(w.units, u)
@@ -74,12 +86,37 @@ func (w *writer) add(u unit) error {
 	return w.addCut(u)
 }
 
+// open returns how many bytes operations add to a transaction: their own, and those of
+// the messages for lists that it does not have yet.
+func (w *writer) open(ops []op) int {
+	size := 0
+	var last *set
+	var opened listKind
+	for i := range ops {
+		o := &ops[i]
+		size += o.size()
+		if o.set == last && o.lists()&^opened == 0 {
+			continue
+		}
+		last, opened = o.set, w.opened[o.set]
+		if more := o.lists() &^ opened; more != 0 {
+			size += bits.OnesCount8(uint8(more)) * messageSize
+			opened |= more
+			w.opened[o.set] = opened
+		}
+	}
+	return size
+}
+
 // addCut writes a unit that is too large for one transaction, in several.
 func (w *writer) addCut(u unit) error {
 	for begin := 0; begin < len(u.ops); {
-		end, size := begin, 0
-		for end < len(u.ops) && (end == begin || size+u.ops[end].size() <= w.room) {
-			size += u.ops[end].size()
+		clear(w.opened)
+		end, size := begin+1, w.open(u.ops[begin:begin+1])
+		for end < len(u.ops) {
+			if size += w.open(u.ops[end : end+1]); size > w.room {
+				break
+			}
 			end++
 		}
 		w.units = append(w.units, unit{ops: u.ops[begin:end]})
@@ -98,6 +135,7 @@ func (w *writer) addCut(u unit) error {
 func (w *writer) flush() error {
 	err := w.commit(w.units)
 	clear(w.units) // the routes
+	clear(w.opened)
 	w.units, w.bytes = w.units[:0], 0
 	return err
 }
@@ -136,6 +174,9 @@ func (w *writer) refuse(r *vip.Route, have installed, err error) {
 	w.refused = append(w.refused, &dataplane.RouteError{Route: r, Err: err})
 	w.t.behind[r.Frontend] = have
 }
+
+// report notes what is wrong with a route that is in the kernel nevertheless.
+func (w *writer) report(errs []error) { w.refused = append(w.refused, errs...) }
 
 // refusals joins what was refused, nil if nothing was.
 func (w *writer) refusals() error {

@@ -1,0 +1,293 @@
+package nftables
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// stockBuffer is net.core.wmem_max where an administrator did not change it.
+const stockBuffer = 212_992
+
+// limitBuffer lets the kernel refuse transactions of more bytes, as it does in a container.
+func limitBuffer(t testing.TB, d *Dataplane, bytes int) {
+	t.Helper()
+	err := d.conn.control(func(fd int) error {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bytes/2); err != nil {
+			return err
+		}
+		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+		if got != bytes {
+			return fmt.Errorf("the buffer is %d bytes, want %d: %v", got, bytes, err)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.conn.limit = bytes - sendOverhead
+}
+
+// allShapes is everything that objects can make a table consist of.
+func allShapes(f *family) made {
+	m := newMade()
+	for _, g := range allGroups() {
+		m.groups[g] = true
+	}
+	for _, c := range allClasses() {
+		m.classes[c] = true
+	}
+	for _, node := range []bool{false, true} {
+		for bits := restricted; bits <= f.addr.size*8; bits++ {
+			m.ranges[ranges{node, bits}] = true
+		}
+	}
+	for _, seconds := range ladder {
+		m.timeouts[seconds] = true
+	}
+	return m
+}
+
+// someShapes draws some of them.
+func someShapes(t *rapid.T, f *family) made {
+	m := newMade()
+	percent := rapid.SampledFrom([]int{0, 1, 5, 20}).Draw(t, "percent")
+	random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+	keep := func() bool { return random.IntN(100) < percent }
+	all := allShapes(f)
+	for _, g := range all.inOrder(func(group) bool { return true }) {
+		if keep() {
+			m.groups[g] = true
+		}
+	}
+	for _, c := range all.classesWith(func(class) bool { return true }) {
+		if keep() {
+			m.classes[c] = true
+		}
+	}
+	for _, seconds := range all.timeoutsInOrder() {
+		if keep() {
+			m.timeouts[seconds] = true
+		}
+	}
+	return m
+}
+
+// TestStructureFitsIntoTransactions: whatever objects ask for, no transaction is larger than the socket allows,
+// nothing is lost where it is cut, and what a message names is there before it.
+func TestStructureFitsIntoTransactions(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		f := rapid.SampledFrom(families).Draw(rt, "family")
+		l := newLayout(f, testHost)
+		limit := rapid.SampledFrom([]int{4608, 16 << 10, stockBuffer - sendOverhead, maxTransaction}).Draw(rt, "limit")
+		var whole transaction
+		whole.begin()
+		if err := whole.changeLayout(newTable(nil, l, spareName), nil, someShapes(rt, f)); err != nil {
+			rt.Fatal(err)
+		}
+		checkParts(rt, &whole, limit)
+	})
+	for _, f := range families {
+		var whole transaction
+		whole.begin()
+		l := newLayout(f, testHost)
+		if err := whole.changeLayout(newTable(nil, l, spareName), nil, allShapes(f)); err != nil {
+			t.Fatal(err)
+		}
+		n := checkParts(t, &whole, stockBuffer-sendOverhead)
+		t.Logf("all that table %s can consist of is %d bytes in %d messages and %d transactions", f.name, len(whole.buffer), len(whole.objects), n)
+		whole.begin()
+		if err := whole.changeLayout(newTable(nil, l, tableName+"-probe"), nil, oneOfEach(true)); err != nil {
+			t.Fatal(err)
+		}
+		if size := len(whole.buffer) + batchEdges; size > stockBuffer-sendOverhead {
+			t.Errorf("the rehearsal is %d bytes in one transaction, more than %d", size, stockBuffer-sendOverhead)
+		}
+	}
+}
+
+// checkParts holds the parts of a transaction against it, and counts them.
+func checkParts(t interface{ Fatalf(string, ...any) }, whole *transaction, limit int) (n int) {
+	var all []byte
+	sets, chains := map[string]bool{}, map[string]bool{}
+	for part := range whole.parts(limit) {
+		n++
+		if size := len(part.buffer) + batchEdges/2; size > limit || part.empty() {
+			t.Fatalf("part %d has %d bytes and %d messages, want at most %d bytes", n, size, len(part.objects), limit)
+		}
+		if int(binary.NativeEndian.Uint32(part.buffer[part.last:]))+part.last != len(part.buffer) {
+			t.Fatalf("part %d does not end with its last message", n)
+		}
+		all = append(all, part.buffer[batchEdges/2:]...)
+	}
+	if string(all) != string(whole.buffer[batchEdges/2:]) {
+		t.Fatalf("%d parts of %d bytes in all are not the %d bytes that were cut", n, len(all), len(whole.buffer))
+	}
+	for _, o := range whole.objects {
+		message := whole.buffer[o.at:]
+		body := message[messageHeader+familyHeader : binary.NativeEndian.Uint32(message)]
+		switch binary.NativeEndian.Uint16(message[4:]) {
+		case nft(unix.NFT_MSG_NEWSET):
+			sets[text(attrOf(body, unix.NFTA_SET_NAME))] = true
+		case nft(unix.NFT_MSG_NEWCHAIN):
+			chains[text(attrOf(body, unix.NFTA_CHAIN_NAME))] = true
+		case nft(unix.NFT_MSG_NEWRULE):
+			checkNamed(t, o.text, attrOf(body, unix.NFTA_RULE_EXPRESSIONS), sets, chains)
+		}
+	}
+	return n
+}
+
+// checkNamed complains if a rule names what is not there.
+func checkNamed(t interface{ Fatalf(string, ...any) }, rule string, exprs []byte, sets, chains map[string]bool) {
+	for _, e := range attrs(exprs) {
+		data := attrOf(e, unix.NFTA_EXPR_DATA)
+		switch text(attrOf(e, unix.NFTA_EXPR_NAME)) {
+		case "lookup":
+			if s := text(attrOf(data, unix.NFTA_LOOKUP_SET)); !sets[s] {
+				t.Fatalf("%s names set %s before it is there", rule, s)
+			}
+		case "immediate":
+			verdict := attrOf(attrOf(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VERDICT)
+			if c := text(attrOf(verdict, unix.NFTA_VERDICT_CHAIN)); c != "" && !chains[c] {
+				t.Fatalf("%s names chain %s before it is there", rule, c)
+			}
+		}
+	}
+}
+
+// TestAllShapes makes everything that a table can consist of, in both families, through a socket
+// with the least room. A new process adopts it, and it goes again, while a Service works.
+func TestAllShapes(t *testing.T) {
+	netlab.OwnNetwork(t)
+	d := open(t, shared)
+	limitBuffer(t, d, stockBuffer)
+	table := testTable(3, 5)
+	mustSync(t, d, table)
+	for _, tab := range d.tables {
+		all := allShapes(tab.family)
+		all.add(tab.made)
+		if err := tab.remake(all); err != nil {
+			t.Fatalf("table %s: %v", tab.family.name, err)
+		}
+	}
+	mustIntact(t, d, true)
+	mustApply(t, d, table.Set(service(1), []*vip.Route{testRoute(1, 6)}))
+	mustApply(t, d, table.Set(service(3), everyRoute(3, 5, 7)))
+	d.Close()
+
+	next := open(t, shared)
+	limitBuffer(t, next, stockBuffer)
+	for _, f := range families {
+		tab := newTable(next.conn, newLayout(f, testHost), tableName)
+		found, err := next.conn.findLayout(f, tableName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, why := tab.difference(found)
+		if why != "" || !allShapes(f).equal(m) {
+			t.Errorf("table %s: %q, with %d groups, %d classes, %d ranges and %d timeouts; want all shapes, adopted",
+				f.name, why, len(m.groups), len(m.classes), len(m.ranges), len(m.timeouts))
+		}
+	}
+	handle := d.tables[0].handle
+	mustSync(t, next, table) // which removes what no Service needs
+	if next.tables[0].handle != handle {
+		t.Error("the table was built anew, want that it is adopted")
+	}
+	if n := len(next.tables[0].made.groups); n > 20 {
+		t.Errorf("%d groups are left, want those that are needed", n)
+	}
+	mustIntact(t, next, true)
+}
+
+// timeoutRoutes are the routes of a Service with all kinds of frontends and a timeout of its own.
+func timeoutRoutes(i int, seconds uint32) []*vip.Route {
+	routes := everyRoute(i, 5, seconds)
+	external := *routes[3]
+	external.Kind, external.Addr = vip.ExternalIP, netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+	return append(routes, &external)
+}
+
+// TestManyTimeouts: Services with a timeout each do not keep a table from being made, nor
+// others from being programmed, nor do they make the rules grow.
+func TestManyTimeouts(t *testing.T) {
+	for _, n := range []int{50, 150, 500} {
+		t.Run(fmt.Sprintf("%d on a fresh table", n), func(t *testing.T) {
+			netlab.OwnNetwork(t)
+			d := open(t, shared)
+			limitBuffer(t, d, stockBuffer)
+			table := vip.NewTable()
+			for i := range n {
+				table.Set(service(i), timeoutRoutes(i, uint32(i+1)))
+			}
+			mustSync(t, d, table)
+			if got, want := len(kernelState(t, d, ip4)), table.Len(); got != want {
+				t.Errorf("%d frontends are in the kernel, want %d", got, want)
+			}
+			if n := len(d.tables[0].made.timeouts); n > len(ladder) {
+				t.Errorf("%d timeouts have rules, want at most %d", n, len(ladder))
+			}
+			next := open(t, shared)
+			mustSync(t, next, table)
+			if next.conn.commits != 0 {
+				t.Errorf("%d commits of a new process, want none", next.conn.commits)
+			}
+		})
+		t.Run(fmt.Sprintf("%d beside others", n), func(t *testing.T) {
+			netlab.OwnNetwork(t)
+			d := open(t, shared)
+			limitBuffer(t, d, stockBuffer)
+			table := testTable(1, 3)
+			mustSync(t, d, table)
+			var changes []vip.Change
+			for i := range n {
+				changes = append(changes, table.Set(service(i+10), timeoutRoutes(i+10, uint32(i+1)))...)
+			}
+			mustApply(t, d, changes)
+			mustApply(t, d, table.Set(service(0), []*vip.Route{testRoute(0, 4)}))
+			mustApply(t, d, table.Set(service(1), []*vip.Route{testRoute(1, 2)}))
+			if got, want := len(kernelState(t, d, ip4)), table.Len(); got != want {
+				t.Errorf("%d frontends are in the kernel, want %d", got, want)
+			}
+			mustIntact(t, d, true)
+		})
+	}
+}
+
+// TestTransactionsFit writes random tables through a socket with hardly any room, so that
+// the kernel itself refuses what is too large.
+func TestTransactionsFit(t *testing.T) {
+	netlab.OwnNetwork(t)
+	d := open(t, shared)
+	limitBuffer(t, d, 8<<10)
+	for _, n := range []int{0, 4, 200} { // frontends with many shapes among them
+		table := vip.NewTable()
+		for i := range n {
+			table.Set(service(i), timeoutRoutes(i, uint32(i*300+1)))
+		}
+		mustSync(t, d, table)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		table := vip.NewTable()
+		for i := range 3 {
+			table.Set(service(i), modelRoutes(rt, i))
+		}
+		if err := d.Sync(context.Background(), testHost, table); err != nil {
+			rt.Fatal(err)
+		}
+		i := rapid.IntRange(0, 3).Draw(rt, "service")
+		if err := d.Apply(context.Background(), table.Set(service(i), modelRoutes(rt, i))); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package nftables
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// errNoAffinity says why a route works without affinity.
+var errNoAffinity = fmt.Errorf("it works, but without session affinity: %d Service ports have that, and nftables here has no room for more", maxOwners)
+
+// errNoHash is the same on a kernel that cannot hash addresses.
+var errNoHash = errors.New("it works, but without session affinity: the kernel has no nft_hash")
+
+// limited returns routes as the table can have them: without affinity where their Owner gets
+// no number. The errors say which these are.
+func (t *table) limited(routes []*vip.Route) ([]*vip.Route, []error) {
+	changes := make([]vip.Change, len(routes))
+	for i, r := range routes {
+		changes[i] = vip.Change{Frontend: r.Frontend, New: r}
+	}
+	changes, errs := t.limitedChanges(changes)
+	if errs == nil {
+		return routes, nil
+	}
+	routes = slices.Clone(routes)
+	for i := range routes {
+		routes[i] = changes[i].New
+	}
+	return routes, errs
+}
+
+// limitedChanges is the same for changes.
+func (t *table) limitedChanges(changes []vip.Change) ([]vip.Change, []error) {
+	if len(t.owners.without) == 0 && len(t.owners.byNumber)+len(changes) <= t.owners.most {
+		return changes, nil
+	}
+	changes = slices.Clone(changes)
+	var errs []error
+	var gone []ownerKey
+	for i, ch := range changes {
+		if t.remembered(ch.Old) && t.owners.without[keyOf(ch.Old)] > 0 {
+			gone = append(gone, keyOf(ch.Old))
+			changes[i].Old = withoutAffinity(ch.Old)
+		}
+	}
+	for i, ch := range changes {
+		if !t.remembered(ch.New) {
+			continue
+		}
+		k := keyOf(ch.New)
+		if t.owners.without[k] == 0 && t.owners.claim(k, 0, false) != nil {
+			continue
+		}
+		t.owners.without[k]++
+		changes[i].New = withoutAffinity(ch.New)
+		err := errNoAffinity
+		if t.owners.most == 0 {
+			err = errNoHash
+		}
+		errs = append(errs, &dataplane.RouteError{Route: ch.New, Err: err})
+	}
+	for _, k := range gone {
+		if t.owners.without[k]--; t.owners.without[k] == 0 {
+			delete(t.owners.without, k)
+		}
+	}
+	return changes, errs
+}
+
+// remembered reports whether clients of a route are to be remembered.
+func (t *table) remembered(r *vip.Route) bool {
+	if r == nil || r.Affinity == 0 {
+		return false
+	}
+	g, ok := forwarding(r)
+	return ok && g.affinity && t.check(r) == nil
+}
+
+func withoutAffinity(r *vip.Route) *vip.Route {
+	n := *r
+	n.Affinity = 0
+	return &n
+}
