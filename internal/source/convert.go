@@ -13,6 +13,9 @@ import (
 
 // Options are choices of the user that decide what an API object means to us.
 type Options struct {
+	// NamesOnly leaves out what only routes need: the policies of Services, and the
+	// nodes and hints of endpoints. Who answers names does not keep what others write there.
+	NamesOnly bool
 	// PodNames gives an endpoint without hostname the name of its pod as label
 	// (`endpoint_pod_names`), where that name is usable as one label.
 	PodNames bool
@@ -34,7 +37,7 @@ type Options struct {
 func Convert(obj any, o Options) (cluster.Object, []Problem) {
 	switch obj := obj.(type) {
 	case *corev1.Service:
-		return convertService(obj)
+		return convertService(obj, o)
 	case *discoveryv1.EndpointSlice:
 		if o.Imported {
 			return convertImportedSlice(obj, o)

@@ -12,7 +12,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-func convertService(s *corev1.Service) (cluster.Object, []Problem) {
+func convertService(s *corev1.Service, o Options) (cluster.Object, []Problem) {
 	f, ok := identified(cluster.KindService, &s.ObjectMeta)
 	if !ok {
 		return nil, f.list
@@ -26,9 +26,11 @@ func convertService(s *corev1.Service) (cluster.Object, []Problem) {
 		return out, f.list
 	}
 	out.ClusterIPs, out.Headless = f.clusterIPs(&s.Spec)
-	out.InternalLocal = f.isLocalPolicy(string(value(s.Spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy")
-	out.ExternalLocal = f.isLocalPolicy(string(s.Spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy")
-	out.External = f.external(s)
+	if !o.NamesOnly {
+		out.InternalLocal = f.isLocalPolicy(string(value(s.Spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy")
+		out.ExternalLocal = f.isLocalPolicy(string(s.Spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy")
+	}
+	out.External = f.external(s, o)
 	return out, f.list
 }
 
@@ -85,7 +87,7 @@ func (f *findings) clusterIPs(spec *corev1.ServiceSpec) (ips []netip.Addr, headl
 }
 
 // external reads the addresses outside the cluster; nil when there are none.
-func (f *findings) external(s *corev1.Service) *cluster.External {
+func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 	var e cluster.External
 	for i, ip := range s.Spec.ExternalIPs {
 		a, ok := parseAddr(ip)
@@ -111,7 +113,9 @@ func (f *findings) external(s *corev1.Service) *cluster.External {
 			e.Proxied = append(e.Proxied, a)
 		}
 	}
-	e.Policy = f.policy(s)
+	if !o.NamesOnly {
+		e.Policy = f.policy(s)
+	}
 	if reflect.ValueOf(e).IsZero() {
 		return nil
 	}

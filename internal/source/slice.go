@@ -86,12 +86,14 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 	for i := range list {
 		e := &list[i]
 		ep := cluster.Endpoint{
-			Node:       cluster.MakeAtom(value(e.NodeName, "")),
 			Zone:       cluster.MakeAtom(value(e.Zone, "")),
 			Conditions: conditions(&e.Conditions),
 			Pod:        podID(e.TargetRef),
 		}
-		if h := e.Hints; h != nil {
+		if !o.NamesOnly {
+			ep.Node = cluster.MakeAtom(value(e.NodeName, ""))
+		}
+		if h := e.Hints; h != nil && !o.NamesOnly {
 			ep.ForZones, ep.ForNodes = zones(h.ForZones), nodes(h.ForNodes)
 		}
 		hostname := f.hostname(e, i, o)

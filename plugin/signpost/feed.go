@@ -139,7 +139,7 @@ func (l *lease) start() (*cluster.Store, error) {
 func (l *lease) begin() (*feed, error) {
 	f := &feed{config: l.config, store: cluster.NewStore(), begun: time.Now(), done: make(chan struct{}), keeps: map[string]*keeping{}}
 	c := &l.config
-	convert := source.Options{PodNames: c.podNames, PodLabels: c.podLabels}
+	convert := source.Options{NamesOnly: true, PodNames: c.podNames, PodLabels: c.podLabels}
 	var err error
 	if dir := c.manifests; dir != "" {
 		f.source, err = manifest.New(dir, f.store, manifest.Options{
