@@ -17,7 +17,9 @@ type question struct {
 	zone   *zone
 	limit  int  // bytes that an answer to this client may have
 	capped bool // the client takes more than limit
-	stale  bool // the index is an earlier state: see markStale
+	// refused says that there is no room for the answer: see room.
+	refused bool
+	stale   bool // the index is an earlier state: see markStale
 }
 
 // answer is what a node says to a question. No records and no rcode is NODATA.
@@ -31,7 +33,7 @@ type answer struct {
 // Smallest sizes of records in a compressed message: what bounds how many are made.
 const (
 	addressSize = 16 // pointer, fixed part, IPv4 address
-	srvSize     = 24 // pointer, fixed part, priority, weight, port, one label and a pointer
+	srvSize     = 20 // pointer, fixed part, priority, weight, port, one letter; the rest of the target is not compressed
 )
 
 // answer makes the records of a node for a question. RFC 8482 lets ANY be

@@ -160,7 +160,7 @@ func TestLargeHeadless(t *testing.T) {
 		{"A over UDP, EDNS", "crowd.ns.svc.cluster.local.", dns.TypeA, true, 1232, true, 1232 / addressSize},
 		{"A over UDP, tiny EDNS", "crowd.ns.svc.cluster.local.", dns.TypeA, true, 100, true, 512 / addressSize},
 		{"SRV over TCP", "_http._tcp.crowd.ns.svc.cluster.local.", dns.TypeSRV, false, 0, false, 1000},
-		{"SRV over UDP, EDNS", "_http._tcp.crowd.ns.svc.cluster.local.", dns.TypeSRV, true, 1232, true, 1232 / srvSize},
+		{"SRV over UDP, EDNS", "_http._tcp.crowd.ns.svc.cluster.local.", dns.TypeSRV, true, 1232, true, 1232 / (srvSize + len(".crowd.ns.svc.cluster.local."))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,10 +12,8 @@ import (
 // endpointSRV points at the endpoints' names; addresses of the targets go along.
 // Only as many records are made as can be sent: see headlessAnswer.
 func (s *Signpost) endpointSRV(n *node, q question) answer {
-	g := gathering{
-		node: *n, base: "." + q.zone.service(n.entry.Service.Key),
-		most: max(1, q.limit/srvSize), shared: n.entry.Repeated() > 0,
-	}
+	g := gathering{node: *n, base: "." + q.zone.service(n.entry.Service.Key), shared: n.entry.Repeated() > 0}
+	g.most = max(1, q.limit/(srvSize+len(g.base)))
 	if q.zone.tree == clustersetTree {
 		g.visitClusters()
 	} else {

@@ -79,7 +79,9 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if n.kind == missing && s.next != nil && s.fall.Through(name) {
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
-	s.limit(ctx, w, r, &q)
+	if s.limit(ctx, w, r, &q); q.limit == dns.MaxMsgSize {
+		return s.replyStream(ctx, w, r, &n, q)
+	}
 	return s.reply(ctx, w, r, &n, q)
 }
 
@@ -105,11 +107,13 @@ func (s *Signpost) find(z *zone, name, rest string) node {
 // loadbalance, prometheus and the server's own scrubbing stand behind it.
 func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) (int, error) {
 	var a answer
-	switch n.kind {
-	case missing:
+	switch {
+	case q.refused:
+		a.rcode = dns.RcodeServerFailure
+	case n.kind == missing:
 		a.rcode = dns.RcodeNameError
-	case empty:
-	case external:
+	case n.kind == empty:
+	case n.kind == external:
 		a = s.externalAnswer(ctx, w, r, n, q)
 	default:
 		a = s.answer(n, q)
