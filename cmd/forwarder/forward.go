@@ -29,7 +29,7 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 	if err != nil {
 		return err
 	}
-	release, err := node.Claim()
+	release, err := claim(log)
 	if err != nil {
 		return err
 	}
@@ -51,6 +51,15 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 	err = f.run(ctx)
 	log.Info("forwarder ends; the rules stay")
 	return err
+}
+
+// claim makes this the only forwarder of the node, as far as that can be had.
+func claim(log *slog.Logger) (release func(), err error) {
+	release, foreign, err := node.Claim()
+	if foreign != "" {
+		log.Warn("another program has the name that forwarders claim: a second forwarder would not be detected", "holder", foreign)
+	}
+	return release, err
 }
 
 // forwarder is what runs together.

@@ -25,7 +25,6 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
-	"github.com/signpost-dns/signpost/internal/node"
 )
 
 // environment is what the process gets from outside, but for the kernel.
@@ -81,7 +80,7 @@ func run(ctx context.Context, args []string, env environment) error {
 // would only write it again, so there must be none; the rules of a kube-proxy that runs
 // are in use.
 func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
-	release, err := node.Claim()
+	release, err := claim(log)
 	if err != nil {
 		return fmt.Errorf("removing the rules: %w: stop it first", err)
 	}

@@ -91,7 +91,7 @@ func (p *Ports) poke() {
 
 // Run serves until ctx is done; then nothing is bound any more.
 func (p *Ports) Run(ctx context.Context) {
-	s := portServers{ports: p, open: map[vip.Frontend]map[netip.Addr]*http.Server{}, told: map[vip.Frontend]string{}}
+	s := portServers{ports: p, open: map[vip.Frontend]map[netip.Addr]*http.Server{}, told: map[vip.Frontend]string{}, bound: newBound(mostConnections)}
 	defer s.close()
 	retry := time.NewTimer(p.pause)
 	defer retry.Stop()
@@ -136,6 +136,7 @@ type portServers struct {
 	ports *Ports
 	open  map[vip.Frontend]map[netip.Addr]*http.Server
 	told  map[vip.Frontend]string
+	bound *bound // of all ports together: any tenant can have more of them
 	all   sync.WaitGroup
 }
 
@@ -188,8 +189,8 @@ func (s *portServers) listen(ctx context.Context, f vip.Frontend, wanted []netip
 		if err != nil {
 			return fmt.Errorf("answering health checks of load balancers: %w", err)
 		}
-		server := &http.Server{Handler: s.ports.handler(f), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-		s.all.Go(func() { _ = server.Serve(listener) }) // until it is closed
+		server := bounded(s.ports.handler(f))
+		s.all.Go(func() { _ = server.Serve(s.bound.on(listener)) }) // until it is closed
 		if s.open[f] == nil {
 			s.open[f] = map[netip.Addr]*http.Server{}
 		}

@@ -52,13 +52,9 @@ func (s Server) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serving %s on %s: %w", s.Name, s.Addr, err)
 	}
-	server := http.Server{
-		Handler:           named(s.Handler),
-		ReadHeaderTimeout: 5 * time.Second, // a client that says nothing does not keep a connection
-		IdleTimeout:       2 * time.Minute,
-	}
+	server := bounded(named(s.Handler))
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(newBound(mostConnections).on(listener)) }()
 	select {
 	case err = <-ended:
 		return fmt.Errorf("serving %s on %s: %w", s.Name, s.Addr, err)

@@ -141,21 +141,53 @@ func TestApplyCannotChangeTheMachine(t *testing.T) {
 
 func TestClaim(t *testing.T) {
 	netlab.Need(t)
-	release, err := Claim()
+	release, _, err := Claim()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		if _, err := Claim(); !errors.Is(err, ErrClaimed) {
+	for range 2 {
+		if _, _, err := Claim(); !errors.Is(err, ErrClaimed) {
 			t.Fatalf("the second claim: %v, want ErrClaimed", err)
 		}
 	}
 	release()
-	release, err = Claim()
-	if err != nil {
-		t.Fatalf("after the release: %v", err)
+	release, foreign, err := Claim()
+	if err != nil || foreign != "" {
+		t.Fatalf("after the release: %q %v", foreign, err)
 	}
 	release()
+}
+
+// A socket that has the name and is no forwarder's keeps no forwarder from starting.
+func TestClaimIgnoresSocketsThatDoNotAnswer(t *testing.T) {
+	netlab.Need(t)
+	for name, backlog := range map[string]int{"bound": -1, "with a full queue": 0} {
+		t.Run(name, func(t *testing.T) {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			if err := unix.Bind(fd, &unix.SockaddrUnix{Name: claimed}); err != nil {
+				t.Fatal(err)
+			}
+			if backlog >= 0 {
+				if err := unix.Listen(fd, backlog); err != nil {
+					t.Fatal(err)
+				}
+				first, err := net.Dial("unix", claimed) // all that the queue takes
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer first.Close()
+			}
+			release, foreign, err := Claim()
+			if err != nil || !strings.Contains(foreign, "does not answer") {
+				t.Fatalf("claim: %q %v, want none and that a socket does not answer", foreign, err)
+			}
+			release()
+		})
+	}
 }
 
 // Another network namespace is another node.
@@ -163,7 +195,7 @@ func TestClaimIsOfTheNamespace(t *testing.T) {
 	lab := netlab.New(t, netlab.Config{Nodes: 2})
 	for _, n := range lab.Nodes {
 		var release func()
-		if err := n.Do(func() (err error) { release, err = Claim(); return err }); err != nil {
+		if err := n.Do(func() (err error) { release, _, err = Claim(); return err }); err != nil {
 			t.Fatal(err)
 		}
 		defer release()

@@ -47,7 +47,8 @@ func load(path string, accept func(*Header) error) (*Header, []cluster.Object, i
 	return h, objects, size, err
 }
 
-// open opens a regular file; opening a pipe would wait for a writer.
+// open opens a regular file that only this process's user, its group or root can have written; opening a
+// pipe would wait for a writer. The folder is not checked: a container's is often open to all.
 func open(path string) (*os.File, int64, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -61,6 +62,10 @@ func open(path string) (*os.File, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, refuse(Unreadable, "%w: want a file that this process can read", err)
+	}
+	if err := checkOwner(f, info); err != nil {
+		_ = f.Close()
+		return nil, 0, refuse(Unreadable, "%w", err)
 	}
 	return f, info.Size(), nil
 }
