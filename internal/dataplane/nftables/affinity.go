@@ -20,15 +20,16 @@ import (
 //	map affinity-backends { backend : pod . port }, local-affinity-backends
 //
 // A client has a place among those of an Owner: a hash of its address. So an Owner takes as many
-// elements as it has places, whatever sends it packets, and clients beyond that share: they
-// have affinity too, to the same backend. The maps have room for all places of several Owners, and what
-// one Owner's packets write takes no place of another.
+// elements as it has places, whatever sends it packets. Clients with the same place
+// have affinity to the same backend. A map has room for 16 Owners whose places are all taken. If more are, the
+// kernel adds no element until one is over, and a client that is not in the map keeps its backend for
+// seconds only.
 //
 // The address of a first packet proves nothing, because anyone can invent it. Therefore it
-// writes affinity-begun, which lasts seconds and has few places: it only keeps connections that a client begins at
-// the same time together. The packet that ends a TCP handshake writes affinity, for the
-// timeout (see memory.go). UDP has no handshake, so its first packet writes affinity-other,
-// a map of its own. New connections of a client make the time begin again.
+// writes affinity-begun, whose elements last for seconds and have few places: a client that begins several connections at
+// the same time gets one backend for all of them. The packet that ends a TCP handshake writes affinity, for the
+// timeout (see memory.go). UDP has no handshake, so its first packet writes affinity-other: invented
+// addresses can fill that map, and the map of TCP clients is not concerned. New connections of a client make the time begin again.
 //
 // Owners and backends are numbers in there. A backend's number is its Owner's and a
 // few bits more, is given to no other while it is remembered, and is deleted from

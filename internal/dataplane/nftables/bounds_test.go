@@ -166,7 +166,7 @@ func checkNamed(t interface{ Fatalf(string, ...any) }, rule string, exprs []byte
 }
 
 // TestAllShapes makes everything that a table can consist of, in both families, through a socket
-// with the least room. A new process adopts it, and it goes again, while a Service works.
+// with the default room. A new process adopts it and removes what no Service needs.
 func TestAllShapes(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
@@ -218,8 +218,8 @@ func timeoutRoutes(i int, seconds uint32) []*vip.Route {
 	return append(routes, &external)
 }
 
-// TestManyTimeouts: Services with a timeout each do not keep a table from being made, nor
-// others from being programmed, nor do they make the rules grow.
+// TestManyTimeouts: a table with Services of a timeout each is made, other Services are programmed
+// beside them, and the number of rules is bounded.
 func TestManyTimeouts(t *testing.T) {
 	for _, n := range []int{50, 150, 500} {
 		t.Run(fmt.Sprintf("%d on a fresh table", n), func(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// TestInventedSourcesLeaveNothing sends from addresses that are nobody's what an attacker can: beginnings of
-// connections, the same again once the backend has answered, and resets. Clients of that Service port, and of another one, are
-// remembered as if nothing had happened.
+// TestInventedSourcesLeaveNothing sends what an attacker can send from invented addresses: a SYN, the
+// same SYN after the backend has answered, and resets. Real clients of that Service port, and of another one, are
+// remembered.
 func TestInventedSourcesLeaveNothing(t *testing.T) {
 	l := newLab(t, 4)
 	sticky := func(port uint16, seconds uint32) netip.AddrPort {

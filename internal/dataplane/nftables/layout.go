@@ -17,7 +17,7 @@ type set struct {
 	key      []field
 	value    []field // of a map
 	interval bool
-	dynamic  bool   // packets add to it and the kernel forgets what is in it
+	dynamic  bool   // packets add to it, and the kernel deletes elements when their time is over
 	places   uint32 // of a dynamic one: how many elements an Owner can have
 	rank     rank
 	class    class // of a map of backends

@@ -9,10 +9,10 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// errNoAffinity says why a route works without affinity.
+// errNoAffinity is about a route that works without affinity, because all numbers are taken.
 var errNoAffinity = fmt.Errorf("it works, but without session affinity: %d Service ports have that, and nftables here has no room for more", maxOwners)
 
-// errNoHash is the same on a kernel that cannot hash addresses.
+// errNoHash is about the same on a kernel that cannot hash addresses.
 var errNoHash = errors.New("it works, but without session affinity: the kernel has no nft_hash")
 
 // limited returns routes as the table can have them: without affinity where their Owner gets
@@ -33,7 +33,7 @@ func (t *table) limited(routes []*vip.Route) ([]*vip.Route, []error) {
 	return routes, errs
 }
 
-// limitedChanges is the same for changes.
+// limitedChanges returns changes as the table can have them.
 func (t *table) limitedChanges(changes []vip.Change) ([]vip.Change, []error) {
 	if len(t.owners.without) == 0 && len(t.owners.byNumber)+len(changes) <= t.owners.most {
 		return changes, nil

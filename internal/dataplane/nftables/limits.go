@@ -18,7 +18,7 @@ func (d *Dataplane) Limits() []dataplane.Limit {
 		},
 		{
 			Name:     "affinity-backends",
-			Why:      "with sessionAffinity nftables uses 16383 backends of a Service port: the others get no connections",
+			Why:      "with sessionAffinity nftables uses 16383 backends of a Service port: the rest get no connections",
 			Concerns: func(r *vip.Route) bool { return r.Affinity != 0 && max(len(r.Cluster), len(r.Local)) > maxSticky },
 		},
 	}

@@ -10,10 +10,9 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Which packets write and read the memory of clients. The first packet of a connection reads it
-// (affinity-recall) and makes the time of what is there begin again. What is not there yet is
-// written behind the translation (affinity-prove), by packets that prove that the client is
-// where it says it is.
+// The first packet of a connection reads what is remembered of its client (affinity-recall), and makes the
+// time of that begin again. A client that is not remembered is written down after the translation
+// (affinity-prove), by a packet that proves that the client has the address that it uses.
 
 // memoryChains are those that all frontends with affinity share.
 func (l *layout) memoryChains(m made) []chain {
@@ -65,8 +64,8 @@ func (l *layout) proveChain(m made) chain {
 	return c
 }
 
-// proofs lead the packets that prove a client to where it is remembered: of TCP what ends a handshake,
-// unless it comes from this node itself; of all others the first.
+// proofs lead the packets that prove a client to where it is remembered: of TCP the one that ends a handshake,
+// unless this node itself sends it; of the other protocols the first of a connection.
 func (l *layout) proofs(m made, output bool) []phrase {
 	if !m.remembers() {
 		return nil
@@ -125,8 +124,9 @@ var (
 	isEstablished = say("ct state established", ctBit(expr.CtKeySTATE, expr.CtStateBitESTABLISHED)...)
 	isOriginal    = say("ct direction original", &expr.Ct{Key: expr.CtKeyDIRECTION, Register: unix.NFT_REG_1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte{0}})
-	// acknowledges matches what a client can send only if it has read the server's answer: no SYN, which may
-	// come twice, and no RST, which is what the owner of an invented address sends.
+	// acknowledges matches a segment that a client can send only if it has read the server's answer. A SYN may
+	// come twice, and a RST is what the owner of an invented address answers. A segment that acknowledges
+	// something else is not of the state established, except if one of 65,000 guesses is right.
 	acknowledges = say("tcp flags ack / syn,rst,ack", append(isProtocol(unix.IPPROTO_TCP),
 		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 		&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 1, Mask: []byte{0x16}, Xor: []byte{0}},
