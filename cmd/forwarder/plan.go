@@ -46,8 +46,12 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 		return nil, err
 	}
 	v.node, v.host = agent.Surroundings(options(c, name, v.store), addrs)
+	budget := vip.NewBudget(vip.NodeRoom)
 	for e := range v.store.Services() {
-		v.table.Set(e.Service.Key, vip.Build(e, v.node))
+		budget.Set(e.Service.Key, e.Service.Created, vip.ClaimOf(e).Room)
+	}
+	for e := range v.store.Services() {
+		v.table.Set(e.Service.Key, vip.BuildWithin(e, v.node, budget.Room(e.Service.Key)))
 	}
 	return v, nil
 }

@@ -33,13 +33,20 @@ func (n *Node) Equal(o *Node) bool {
 // Build makes the frontends of one Service on a node. A nil Entry, a headless and
 // an ExternalName Service have none, and none is in a family in which a Service has no
 // ClusterIP. The routes come in the order of Frontend.Compare, no frontend twice.
-func Build(e *cluster.Entry, n Node) []*Route {
-	if e == nil || e.Service == nil || e.Service.Headless || e.Service.Type == cluster.ExternalName {
+func Build(e *cluster.Entry, n Node) []*Route { return BuildWithin(e, n, AllRoom) }
+
+// BuildWithin is Build for a Service that has no more than that room. Frontends get room in
+// the order of the ports, first that of the ClusterIP; backends in the order of their
+// addresses, because endpoints do not tell their age. What does not fit is left out.
+func BuildWithin(e *cluster.Entry, n Node, room Room) []*Route {
+	if !routed(e) {
 		return nil
 	}
+	room.Frontends = min(room.Frontends, MaxFrontends)
 	var routes []*Route
 	for _, ip := range e.Service.ClusterIPs {
-		b := builder{entry: e, node: &n, v4: ip.Is4()}
+		b := builder{entry: e, node: &n, v4: ip.Is4(), room: &room}
+		b.from = b.sources()
 		b.add(OtherPorts, Frontend{Addr: ip}, refused())
 		for i := range e.Service.Ports {
 			b.port(&e.Service.Ports[i], ip)
@@ -59,6 +66,8 @@ type builder struct {
 	entry  *cluster.Entry
 	node   *Node
 	v4     bool
+	room   *Room          // that is left of the Service's
+	from   []netip.Prefix // from where load balancers' addresses take packets
 	routes []*Route
 }
 
@@ -72,9 +81,14 @@ func (b *builder) add(k Kind, f Frontend, d [Classes]Decision) *Route {
 
 // port adds the frontends of a port.
 func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
-	c := choose(candidates(b.entry, p, b.v4, b.node), b.node)
+	all := choose(candidates(b.entry, p, b.v4, b.node), b.node)
+	n := count(b.entry, p, b.v4)
 	x := b.entry.Service.External
-	add := func(k Kind, a netip.Addr, number uint16) *Route {
+	add := func(k Kind, a netip.Addr, number uint16) {
+		c, ok := b.take(k, n, all)
+		if !ok {
+			return
+		}
 		r := b.add(k, Frontend{a, number, p.Protocol}, b.decide(k, c))
 		r.Owner.Port = p.Name
 		if forwardsTo(r, Cluster) {
@@ -86,9 +100,14 @@ func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
 		if x != nil {
 			r.Affinity, r.Scheduler = x.Affinity, x.Scheduler
 		}
-		return r
+		if k == LoadBalancer {
+			r.Sources = b.from
+		}
 	}
 	add(ClusterIP, clusterIP, p.Number)
+	if p.NodePort != 0 {
+		add(NodePort, anyNode(b.v4), p.NodePort)
+	}
 	if x != nil {
 		for _, a := range x.IPs {
 			if a.Is4() == b.v4 && !b.node.NoExternalIPs {
@@ -97,12 +116,9 @@ func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
 		}
 		for _, a := range x.LB {
 			if a.Is4() == b.v4 && !slices.Contains(x.Proxied, a) {
-				add(LoadBalancer, a, p.Number).Sources = b.sources()
+				add(LoadBalancer, a, p.Number)
 			}
 		}
-	}
-	if p.NodePort != 0 {
-		add(NodePort, anyNode(b.v4), p.NodePort)
 	}
 }
 

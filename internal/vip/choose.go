@@ -29,7 +29,7 @@ func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []ca
 func listed(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
 	list := make([]candidate, 0, e.Size())
 	for _, s := range e.Slices {
-		i := slices.IndexFunc(s.Ports, func(sp cluster.Port) bool { return sp.Name == p.Name && sp.Protocol == p.Protocol })
+		i := portOf(s, p)
 		if i < 0 {
 			continue
 		}

@@ -41,6 +41,8 @@ func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
 			why = "not taken: a newer EndpointSlice has its pod"
 		case i > 0 && all[i-1].AddrPort == c.AddrPort:
 			why = "not taken: another endpoint with its address goes before it" + c.state()
+		case slices.Contains(taken, c.Backend) && d.Action == Forward && !slices.Contains(r.Backends(set), c.Backend):
+			why = "not taken: the Service or its namespace has too many backends for a node"
 		case !slices.Contains(taken, c.Backend):
 			why = "not taken: " + c.fault(&n, set, near)
 		}

@@ -11,6 +11,9 @@ import (
 // one of its interfaces that source. A range of length 0 takes everybody.
 func (b *builder) sources() []netip.Prefix {
 	x := b.entry.Service.External
+	if x == nil || len(x.LB) == 0 {
+		return nil
+	}
 	var list []netip.Prefix
 	for _, p := range x.Sources {
 		if p.Addr().Is4() == b.v4 {
