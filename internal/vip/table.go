@@ -37,23 +37,28 @@ type Change struct {
 // Set makes routes the frontends of a Service; none removes it. It returns the
 // changes in the order of Frontend.Compare. The cost is that of this Service.
 func (t *Table) Set(service cluster.Key, routes []*Route) []Change {
+	return t.replace(service, t.byService[service], routes, routes)
+}
+
+// replace replaces some routes of a Service, which has all of those then.
+func (t *Table) replace(service cluster.Key, from, to, all []*Route) []Change {
 	before := map[Frontend]*Route{}
-	for _, list := range [][]*Route{t.byService[service], routes} {
+	for _, list := range [][]*Route{from, to} {
 		for _, r := range list {
 			before[r.Frontend] = t.Route(r.Frontend)
 		}
 	}
-	t.beforeOwnerChange(service, routes, before)
-	for _, r := range t.byService[service] {
+	t.beforeOwnerChange(from, to, before)
+	for _, r := range from {
 		t.withdraw(r)
 	}
-	for _, r := range routes {
+	for _, r := range to {
 		t.claim(r)
 	}
-	if len(routes) == 0 {
+	if len(all) == 0 {
 		delete(t.byService, service)
 	} else {
-		t.byService[service] = routes
+		t.byService[service] = all
 	}
 	var changes []Change
 	for f, old := range before {
@@ -69,9 +74,9 @@ func (t *Table) Set(service cluster.Key, routes []*Route) []Change {
 
 // beforeOwnerChange adds the external frontends of an address whose cluster IP may get
 // another owner.
-func (t *Table) beforeOwnerChange(service cluster.Key, routes []*Route, before map[Frontend]*Route) {
+func (t *Table) beforeOwnerChange(from, to []*Route, before map[Frontend]*Route) {
 	comes := map[Frontend]bool{}
-	for _, r := range routes {
+	for _, r := range to {
 		if r.Kind == OtherPorts {
 			comes[r.Frontend] = true
 		}
@@ -81,7 +86,7 @@ func (t *Table) beforeOwnerChange(service cluster.Key, routes []*Route, before m
 			before[f] = t.Route(f)
 		}
 	}
-	for _, r := range t.byService[service] {
+	for _, r := range from {
 		if r.Kind != OtherPorts {
 			continue
 		}
