@@ -141,7 +141,7 @@ func (f *forwarder) programmed(p kube.Programmed) {
 	if p.IPv6 {
 		family = healthcheck.IPv6
 	}
-	f.agent.Programmed(family, p.Since)
+	f.agent.Programmed(family, p.Service.Key, p.Since)
 }
 
 // options are what the configuration says to an agent.

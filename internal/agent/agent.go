@@ -78,10 +78,14 @@ type Options struct {
 // Agent is the loop. Make one with New.
 type Agent struct {
 	Options
-	build func(*cluster.Entry, vip.Node) []*vip.Route // vip.Build; tests count its calls
+	build func(*cluster.Entry, vip.Node, vip.Room) []*vip.Route // vip.BuildWithin; tests count its calls
 
 	mu    sync.RWMutex // guards table against Table; never held while the kernel works
 	table *vip.Table   // only Run changes it
+
+	budget  *vip.Budget
+	lane    lane
+	leftOut leftOut
 
 	node      vip.Node
 	ref       cluster.Ref // of the Node object
@@ -111,7 +115,7 @@ func New(o Options) *Agent {
 	inPlace := make(chan struct{})
 	return &Agent{
 		settings: make(chan Options, 1), inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
-		Options: o, build: vip.Build, table: vip.NewTable(),
+		Options: o, build: vip.BuildWithin, table: vip.NewTable(), budget: vip.NewBudget(vip.NodeRoom), lane: newLane(), leftOut: newLeftOut(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
 		latency: newLatency(),
@@ -161,13 +165,15 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	a.look()
 	a.latency.take()
-	a.take(changes.Take())
+	a.take(changes.Take(), true)
 	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
 		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
 	}
 	rest := newRest()
 	defer rest.timer.Stop()
+	defer a.lane.rest.timer.Stop()
 	for {
+		a.startBuild()
 		wake, told := changes.Wake(), a.latency.wake
 		if rest.resting {
 			wake, told = nil, nil
@@ -181,6 +187,22 @@ func (a *Agent) Run(ctx context.Context) error {
 			rest.after(func() { a.follow(ctx, changes) })
 		case <-told: // changes may have been taken before their time was told
 			rest.after(func() { a.follow(ctx, changes) })
+		case jobs := <-a.lane.built:
+			a.begin(jobs)
+		case <-a.lane.rest.timer.C:
+			a.lane.rest.resting = false
+		case <-a.lane.ready():
+			select { // first what is not large, for between these cases chance decides
+			case <-wake:
+				rest.after(func() { a.follow(ctx, changes) })
+			default:
+			}
+			select {
+			case jobs := <-a.lane.built:
+				a.begin(jobs)
+			default:
+			}
+			a.step(ctx)
 		case <-a.Machine.Changed():
 			a.change(ctx, nil)
 		case o := <-a.settings:
@@ -200,7 +222,7 @@ func (a *Agent) follow(ctx context.Context, changes *cluster.Subscription) {
 	if refs := changes.Take(); len(refs) > 0 {
 		a.change(ctx, refs)
 	} else if !a.dirty {
-		a.latency.done(a.Metrics)
+		a.latency.done(a.Metrics, a.lane.has)
 	}
 }
 

@@ -25,7 +25,7 @@ type conflict struct {
 	frontends     int
 }
 
-// update looks at the frontends of a Service that was just set, and returns a conflict
+// update looks at frontends of a Service that were just set, and returns a conflict
 // for each Service that has lost some, in the order of the first frontends.
 func (c *conflicts) update(t *vip.Table, service cluster.Key, routes []*vip.Route, differ []vip.Change) []conflict {
 	var fresh []*vip.Route
@@ -37,21 +37,30 @@ func (c *conflicts) update(t *vip.Table, service cluster.Key, routes []*vip.Rout
 			c.win(d.New.Owner.Service, d.Frontend)
 		}
 	}
-	claimed := make(map[vip.Frontend]struct{}, len(routes))
 	for _, r := range routes {
-		claimed[r.Frontend] = struct{}{}
 		if t.Route(r.Frontend) == r {
 			c.win(service, r.Frontend)
 		} else if c.lose(r) {
 			fresh = append(fresh, r)
 		}
 	}
+	return summed(t, fresh)
+}
+
+// keep forgets what a Service claims no more: all but these routes.
+func (c *conflicts) keep(service cluster.Key, routes []*vip.Route) {
+	if len(c.lost[service]) == 0 {
+		return
+	}
+	claimed := make(map[vip.Frontend]struct{}, len(routes))
+	for _, r := range routes {
+		claimed[r.Frontend] = struct{}{}
+	}
 	for f := range c.lost[service] {
 		if _, still := claimed[f]; !still {
 			c.win(service, f)
 		}
 	}
-	return summed(t, fresh)
 }
 
 // summed makes one conflict for each Service.

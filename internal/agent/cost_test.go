@@ -45,7 +45,7 @@ func loaded(t testing.TB, services int) (toggle, follow func()) {
 	a.retry = time.NewTimer(time.Hour)
 	changes := store.Subscribe()
 	a.look()
-	a.take(changes.Take())
+	a.take(changes.Take(), true)
 	if err := a.sync(t.Context(), "test"); err != nil {
 		t.Fatal(err)
 	}

@@ -36,21 +36,13 @@ func newFlows(tcp bool) flows {
 // tracks reports whether flows of a protocol may be stale.
 func (f *flows) tracks(p cluster.Protocol) bool { return p == cluster.UDP || f.tcp && p == cluster.TCP }
 
-// update takes over a Service as it is now, with its routes and what they changed in
-// the table. The cost is that of this Service; without such ports nearly nothing.
-func (f *flows) update(service cluster.Key, e *cluster.Entry, routes []*vip.Route, differ []vip.Change) {
-	for _, c := range differ {
-		// A frontend that is new may have flows from before it was one.
-		if f.tracks(c.Protocol) && (c.Old == nil || c.New == nil || c.Old.Owner != c.New.Owner) {
-			f.look[c.Frontend] = struct{}{}
-		}
-	}
-	now := map[portKey]backends{}
-	if e != nil && len(routes) > 0 {
-		for i := range e.Service.Ports {
-			if p := &e.Service.Ports[i]; f.tracks(p.Protocol) {
-				now[portKey{vip.Owner{Service: service, Port: p.Name}, p.Protocol}] = serving(e, p)
-			}
+// update takes over the backends of a Service as it is now, with its routes and the
+// frontends that are new, gone or another's. The cost is that of this Service; without
+// ports that are tracked nearly nothing.
+func (f *flows) update(service cluster.Key, now map[portKey]backends, routes []*vip.Route, owned []vip.Frontend) {
+	for _, at := range owned {
+		if f.tracks(at.Protocol) { // a frontend that is new may have flows from before it was one
+			f.look[at] = struct{}{}
 		}
 	}
 	for _, owner := range f.ports[service] {
@@ -66,6 +58,33 @@ func (f *flows) update(service cluster.Key, e *cluster.Entry, routes []*vip.Rout
 		f.serving[owner] = there
 		f.ports[service] = append(f.ports[service], owner)
 	}
+}
+
+// newOwners are the frontends that are new, gone, or another's than before.
+func newOwners(differ []vip.Change) (list []vip.Frontend) {
+	for _, c := range differ {
+		if c.Old == nil || c.New == nil || c.Old.Owner != c.New.Owner {
+			list = append(list, c.Frontend)
+		}
+	}
+	return list
+}
+
+// servingOf are the backends of each port of a Service that is tracked.
+func servingOf(service cluster.Key, e *cluster.Entry, routes []*vip.Route, tracks func(cluster.Protocol) bool) map[portKey]backends {
+	if e == nil || len(routes) == 0 {
+		return nil
+	}
+	var now map[portKey]backends
+	for i := range e.Service.Ports {
+		if p := &e.Service.Ports[i]; tracks(p.Protocol) {
+			if now == nil {
+				now = map[portKey]backends{}
+			}
+			now[portKey{vip.Owner{Service: service, Port: p.Name}, p.Protocol}] = serving(e, p)
+		}
+	}
+	return now
 }
 
 func (f *flows) lookAt(port portKey, routes []*vip.Route) {
@@ -135,7 +154,10 @@ func serving(e *cluster.Entry, p *cluster.ServicePort) (out backends) {
 // lost reports whether something of before is missing in now; both are sorted.
 func lost(before, now []netip.AddrPort) bool {
 	for _, b := range before {
-		if _, there := slices.BinarySearchFunc(now, b, netip.AddrPort.Compare); !there {
+		for len(now) > 0 && now[0].Compare(b) < 0 {
+			now = now[1:]
+		}
+		if len(now) == 0 || now[0] != b {
 			return true
 		}
 	}

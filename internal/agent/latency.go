@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 )
 
@@ -24,24 +26,25 @@ type latency struct {
 
 // moment is when something changed.
 type moment struct {
-	family healthcheck.Family
-	at     time.Time
+	family  healthcheck.Family
+	service cluster.Key // whose endpoints changed; none if it need not be waited for
+	at      time.Time
 }
 
 func newLatency() *latency { return &latency{start: time.Now(), wake: make(chan struct{}, 1)} }
 
-// Programmed takes note of when endpoints of a family changed that the Store shows now; the
+// Programmed takes note of when endpoints of a Service changed that the Store shows now; the
 // latency is observed when the rules lead to them. Safe for concurrent use. A change from
 // before this process began does not count, as with kube-proxy: after a restart the
 // metric goes on to tell how long changes take.
-func (a *Agent) Programmed(family healthcheck.Family, since time.Time) {
+func (a *Agent) Programmed(family healthcheck.Family, service cluster.Key, since time.Time) {
 	l := a.latency
 	if !since.After(l.start) {
 		return
 	}
 	l.mu.Lock()
 	if len(l.waiting) < mostWaiting {
-		l.waiting = append(l.waiting, moment{family, since})
+		l.waiting = append(l.waiting, moment{family, service, since})
 	}
 	l.mu.Unlock()
 	select {
@@ -60,13 +63,32 @@ func (l *latency) take() {
 	l.waiting = l.waiting[:0]
 }
 
-// done observes what is in the kernel now.
-func (l *latency) done(m *Metrics) {
-	for _, w := range l.written {
+// done observes what is in the kernel now: all but the changes of Services that wait.
+func (l *latency) done(m *Metrics, waits func(cluster.Key) bool) {
+	l.written = slices.DeleteFunc(l.written, func(w moment) bool {
+		if waits(w.service) {
+			return false
+		}
 		m.programming.WithLabelValues(string(w.family)).Observe(time.Since(w.at).Seconds())
-	}
-	l.written = l.written[:0]
+		return true
+	})
 }
+
+// claim takes out the changes of a Service that is built now.
+func (l *latency) claim(service cluster.Key) (list []moment) {
+	l.written = slices.DeleteFunc(l.written, func(w moment) bool {
+		if w.service != service {
+			return false
+		}
+		w.service = cluster.Key{}
+		list = append(list, w)
+		return true
+	})
+	return list
+}
+
+// release returns what claim took out: the kernel has it with the next write.
+func (l *latency) release(list []moment) { l.written = append(l.written, list...) }
 
 // programmingBuckets are those of kube-proxy, in seconds.
 func programmingBuckets() (b []float64) {

@@ -43,7 +43,7 @@ func TestNetworkProgrammingLatency(t *testing.T) {
 		}
 		told := func(age time.Duration, pods ...string) {
 			s.put(slice(web, pods...))
-			s.agent.Programmed(healthcheck.IPv4, time.Now().Add(-age))
+			s.agent.Programmed(healthcheck.IPv4, web.Key, time.Now().Add(-age))
 		}
 		s.put(web, slice(web, "10.244.1.2"))
 		s.store.MarkSynced()
@@ -80,7 +80,7 @@ func TestNetworkProgrammingLatency(t *testing.T) {
 		s.put(slice(web, "10.244.1.8"))
 		s.settle() // the rules are faster than the word
 		s.pass(time.Second)
-		s.agent.Programmed(healthcheck.IPv4, time.Now().Add(-2*time.Second))
+		s.agent.Programmed(healthcheck.IPv4, web.Key, time.Now().Add(-2*time.Second))
 		observed("told after it was written", 5, 28+retryFirst.Seconds())
 	})
 }

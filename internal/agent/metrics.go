@@ -33,6 +33,7 @@ type Metrics struct {
 	limits         *prometheus.GaugeVec
 	contested      prometheus.Gauge
 	routesFailing  prometheus.Gauge
+	leftOut        *prometheus.GaugeVec
 	repairs        prometheus.Counter
 	cleanFailures  prometheus.Counter
 	serviceChanges prometheus.Counter
@@ -64,13 +65,14 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		limits:         gauges("signpost_mode_limits", "Frontends that ask for what this mode can do in part only, by what that is.", "limit"),
 		contested:      gauge("signpost_conflicts", "Frontends that a Service claims and another has."),
 		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
+		leftOut:        gauges("signpost_left_out", "Frontends and backends that are not routed on any node, because their Service or namespace has too many.", "what"),
 		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
 		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale UDP flows that failed; they are repeated."),
 		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
 	}
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested,
-		m.routesFailing, m.repairs, m.cleanFailures, m.serviceChanges)
+		m.routesFailing, m.leftOut, m.repairs, m.cleanFailures, m.serviceChanges)
 	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
 	}
@@ -159,7 +161,7 @@ func (m *Metrics) inPlace(failing int) {
 func (m *Metrics) repaired() { m.repairs.Inc() }
 
 // table notes what the table holds after some Services were built.
-func (m *Metrics) table(c *counts, l *limits, contested, built int) {
+func (m *Metrics) table(c *counts, l *limits, contested int) {
 	for i, limit := range l.list {
 		m.limits.WithLabelValues(limit.Name).Set(float64(l.concerned[i]))
 	}
@@ -173,5 +175,4 @@ func (m *Metrics) table(c *counts, l *limits, contested, built int) {
 		}
 	}
 	m.contested.Set(float64(contested))
-	m.serviceChanges.Add(float64(built))
 }

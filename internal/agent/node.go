@@ -66,28 +66,18 @@ func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
 func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 	a.Health.Queued()
 	a.Metrics.queued()
-	moved := false
+	moved, other := false, false
 	if refs == nil || slices.ContainsFunc(refs, a.concernsNode) {
-		var other bool
 		if moved, other = a.look(); other {
 			refs = a.everyService(refs)
 		}
 	}
-	changes := a.take(refs)
-	switch {
-	case a.dirty: // the next attempt has them
-		return
-	case moved:
+	changes := a.take(refs, other)
+	if moved && !a.dirty {
 		_ = a.sync(ctx, "the node changed")
-	case len(changes) > 0:
-		a.apply(ctx, changes)
-	default:
-		a.Health.Updated()
-		a.latency.done(a.Metrics)
+		return
 	}
-	if !a.dirty {
-		a.clean() // also where no route changed: a backend may have served old flows alone
-	}
+	a.write(ctx, changes)
 }
 
 // concernsNode reports whether an object says what the node or its host is like.

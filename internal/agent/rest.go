@@ -27,7 +27,12 @@ func newRest() *rest {
 func (r *rest) after(work func()) {
 	start := time.Now()
 	work()
-	if pause := min(restShare*time.Since(start), restMost); pause >= restLeast {
+	r.begin(time.Since(start))
+}
+
+// begin begins the pause after work that took so long.
+func (r *rest) begin(took time.Duration) {
+	if pause := min(restShare*took, restMost); pause >= restLeast {
 		r.resting = true
 		r.timer.Reset(pause)
 	}

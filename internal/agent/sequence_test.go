@@ -21,7 +21,10 @@ import (
 func TestSequencesEndAsAFreshBuild(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(drawStep), 1, 40).Draw(rt, "steps")
+		slow := rapid.SampledFrom([]pace{defaultPace, {large: 2, step: 1, few: 1}, {large: 3, step: 5, few: 2}}).Draw(rt, "pace")
+		room := rapid.SampledFrom([]vip.Room{vip.NodeRoom, {Frontends: 7, Backends: 12}}).Draw(rt, "room")
 		play(t, func(s *stage) {
+			s.agent.lane.pace, s.agent.budget, s.room = slow, vip.NewBudget(room), room
 			tracked := tracker{}
 			s.agent.Flows = tracked
 			s.start()
@@ -30,8 +33,9 @@ func TestSequencesEndAsAFreshBuild(t *testing.T) {
 			}
 			s.rig(func(k *kernel) { k.fail, k.refuse = nil, nil })
 			s.store.MarkSynced()
-			s.pass(routesLast)
+			s.pass(2 * routesLast)
 			s.checkKernel()
+			s.checkLane()
 			s.checkFlows(tracked)
 			if n := s.metric("signpost_frontends{kind=\"ClusterIP\"}"); int(n) != clusterIPs(s.agent.table) {
 				t.Errorf("%v ClusterIPs counted, there are %d", n, clusterIPs(s.agent.table))

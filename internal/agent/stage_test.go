@@ -89,6 +89,7 @@ type stage struct {
 	result   chan error
 	stop     context.CancelFunc
 	version  uint64
+	room     vip.Room // of the node
 }
 
 // play runs f in a bubble with an agent that is started by f; time passes only when
@@ -99,7 +100,7 @@ func play(t *testing.T, f func(s *stage)) {
 		s := &stage{
 			t: t, store: cluster.NewStore(), kernel: newKernel(), notes: &notebook{}, registry: prometheus.NewRegistry(),
 			machine: &machine{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, changed: make(chan struct{})},
-			health:  healthcheck.NewHealth(time.Minute, healthcheck.IPv4), builds: map[string]int{}, result: make(chan error, 1),
+			health:  healthcheck.NewHealth(time.Minute, healthcheck.IPv4), builds: map[string]int{}, result: make(chan error, 1), room: vip.NodeRoom,
 		}
 		s.agent = New(Options{
 			Store: s.store, Dataplane: s.kernel, Machine: s.machine, Flows: s.kernel, Health: s.health, Events: s.notes,
@@ -109,13 +110,13 @@ func play(t *testing.T, f func(s *stage)) {
 			Pods: Detection{Pods: vip.Pods{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}, MasqueradeMark: 0x4000,
 			DropsUnused: true,
 		})
-		s.agent.build = func(e *cluster.Entry, n vip.Node) []*vip.Route {
+		s.agent.build = func(e *cluster.Entry, n vip.Node, room vip.Room) []*vip.Route {
 			if e == nil {
 				s.builds["gone"]++
 			} else {
 				s.builds[e.Service.Name]++
 			}
-			return vip.Build(e, n)
+			return vip.BuildWithin(e, n, room)
 		}
 		f(s)
 		if s.stop != nil {
@@ -210,9 +211,12 @@ func ref(name string) cluster.Ref {
 // checkKernel compares the kernel with what a fresh build of the Store gives.
 func (s *stage) checkKernel() {
 	s.t.Helper()
-	fresh := vip.NewTable()
+	fresh, budget := vip.NewTable(), vip.NewBudget(s.room)
 	for e := range s.store.Services() {
-		fresh.Set(e.Service.Key, vip.Build(e, s.agent.node))
+		budget.Set(e.Service.Key, e.Service.Created, vip.ClaimOf(e).Room)
+	}
+	for e := range s.store.Services() {
+		fresh.Set(e.Service.Key, vip.BuildWithin(e, s.agent.node, budget.Room(e.Service.Key)))
 	}
 	var want []string
 	for _, r := range slices.SortedFunc(fresh.All(), func(a, b *vip.Route) int { return a.Compare(b.Frontend) }) {

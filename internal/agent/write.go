@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,31 +15,101 @@ import (
 )
 
 // take brings the table up to date with objects that changed, each built once, and
-// returns what differs. The cost is that of these objects.
-func (a *Agent) take(refs []cluster.Ref) []vip.Change {
+// returns what differs. The cost is that of these objects. Large Services are left to the
+// lane; with all, none are.
+func (a *Agent) take(refs []cluster.Ref, all bool) []vip.Change {
+	services := a.claim(refs)
+	if all {
+		for _, j := range a.lane.clear() {
+			a.latency.release(j.moments)
+		}
+	} else {
+		services = a.sortOut(services)
+	}
 	var changes []vip.Change
-	built := 0
+	for _, s := range services {
+		entry, room := a.Store.Service(s.Namespace, s.Name), a.budget.Room(s.Key)
+		routes := a.build(entry, a.node, room)
+		a.short(s.Key, entry, room)
+		a.mu.Lock()
+		differ := a.table.Set(s.Key, routes)
+		a.mu.Unlock()
+		a.flows.update(s.Key, servingOf(s.Key, entry, routes, a.flows.tracks), routes, newOwners(differ))
+		a.note(s.Key, routes, differ)
+		a.conflicts.keep(s.Key, routes)
+		changes = append(changes, differ...)
+	}
+	a.Metrics.serviceChanges.Add(float64(len(services)))
+	return a.noted(changes)
+}
+
+// sized is a Service that changed, and how large it is or was.
+type sized struct {
+	cluster.Key
+	size int
+}
+
+// claim takes over what Services claim that changed. Others that get another room go to the lane.
+func (a *Agent) claim(refs []cluster.Ref) []sized {
+	services := make([]sized, 0, len(refs))
 	for _, ref := range refs {
 		if ref.Kind != cluster.KindService {
 			continue // this node's own: see look
 		}
-		entry := a.Store.Service(ref.Key.Namespace, ref.Key.Name)
-		routes := a.build(entry, a.node)
-		built++
-		a.mu.Lock()
-		differ := a.table.Set(ref.Key, routes)
-		a.mu.Unlock()
-		a.flows.update(ref.Key, entry, routes, differ)
-		a.counts.add(differ)
-		a.limits.add(differ, a.Log)
-		a.noteChecks(differ)
-		a.contested(ref.Key, routes, differ)
-		changes = append(changes, differ...)
+		entry, created := a.Store.Service(ref.Key.Namespace, ref.Key.Name), uint32(0)
+		if entry != nil {
+			created = entry.Service.Created
+		}
+		before, now := a.budget.Claimed(ref.Key), vip.ClaimOf(entry).Room
+		for _, other := range a.budget.Set(ref.Key, created, now) {
+			c := a.budget.Claimed(other)
+			a.lane.add(other, c.Frontends+c.Backends > a.lane.large)
+		}
+		services = append(services, sized{ref.Key, max(before.Frontends+before.Backends, now.Frontends+now.Backends)})
 	}
-	a.Metrics.table(&a.counts, &a.limits, len(a.conflicts.contested), built)
-	if built > 1 {
-		changes = merged(changes)
+	return services
+}
+
+// sortOut returns the Services that can be written at once, and adds all others to the lane.
+func (a *Agent) sortOut(services []sized) (small []sized) {
+	cost := 0
+	for _, s := range services {
+		if s.size > a.lane.large || a.lane.has(s.Key) {
+			a.lane.add(s.Key, s.size > a.lane.large)
+			continue
+		}
+		small = append(small, s)
+		cost += s.size
 	}
+	if cost <= a.lane.step {
+		return small
+	}
+	slices.SortFunc(small, func(s, t sized) int { return cmp.Compare(s.size, t.size) })
+	cost = 0
+	for i, s := range small {
+		if cost += s.size; cost <= a.lane.step {
+			continue
+		}
+		for _, s := range small[i:] {
+			a.lane.add(s.Key, false)
+		}
+		return small[:i]
+	}
+	return small
+}
+
+// note follows what a Service changes in the table.
+func (a *Agent) note(service cluster.Key, routes []*vip.Route, differ []vip.Change) {
+	a.counts.add(differ)
+	a.limits.add(differ, a.Log)
+	a.noteChecks(differ)
+	a.contested(service, routes, differ)
+}
+
+// noted follows what several Services changed, and returns one change for each frontend.
+func (a *Agent) noted(changes []vip.Change) []vip.Change {
+	a.Metrics.table(&a.counts, &a.limits, len(a.conflicts.contested))
+	changes = merged(changes)
 	if a.Traffic != nil {
 		a.Traffic.Follow(a.host.NodePortAddrs, changes)
 	}
@@ -87,6 +158,9 @@ func (a *Agent) event(service cluster.Key, reason, message string) {
 // merged leaves one change for each frontend, from the first old to the last new: a
 // frontend may go from one Service to another.
 func merged(changes []vip.Change) []vip.Change {
+	if len(changes) < 2 {
+		return changes
+	}
 	place := make(map[vip.Frontend]int, len(changes))
 	out := changes[:0]
 	for _, c := range changes {
@@ -98,6 +172,22 @@ func merged(changes []vip.Change) []vip.Change {
 		out = append(out, c)
 	}
 	return slices.DeleteFunc(out, func(c vip.Change) bool { return c.Old == c.New })
+}
+
+// write brings changes into the kernel, and then has flows removed that they end.
+func (a *Agent) write(ctx context.Context, changes []vip.Change) {
+	switch {
+	case a.dirty: // the next attempt has them
+		return
+	case len(changes) > 0:
+		a.apply(ctx, changes)
+	default:
+		a.Health.Updated()
+		a.latency.done(a.Metrics, a.lane.has)
+	}
+	if !a.dirty {
+		a.clean() // also where no route changed: a backend may have served old flows alone
+	}
 }
 
 // apply writes changes.
@@ -160,7 +250,7 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.refused(refused, touched)
 	a.Metrics.inPlace(len(a.failing))
 	a.Health.Updated()
-	a.latency.done(a.Metrics)
+	a.latency.done(a.Metrics, a.lane.has)
 	a.tellChecks()
 	a.tellInPlace()
 	return true

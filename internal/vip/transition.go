@@ -20,7 +20,19 @@ type Transition struct {
 
 // Begin returns the Transition to the routes that Set would take.
 func (t *Table) Begin(service cluster.Key, routes []*Route) *Transition {
-	return &Transition{service: service, old: slices.Clone(t.byService[service]), new: routes}
+	return &Transition{service: service, old: slices.SortedFunc(slices.Values(t.byService[service]), inSteps), new: slices.SortedFunc(slices.Values(routes), inSteps)}
+}
+
+// inSteps orders the routes of a Transition: the rest of an address comes last, so that it
+// is not refused while a frontend of the address is missing.
+func inSteps(a, b *Route) int {
+	if a.IsOtherPorts() != b.IsOtherPorts() {
+		if a.IsOtherPorts() {
+			return 1
+		}
+		return -1
+	}
+	return a.Compare(b.Frontend)
 }
 
 // Step is what one step of a Transition did.
@@ -73,7 +85,7 @@ func (tr *Transition) next() (was, is *Route) {
 	case len(tr.new) == 0:
 		return tr.old[0], nil
 	}
-	switch c := tr.old[0].Compare(tr.new[0].Frontend); {
+	switch c := inSteps(tr.old[0], tr.new[0]); {
 	case c < 0:
 		return tr.old[0], nil
 	case c > 0:
