@@ -1,6 +1,7 @@
 package signpost
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ const (
 	largePerClient  = 8       // of them by one client address
 	largeWait       = 4 * time.Second
 	writeContended  = 200 * time.Millisecond // for a write while others wait for its place
+	largeClients    = 1 << 12                // addresses that are remembered
 	defaultDeadline = 5 * time.Second        // for a write otherwise: that of CoreDNS's timeouts
 )
 
@@ -23,22 +25,24 @@ type deadliner interface {
 	SetWriteDeadline(time.Time) error
 }
 
-// room bounds the large answers. Clients take turns: one that asks much waits for
-// itself, and one that does not read loses its place when another waits for it.
+// room bounds the large answers. The client whose last answer is the longest ago is
+// next: one that asks much waits for itself. One that does not read loses its place
+// when another waits for it.
 type room struct {
 	places, perClient int
 
 	mu      sync.Mutex
 	clients map[netip.Addr]*guest
-	turns   []*guest // those with somebody in the queue, in the order of their turns
+	turns   []*guest // those with a query in the queue
 	holders []*place
+	granted uint64 // places so far
 }
 
-// guest is a client address that holds a place, or waits for one.
+// guest is a client address that holds a place, waits for one, or had one.
 type guest struct {
-	addr  netip.Addr
 	holds int
 	queue []*place
+	last  uint64 // number of its last place, counted over all guests; 0: none so far
 }
 
 // place is the right to make one large answer.
@@ -62,7 +66,7 @@ func (r *room) enter(client netip.Addr, wait time.Duration) *place {
 	r.mu.Lock()
 	p.guest = r.clients[client]
 	if p.guest == nil {
-		p.guest = &guest{addr: client}
+		p.guest = &guest{}
 		r.clients[client] = p.guest
 	}
 	if p.guest.queue = append(p.guest.queue, p); len(p.guest.queue) == 1 {
@@ -90,7 +94,7 @@ func (r *room) enter(client netip.Addr, wait time.Duration) *place {
 		return p // granted meanwhile
 	}
 	p.guest.queue = slices.Delete(p.guest.queue, i, i+1)
-	r.settleGuest(p.guest)
+	r.settle(p.guest)
 	return nil
 }
 
@@ -102,7 +106,7 @@ func (r *room) leave(p *place) {
 	i := slices.Index(r.holders, p)
 	r.holders = slices.Delete(r.holders, i, i+1)
 	p.guest.holds--
-	r.settleGuest(p.guest)
+	r.settle(p.guest)
 	r.grant()
 	r.hurry()
 }
@@ -133,7 +137,12 @@ func (r *room) held() int {
 // grant gives free places to guests in turn.
 func (r *room) grant() {
 	for len(r.holders) < r.places {
-		i := slices.IndexFunc(r.turns, func(g *guest) bool { return g.holds < r.perClient })
+		i := -1
+		for j, g := range r.turns {
+			if g.holds < r.perClient && (i < 0 || g.last < r.turns[i].last) {
+				i = j
+			}
+		}
 		if i < 0 {
 			return
 		}
@@ -144,6 +153,8 @@ func (r *room) grant() {
 			r.turns = append(r.turns, g)
 		}
 		g.holds++
+		r.granted++
+		g.last = r.granted
 		r.holders = append(r.holders, p)
 		close(p.granted)
 	}
@@ -164,15 +175,16 @@ func (r *room) hurry() {
 	}
 }
 
-// settleGuest forgets a guest who neither holds a place nor waits.
-func (r *room) settleGuest(g *guest) {
+// settle ends the turn of a guest that does not wait any more. All that are idle
+// are forgotten when there are too many.
+func (r *room) settle(g *guest) {
 	if len(g.queue) > 0 {
 		return
 	}
 	if i := slices.Index(r.turns, g); i >= 0 {
 		r.turns = slices.Delete(r.turns, i, i+1)
 	}
-	if g.holds == 0 {
-		delete(r.clients, g.addr)
+	if len(r.clients) > largeClients {
+		maps.DeleteFunc(r.clients, func(_ netip.Addr, g *guest) bool { return g.holds+len(g.queue) == 0 })
 	}
 }

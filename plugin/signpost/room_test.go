@@ -61,9 +61,33 @@ func TestRoomForgets(t *testing.T) {
 	waits := entered(r, clientAddr(3), time.Minute)
 	r.leave(p)
 	r.leave(<-waits)
-	if len(r.clients) != 0 || len(r.turns) != 0 || r.held() != 0 {
-		t.Errorf("clients %v, turns %v, %d places held: want none", r.clients, r.turns, r.held())
+	if len(r.turns) != 0 || r.held() != 0 {
+		t.Errorf("turns %v, %d places held: want none", r.turns, r.held())
 	}
+	for i := range 2 * largeClients {
+		r.leave(r.enter(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 0))
+	}
+	if n := len(r.clients); n > largeClients {
+		t.Errorf("%d clients are remembered, want at most %d", n, largeClients)
+	}
+}
+
+// A client without an answer so far is before those that have had one, even if they
+// waited longer.
+func TestRoomPrefersNewClients(t *testing.T) {
+	r := newRoom(1, 1)
+	r.leave(r.enter(clientAddr(1), 0))
+	p := r.enter(clientAddr(2), 0)
+	old := entered(r, clientAddr(1), time.Minute)
+	fresh := entered(r, clientAddr(3), time.Minute)
+	r.leave(p)
+	select {
+	case p = <-fresh:
+	case <-old:
+		t.Fatal("a client that had an answer was first")
+	}
+	r.leave(p)
+	r.leave(<-old)
 }
 
 // A write that keeps another client waiting ends early.
