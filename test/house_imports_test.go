@@ -109,7 +109,7 @@ var table = []room{
 	{
 		path:    "./internal/node",
 		ours:    []string{"./internal/cluster"},
-		outside: []string{"github.com/vishvananda/netlink", "golang.org/x/sys"},
+		outside: []string{"github.com/google/nftables", "github.com/vishvananda/netlink", "golang.org/x/sys"},
 		because: "facts about this machine, not what is done with them",
 	},
 	{

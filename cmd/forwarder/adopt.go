@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/node"
 )
 
 // adoptLimit is how long looking for rules may take. It starts programs.
@@ -29,6 +32,51 @@ func adopted(log *slog.Logger) (mode, bool) {
 		}
 	}
 	return mode{}, false
+}
+
+// fallBack returns the configuration with which a process starts whose own cannot be used, for the reason
+// why: the one that was in force when the rules were written that the kernel has. Without rules from
+// before the start, or without a configuration for them, the process cannot start.
+func fallBack(args []string, stderr io.Writer, why error) (*config.Config, error) {
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if _, there := adopted(log); !there {
+		return nil, why
+	}
+	text, err := node.Kept()
+	if err == nil {
+		var c *config.Config
+		if c, err = config.LoadKept(args, text); err == nil && c.Flags.ConfigFile != "" {
+			return c, nil
+		}
+	}
+	log.Debug("looking for the configuration of the rules from before the start", "err", err)
+	return nil, why
+}
+
+// fallBackIn settles the mode where the named one cannot work here: that of the rules from before the start.
+func fallBackIn(c *config.Config, log *slog.Logger, why error) (mode, error) {
+	m, there := adopted(log)
+	if !there || m.name == c.Wire.Mode || c.Flags.ConfigFile == "" {
+		return mode{}, why
+	}
+	if err := c.In(m.name); err != nil {
+		return mode{}, errors.Join(why, err)
+	}
+	if err := m.probe(c); err != nil {
+		return mode{}, errors.Join(why, err)
+	}
+	return m, nil
+}
+
+// keep has the kernel keep the configuration for a start at which the file cannot be used.
+func (f *forwarder) keep(c *config.Config) {
+	text, err := c.YAML()
+	if err == nil {
+		err = node.Keep(text)
+	}
+	if err != nil {
+		f.log.Debug("keeping the configuration in the kernel", "err", err)
+	}
 }
 
 func last(m mode) int {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -22,8 +23,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// forward routes until ctx is done. The rules stay.
-func forward(ctx context.Context, c *config.Config, env environment) error {
+// forward routes until ctx is done. The rules stay. refused says why c is not what the user configured; nil: it is.
+func forward(ctx context.Context, c *config.Config, env environment, refused error) error {
 	log := newLog(c, env.stderr)
 	name, err := node.Name(c.HostnameOverride)
 	if err != nil {
@@ -36,7 +37,10 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 	defer release()
 	m, err := choose(c, log)
 	if err != nil {
-		return err
+		refused = errors.Join(refused, err)
+		if m, err = fallBackIn(c, log, err); err != nil {
+			return err
+		}
 	}
 	log.Info("forwarder starts", "version", version(), "node", name, "mode", string(c.Wire.Mode), "pid", os.Getpid())
 	for _, note := range c.Notes {
@@ -48,6 +52,7 @@ func forward(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	defer f.close()
+	f.refused = refused
 	err = f.run(ctx)
 	log.Info("forwarder ends; the rules stay")
 	return err
@@ -76,6 +81,10 @@ type forwarder struct {
 	events  *kube.Recorder // nil without an API
 	servers []healthcheck.Server
 	traffic *traffic.Counter // nil: nobody's is counted
+
+	refused  error  // why the file of --config is not in force; only of watchConfig once it runs
+	told     string // what was reported of it
+	refusals prometheus.Gauge
 }
 
 // assemble puts the parts together and starts none.
@@ -101,7 +110,10 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if f.objects, err = newFeed(c, name, store, log, f.programmed); err != nil {
 		return f, err
 	}
-	registry.MustRegister(freshness{f.objects}, tracked{})
+	f.refusals = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "signpost_config_refused", Help: "1 while the configuration file cannot be used and the configuration before goes on.",
+	})
+	registry.MustRegister(freshness{f.objects}, tracked{}, f.refusals)
 	if f.machine, err = node.NewMachine(); err != nil {
 		return f, err
 	}

@@ -42,7 +42,11 @@ func main() {
 
 // run does what the arguments say and returns when it is done or ctx is.
 func run(ctx context.Context, args []string, env environment) error {
-	do := forward
+	var refused error
+	do := func(ctx context.Context, c *config.Config, env environment) error {
+		return forward(ctx, c, env, refused)
+	}
+	routes := len(args) == 0 || args[0] != "plan" && args[0] != "explain"
 	switch {
 	case len(args) > 0 && args[0] == "plan":
 		do, args = plan, args[1:]
@@ -59,6 +63,10 @@ func run(ctx context.Context, args []string, env environment) error {
 			"\n                           print what becomes of a packet, and why\n\nFlags:\n%s", config.Usage())
 		return err
 	}
+	if err != nil && routes {
+		refused = err
+		c, err = fallBack(args, env.stderr, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -71,7 +79,13 @@ func run(ctx context.Context, args []string, env environment) error {
 	case c.Flags.Cleanup:
 		return cleanup(ctx, c, newLog(c, env.stderr))
 	case c.Flags.InitOnly:
-		return prepare(c, newLog(c, env.stderr))
+		log := newLog(c, env.stderr)
+		err := prepare(c, log)
+		if _, there := adopted(log); err != nil && there {
+			log.Error("the node is not prepared as configured; it has rules from before, which go on", "error", err)
+			err = nil
+		}
+		return err
 	}
 	return do(ctx, c, env)
 }

@@ -194,6 +194,9 @@ func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMo
 	if routes == "" || len(c.Flags.CountTraffic) == 0 {
 		note("", traffic.Remove(node.ReadFacts().IPv6))
 	}
+	if routes == "" {
+		note("", node.Forget())
+	}
 	for _, m := range modes {
 		if m.name != routes {
 			note(m.clean(ctx, c, peerRuns))

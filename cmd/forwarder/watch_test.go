@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,14 +53,22 @@ func TestChangedConfiguration(t *testing.T) {
 		return err == nil && strings.TrimSpace(string(got)) == "62", string(got)
 	})
 	write("clusterCIDR: 10.999.0.0/16\n")
-	p.until("a file that cannot be used is told", func() (bool, string) {
-		return strings.Contains(p.logged(), "the one before goes on"), p.logged()
-	})
+	p.refuses("a file that cannot be used", "10.999.0.0/16", 1)
 	write("conntrack: {maxPerCore: 0, udpTimeout: 62s}\nclusterCIDR: 10.246.0.0/16\nnftables: {masqueradeBit: 7}\nportRange: x\n")
 	rules("after it", "10.246.0.0/16", "10.245.0.0/16")
+	p.refuses("a file that can be used", "the configuration can be used again", 0)
+	write("conntrack: {maxPerCore: 0}\nmode: ipvs\nipvs: {scheduler: none-such}\n")
+	p.refuses("a mode that this node cannot do", "mode ipvs", 1)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	p.refuses("no file", "no such file", 1)
+	write("conntrack: {maxPerCore: 0, udpTimeout: 62s}\nclusterCIDR: 10.247.0.0/16\nnftables: {masqueradeBit: 7}\nportRange: x\n")
+	rules("after them", "10.247.0.0/16", "10.246.0.0/16")
+	p.refuses("a file that can be used again", "the configuration can be used again", 0)
 	p.until("it shows what is in force", func() (bool, string) {
 		_, body := p.get("http://127.0.0.1:10249/configz")
-		return strings.Contains(body, `"clusterCIDR":"10.246.0.0/16"`), body
+		return strings.Contains(body, `"clusterCIDR":"10.247.0.0/16"`), body
 	})
 
 	write("metricsBindAddress: 127.0.0.1:10248\n")
@@ -67,4 +76,70 @@ func TestChangedConfiguration(t *testing.T) {
 		t.Errorf("ended with %d:\n%s", code, p.logged())
 	}
 	p.routes0("10.244.1.2")
+}
+
+// refuses waits until the log says something and the metric has a value.
+func (p *process) refuses(what, says string, metric int) {
+	p.t.Helper()
+	p.until(what, func() (bool, string) {
+		_, body := p.get("http://127.0.0.1:10249/metrics")
+		return strings.Contains(p.logged(), says) && strings.Contains(body, fmt.Sprintf("\nsignpost_config_refused %d\n", metric)), p.logged()
+	})
+}
+
+// A start with a configuration that cannot be used follows changes by the rules that are there, with the
+// configuration that they were made with. Without rules it fails.
+func TestStartWithRefusedConfiguration(t *testing.T) {
+	n := netlab.New(t, netlab.Config{Nodes: 1, IPv4Only: true}).Node(1)
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "config")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nconntrack: {maxPerCore: 0}\n"
+	const good, impossible, unreadable = head + "clusterCIDR: 10.77.0.0/16\n", head + "clusterCIDR: 10.77.0.0/16\nmode: ipvs\nipvs: {scheduler: none-such}\n", "mode: [nftabels\n"
+	args := []string{"--manifests=" + dir, "--config=" + file}
+	for name, text := range map[string]string{"impossible": impossible, "unreadable": unreadable} {
+		write(text)
+		p := start(t, n.Host, false, args...)
+		if code := p.ends(); code != 1 {
+			t.Errorf("%s, without rules: ended with %d\n%s", name, code, p.logged())
+		}
+	}
+	shop(t, dir, "10.244.1.2")
+	write(good)
+	p := start(t, n.Host, false, args...)
+	p.routes("10.244.1.2")
+	p.until("the configuration is kept", func() (bool, string) {
+		got := nft(t, n.Host, "", "list", "ruleset")
+		return strings.Contains(got, "signpost-config"), got
+	})
+	nft(t, nil, nft(t, n.Host, "", "list", "ruleset"), "-c", "-f", "-") // others can load it
+	p.Kill()
+	for i, text := range []string{impossible, unreadable} {
+		pod := []string{"10.244.1.3", "10.244.1.4"}[i]
+		write(text)
+		shop(t, dir, pod)
+		if code := start(t, n.Host, false, append([]string{"--init-only"}, args...)...).ends(); code != 0 {
+			t.Errorf("--init-only ended with %d", code)
+		}
+		p = start(t, n.Host, false, args...)
+		p.routes(pod)
+		p.refuses("it says so", "the one before goes on", 1)
+		if rules := nft(t, n.Host, "", "list", "ruleset"); !strings.Contains(rules, "10.77.0.0/16") {
+			t.Errorf("the network of the pods is not as before:\n%s", rules)
+		}
+		write(good)
+		p.refuses("the file is right again", "the configuration can be used again", 0)
+		p.Kill()
+	}
+	if code := start(t, n.Host, false, "--cleanup").ends(); code != 0 {
+		t.Errorf("--cleanup ended with %d", code)
+	}
+	if rules := nft(t, n.Host, "", "list", "ruleset"); rules != "" {
+		t.Errorf("left behind:\n%s", rules)
+	}
 }

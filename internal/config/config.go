@@ -89,7 +89,21 @@ type LocalPods struct {
 
 // Load reads the command line, without the program's name, and the file that it
 // names. The error joins all that is wrong.
-func Load(args []string) (*Config, error) {
+func Load(args []string) (*Config, error) { return loadFrom(args, readFile) }
+
+// LoadKept is Load with the text of a configuration in place of the file that the command line names. The
+// error is that of Load where the command line names none.
+func LoadKept(args []string, text []byte) (*Config, error) {
+	return loadFrom(args, func(string) (v1alpha1.KubeProxyConfiguration, error) {
+		wire, err := decode(text)
+		if err == nil {
+			setDefaults(&wire)
+		}
+		return wire, err
+	})
+}
+
+func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfiguration, error)) (*Config, error) {
 	p := newParser()
 	if err := p.flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -109,7 +123,7 @@ func Load(args []string) (*Config, error) {
 	if p.own.ConfigFile == "" {
 		c.Wire = p.flagged()
 	} else {
-		wire, err := readFile(p.own.ConfigFile)
+		wire, err := read(p.own.ConfigFile)
 		if err != nil {
 			return nil, err
 		}

@@ -66,6 +66,13 @@ func (c *Config) complete() error {
 	return nil
 }
 
+// In settles the mode where the one that the user named cannot work.
+func (c *Config) In(m v1alpha1.ProxyMode) error {
+	c.Wire.Mode = m
+	c.setMode()
+	return c.complete()
+}
+
 // Choose settles the mode where the user left it open: all else is the same in each.
 func (c *Config) Choose(m v1alpha1.ProxyMode) { c.Wire.Mode = m }
 

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -26,7 +27,7 @@ const (
 	notePatience = 10 * time.Second
 )
 
-// Recorder writes Events about Services. The name of an Event follows from what it says:
+// Recorder writes Events about Services and its own node. The name of an Event follows from what it says:
 // what many nodes have to say alike is one object, and what a process says again after a
 // restart is no second one. Make one with NewRecorder and start Run.
 type Recorder struct {
@@ -40,9 +41,10 @@ type Recorder struct {
 }
 
 type note struct {
-	service         cluster.Key
+	service         cluster.Key // zero: it is about the node
 	reason, message string
 	at              time.Time
+	normal          bool // it is no warning
 }
 
 // NewRecorder returns a Recorder for a component on a node.
@@ -61,7 +63,16 @@ func NewRecorder(rc *rest.Config, component, node string, logf func(level, forma
 // use.
 func (r *Recorder) Event(service cluster.Key, reason, message string) {
 	select {
-	case r.notes <- note{service, reason, message, time.Now()}:
+	case r.notes <- note{service: service, reason: reason, message: message, at: time.Now()}:
+	default:
+	}
+}
+
+// NodeEvent asks for an Event about the Recorder's node, of type Normal or Warning. Each is one of its own:
+// what was said before may be true again. It does not wait, and is safe for concurrent use.
+func (r *Recorder) NodeEvent(normal bool, reason, message string) {
+	select {
+	case r.notes <- note{reason: reason, message: message, at: time.Now(), normal: normal}:
 	default:
 	}
 }
@@ -73,7 +84,7 @@ func (r *Recorder) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-r.notes:
-			if name := n.name(); !r.told[name] {
+			if name := r.name(n); !r.told[name] {
 				if len(r.told) >= mostTold {
 					clear(r.told)
 				}
@@ -89,8 +100,11 @@ func (r *Recorder) Run(ctx context.Context) {
 	}
 }
 
-// name is that of the Service with a number that follows from the rest.
-func (n note) name() string {
+// name is that of the Service with a number that follows from the rest, or that of the node with the time.
+func (r *Recorder) name(n note) string {
+	if n.service == (cluster.Key{}) {
+		return fmt.Sprintf("%s.%x", r.node, n.at.UnixNano())
+	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%v\x00%s\x00%s", n.service, n.reason, n.message)
 	return fmt.Sprintf("%s.%016x", n.service.Name, h.Sum64())
@@ -100,25 +114,38 @@ func (r *Recorder) write(ctx context.Context, n note) {
 	ctx, cancel := context.WithTimeout(ctx, notePatience)
 	defer cancel()
 	at := metav1.NewTime(n.at)
+	about, kind := r.about(ctx, n), corev1.EventTypeWarning
+	if n.normal {
+		kind = corev1.EventTypeNormal
+	}
 	event := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: n.service.Namespace, Name: n.name()},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: "v1", Kind: "Service", Namespace: n.service.Namespace, Name: n.service.Name, UID: r.uid(ctx, n.service),
-		},
-		Type: corev1.EventTypeWarning, Reason: n.reason, Message: shortened(n.message),
+		ObjectMeta:     metav1.ObjectMeta{Namespace: cmp.Or(about.Namespace, metav1.NamespaceDefault), Name: r.name(n)},
+		InvolvedObject: about,
+		Type:           kind, Reason: n.reason, Message: shortened(n.message),
 		Source:              corev1.EventSource{Component: r.component, Host: r.node},
 		ReportingController: r.component, ReportingInstance: r.node,
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
-	err := r.client.Post().Namespace(n.service.Namespace).Resource("events").Body(event).Do(ctx).Error()
+	err := r.client.Post().Namespace(event.Namespace).Resource("events").Body(event).Do(ctx).Error()
 	switch {
 	case err == nil || apierrors.IsAlreadyExists(err) || ctx.Err() != nil:
 	case apierrors.IsForbidden(err) && r.refused:
 	case apierrors.IsForbidden(err):
 		r.refused = true
-		r.logf("warning", "writing an Event about the Service %v: %v: want a ClusterRole with the verb create on events; what concerns Services is in this log alone", n.service, err)
+		r.logf("warning", "writing an Event about the %s %s: %v: want a ClusterRole with the verb create on events; what Events would say is in this log alone", about.Kind, about.Name, err)
 	default:
-		r.logf("warning", "writing an Event about the Service %v: %v", n.service, err)
+		r.logf("warning", "writing an Event about the %s %s: %v", about.Kind, about.Name, err)
+	}
+}
+
+// about is the object of an Event. A kubelet's Events about its node have the node's name for a UID, and
+// kubectl describe looks for that.
+func (r *Recorder) about(ctx context.Context, n note) corev1.ObjectReference {
+	if n.service == (cluster.Key{}) {
+		return corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.node, UID: types.UID(r.node)}
+	}
+	return corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Service", Namespace: n.service.Namespace, Name: n.service.Name, UID: r.uid(ctx, n.service),
 	}
 }
 

@@ -123,12 +123,27 @@ func TestRecorder(t *testing.T) {
 			t.Errorf("a message of %d bytes", len(e.Message))
 		}
 	}
+	nodes[0].NodeEvent(false, "ForwarderConfigRefused", "mode x")
+	nodes[0].NodeEvent(true, "ForwarderConfigAccepted", "again")
+	nodes[0].NodeEvent(false, "ForwarderConfigRefused", "mode x") // true again, so it is said again
+	byType := map[string]int{}
+	for _, e := range until("about the node", 6, 5) {
+		if e.InvolvedObject.Kind == "Node" {
+			byType[e.Type]++
+			if e.Namespace != "default" || e.InvolvedObject.Name != "n1" || e.InvolvedObject.UID != "n1" || e.InvolvedObject.Namespace != "" {
+				t.Errorf("event about the node %+v", e)
+			}
+		}
+	}
+	if byType["Warning"] != 2 || byType["Normal"] != 1 {
+		t.Errorf("events about the node by type: %v", byType)
+	}
 	events.mu.Lock()
 	events.refuse = http.StatusForbidden
 	events.mu.Unlock()
 	nodes[0].Event(key, "A", "a")
 	nodes[0].Event(key, "B", "b")
-	until("without the right", 5, 2)
+	until("without the right", 8, 5)
 	if said := strings.Join(logged.said(), "\n"); strings.Count(said, "verb create on events") != 1 {
 		t.Errorf("logged %s", said)
 	}
