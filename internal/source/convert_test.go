@@ -15,6 +15,9 @@ import (
 	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
@@ -117,6 +120,25 @@ func show(o cluster.Object) string {
 		return o.Name
 	}
 	return fmt.Sprintf("unexpected %T", o)
+}
+
+// TestPodOfAnEndpoint: what tells pods of one address apart.
+func TestPodOfAnEndpoint(t *testing.T) {
+	db := corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "db-0"}
+	other, first, second := db, db, db
+	other.Name, first.UID, second.UID = "db-1", "6f1c11", "6f1c12"
+	if podID(nil) != 0 || podID(&corev1.ObjectReference{Kind: "Pod"}) != 0 {
+		t.Error("an endpoint without targetRef has a pod")
+	}
+	f := findings{}
+	read := f.endpoints([]discoveryv1.Endpoint{{Addresses: []string{"10.1.0.2", "10.1.0.1"}, TargetRef: &db}}, true, Options{})
+	if len(read) != 2 || read[0].Pod != podID(&db) || read[1].Pod != podID(&db) {
+		t.Errorf("read %v, want both addresses to be of one pod", read)
+	}
+	ids := map[cluster.PodID]bool{podID(&db): true, podID(&other): true, podID(&first): true, podID(&second): true}
+	if len(ids) != 4 || ids[0] || podID(&first) != podID(first.DeepCopy()) {
+		t.Errorf("IDs %v, want one for each name, and one for each pod made anew under it", ids)
+	}
 }
 
 func allConversions() []conversion {

@@ -25,6 +25,17 @@ func explanation(t testing.TB, s *Signpost, name string) []string {
 	return m.Answer[0].(*dns.TXT).Txt
 }
 
+// sharedAddress adds a Service of three pods with one address.
+func sharedAddress(s *Signpost) {
+	at := func(hostname, node string, c cluster.Conditions) cluster.Endpoint {
+		ep := ready("172.16.6.1", hostname)
+		ep.Node, ep.Conditions = cluster.MakeAtom(node), c
+		return ep
+	}
+	s.store.Put(7, service("ns", "store", nil), slice("ns", "store", "store-1", http8080,
+		at("store-0", "n1", cluster.Terminating), at("store-1", "n2", cluster.Ready), at("store-2", "", 0)))
+}
+
 func TestWhy(t *testing.T) {
 	const zone = ".cluster.local."
 	many := service("ns", "many", nil)
@@ -67,6 +78,9 @@ func TestWhy(t *testing.T) {
 		{"a.b.web.ns.svc" + zone, nil, []string{`there is nothing: "a"`}},
 		{"db.hdls.ns.svc" + zone, nil, []string{`no endpoint of Service ns/hdls is called "db"; ready ones: 172-16-0-2, host3`}},
 		{"172-16-0-4.hdls.ns.svc" + zone, nil, []string{"of Service ns/hdls, endpoint 172.16.0.4 is not ready"}},
+		{"store.ns.svc" + zone, sharedAddress, []string{"1 of 3 endpoints ready", "endpoint 172.16.6.1 store-0 on n1 is not ready, terminates", "endpoint 172.16.6.1 store-1 on n2 is ready", "endpoint 172.16.6.1 store-2 is not ready"}},
+		{"store-1.store.ns.svc" + zone, sharedAddress, []string{"an endpoint", "endpoint 172.16.6.1 store-1 on n2 is ready", "index"}},
+		{"store-0.store.ns.svc" + zone, sharedAddress, []string{"of Service ns/store, endpoint 172.16.6.1 store-0 on n1 is not ready, terminates"}},
 		{"x.pin.y._zone.hdls.ns.svc" + zone, func(s *Signpost) { s.zonal = true }, []string{"pin and prefer"}},
 		{"1-2-3-4.ns.pod" + zone, nil, []string{"pods disabled"}},
 		{"1-2-3-4.ns.pod" + zone, func(s *Signpost) { s.pods = podsVerified }, []string{`no running pod in the namespace "ns" has the address 1.2.3.4`}},
