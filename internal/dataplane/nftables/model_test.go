@@ -192,7 +192,7 @@ func newModelTable(t *rapid.T, f *family, host dataplane.Host) *modelTable {
 
 // writer collects what it would write.
 func (mt *modelTable) writer() *writer {
-	return &writer{ctx: context.Background(), t: mt.table, opened: map[*set]listKind{}, room: 1 << 30}
+	return &writer{ctx: context.Background(), t: mt.table, lists: map[*set]*lists{}, room: 1 << 30}
 }
 
 // apply is table.apply with the machine in place of the kernel. Between any two

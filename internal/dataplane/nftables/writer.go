@@ -27,9 +27,8 @@ type writer struct {
 	c       *conn
 	t       *table
 	units   []unit
-	bytes   int               // of the units, and of the messages that they need
-	room    int               // for both in a transaction
-	opened  map[*set]listKind // which messages the units need
+	bytes   int // of the units, and of the messages that they need
+	room    int // for both in a transaction
 	refused []error
 	lists   map[*set]*lists
 	order   []*lists
@@ -39,6 +38,7 @@ type writer struct {
 type lists struct {
 	set         *set
 	drops, puts buffer
+	opened      listKind // those that the collected units need
 }
 
 // listKind says in which lists of a set an operation is.
@@ -56,7 +56,7 @@ func (v verb) lists() listKind {
 
 // newWriter returns a writer for the sets that the table has now.
 func newWriter(ctx context.Context, t *table) *writer {
-	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, opened: map[*set]listKind{}, room: t.c.limit - edgeSize}
+	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, room: t.c.limit - edgeSize}
 }
 
 const (
@@ -90,28 +90,41 @@ func (w *writer) add(u unit) error {
 // the messages for lists that it does not have yet.
 func (w *writer) open(ops []op) int {
 	size := 0
-	var last *set
-	var opened listKind
+	var l *lists
 	for i := range ops {
 		o := &ops[i]
 		size += o.size()
-		if o.set == last && o.lists()&^opened == 0 {
-			continue
+		if l == nil || l.set != o.set {
+			l = w.listsOf(o.set)
 		}
-		last, opened = o.set, w.opened[o.set]
-		if more := o.lists() &^ opened; more != 0 {
-			size += bits.OnesCount8(uint8(more)) * messageSize
-			opened |= more
-			w.opened[o.set] = opened
-		}
+		size += bits.OnesCount8(uint8(o.lists()&^l.opened)) * messageSize
+		l.opened |= o.lists()
 	}
 	return size
+}
+
+// close forgets which lists the collected units need.
+func (w *writer) close() {
+	for _, l := range w.order {
+		l.opened = 0
+	}
+}
+
+// listsOf are those of a set.
+func (w *writer) listsOf(s *set) *lists {
+	l := w.lists[s]
+	if l == nil {
+		l = &lists{set: s}
+		w.lists[s] = l
+		w.order = append(w.order, l)
+	}
+	return l
 }
 
 // addCut writes a unit that is too large for one transaction, in several.
 func (w *writer) addCut(u unit) error {
 	for begin := 0; begin < len(u.ops); {
-		clear(w.opened)
+		w.close()
 		end, size := begin+1, w.open(u.ops[begin:begin+1])
 		for end < len(u.ops) {
 			if size += w.open(u.ops[end : end+1]); size > w.room {
@@ -135,7 +148,7 @@ func (w *writer) addCut(u unit) error {
 func (w *writer) flush() error {
 	err := w.commit(w.units)
 	clear(w.units) // the routes
-	clear(w.opened)
+	w.close()
 	w.units, w.bytes = w.units[:0], 0
 	return err
 }
@@ -221,12 +234,7 @@ func (w *writer) write(units []unit) error {
 }
 
 func (w *writer) encode(o *op) {
-	l := w.lists[o.set]
-	if l == nil {
-		l = &lists{set: o.set}
-		w.lists[o.set] = l
-		w.order = append(w.order, l)
-	}
+	l := w.listsOf(o.set)
 	if o.verb != put {
 		o.set.appendElement(&l.drops, o.key, nil)
 	}
