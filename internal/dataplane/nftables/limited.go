@@ -18,6 +18,9 @@ var errNoHash = errors.New("it works, but without session affinity: the kernel h
 // limited returns routes as the table can have them: without affinity where their Owner gets
 // no number. The errors say which these are.
 func (t *table) limited(routes []*vip.Route) ([]*vip.Route, []error) {
+	if t.roomFor(len(routes)) {
+		return routes, nil
+	}
 	changes := make([]vip.Change, len(routes))
 	for i, r := range routes {
 		changes[i] = vip.Change{Frontend: r.Frontend, New: r}
@@ -35,7 +38,7 @@ func (t *table) limited(routes []*vip.Route) ([]*vip.Route, []error) {
 
 // limitedChanges returns changes as the table can have them.
 func (t *table) limitedChanges(changes []vip.Change) ([]vip.Change, []error) {
-	if len(t.owners.without) == 0 && len(t.owners.byNumber)+len(changes) <= t.owners.most {
+	if t.roomFor(len(changes)) {
 		return changes, nil
 	}
 	changes = slices.Clone(changes)
@@ -69,6 +72,11 @@ func (t *table) limitedChanges(changes []vip.Change) ([]vip.Change, []error) {
 		}
 	}
 	return changes, errs
+}
+
+// roomFor reports whether so many routes get numbers, whatever they are.
+func (t *table) roomFor(routes int) bool {
+	return len(t.owners.without) == 0 && len(t.owners.byNumber)+routes <= t.owners.most
 }
 
 // remembered reports whether clients of a route are to be remembered.
