@@ -47,6 +47,11 @@ func (f *forwarder) watchConfig(ctx context.Context) error {
 			events = w.Events
 		}
 	}
+	if f.refused == nil { // the file may have changed since it was read
+		if err := f.reconfigure(); err != nil {
+			return err
+		}
+	}
 	poll := time.NewTimer(configPoll)
 	defer poll.Stop()
 	for away := false; ; {

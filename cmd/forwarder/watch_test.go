@@ -2,13 +2,39 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
+
+// A file that changes before it is watched counts, too.
+func TestConfigurationChangesDuringTheStart(t *testing.T) {
+	netlab.OwnNetwork(t)
+	file := filepath.Join(t.TempDir(), "config")
+	write := func(port string) {
+		t.Helper()
+		text := "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmetricsBindAddress: 127.0.0.1:" + port + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("10249")
+	c, err := config.Load([]string{"--config=" + file, "--manifests=" + t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &forwarder{config: c, log: slog.New(slog.DiscardHandler)}
+	f.current.Store(c)
+	write("10248")
+	if err := f.watchConfig(t.Context()); err == nil || !strings.Contains(err.Error(), "changed in metricsBindAddress") {
+		t.Errorf("got %v, want an error that names the field", err)
+	}
+}
 
 // A change of the configuration is taken over while the forwarder runs; one that would need
 // another process ends it, and the rules stay.
