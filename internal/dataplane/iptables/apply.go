@@ -157,6 +157,10 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 	return d.unsupported(changes)
 }
 
+// isMissing is how iptables ends where a chain is not there. What it says about that depends on its version and on what else
+// is there: 1.8.7 to 1.8.9 call the chain incompatible after a flush. A lock that is taken is 4.
+const isMissing = 1
+
 // Intact implements dataplane.Dataplane: it looks at a rule of ours in each table, which is
 // gone after a flush. A look costs a process for each; legacy reads all rules for it, so
 // looks are fewer where they take long.
@@ -173,7 +177,7 @@ func (d *Dataplane) Intact() (bool, error) {
 	for _, f := range d.families {
 		for _, c := range []chain{natCanary, filterCanary} {
 			out, err := run(context.Background(), nil, f.Iptables, "-w", "1", "-t", c.table, "-S", c.name)
-			if err != nil && !strings.Contains(err.Error(), "No chain") && !strings.Contains(err.Error(), "does not exist") {
+			if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != isMissing) {
 				return false, err
 			}
 			if err != nil || !bytes.Contains(out, []byte("-A "+c.name)) {

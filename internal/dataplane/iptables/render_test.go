@@ -140,18 +140,22 @@ func TestAdopts(t *testing.T) {
 			if ok, err := next.Intact(); !ok || err != nil {
 				t.Errorf("intact: %v %v", ok, err)
 			}
-			if out, err := exec.Command(tools.Iptables, "-w", "-t", nat, "-F").CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			next.looked = next.looked.Add(-1e12)
-			if ok, err := next.Intact(); ok || err != nil {
-				t.Errorf("intact after a flush: %v %v", ok, err)
-			}
-			if err := next.Sync(t.Context(), testHost, table); err != nil {
-				t.Fatal(err)
-			}
-			if ok, err := next.Intact(); !ok || err != nil {
-				t.Errorf("intact after the repair: %v %v", ok, err)
+			for _, flush := range [][]string{{"-F"}, {"-F", "-X"}} { // rules, and chains too
+				for _, flag := range flush {
+					if out, err := exec.Command(tools.Iptables, "-w", "-t", nat, flag).CombinedOutput(); err != nil {
+						t.Fatalf("%v\n%s", err, out)
+					}
+				}
+				next.looked = next.looked.Add(-1e12)
+				if ok, err := next.Intact(); ok || err != nil {
+					t.Errorf("intact after %v: %v %v", flush, ok, err)
+				}
+				if err := next.Sync(t.Context(), testHost, table); err != nil {
+					t.Fatal(err)
+				}
+				if ok, err := next.Intact(); !ok || err != nil {
+					t.Errorf("intact after the repair: %v %v", ok, err)
+				}
 			}
 		})
 	}
