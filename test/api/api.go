@@ -7,6 +7,7 @@
 package api
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"sync"
@@ -39,6 +40,7 @@ type Server struct {
 	refuse   int
 	refused  map[string]int    // statuses for requests of one kind, by its plural
 	guard    func(Request) int // nil: everybody may do everything
+	instead  http.Handler      // answers in place of the API; nil: none does
 	noStream bool
 	requests []Request
 	watches  int

@@ -38,12 +38,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	asked := newRequest(r)
 	s.requests = append(s.requests, asked)
 	refuse, noStream, guard := cmp.Or(s.refuse, s.refused[path.Base(r.URL.Path)]), s.noStream, s.guard
+	instead := s.instead
 	s.mu.Unlock()
+	if instead != nil {
+		instead.ServeHTTP(w, r)
+		return
+	}
 	if refuse == 0 && guard != nil {
 		refuse = guard(asked)
 	}
 	if refuse != 0 {
 		fail(w, refuse, reasons[refuse], "the test refuses")
+		return
+	}
+	if r.Method == http.MethodPost && path.Base(r.URL.Path) == "events" { // it is noted with the requests
+		w.WriteHeader(http.StatusCreated)
 		return
 	}
 	q, err := parse(r)

@@ -133,6 +133,17 @@ func (s *Server) Guard(guard func(Request) int) {
 	s.guard = guard
 }
 
+// Intercept has h answer every request from now on in place of the API. A nil h ends that.
+// Watches that run are not concerned.
+func (s *Server) Intercept(h http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.instead = h
+}
+
+// Hang is for Intercept: it answers when the connection ends, which is never.
+func Hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
 // reasons are what the API calls its HTTP statuses.
 var reasons = map[int]metav1.StatusReason{
 	http.StatusUnauthorized:        metav1.StatusReasonUnauthorized,

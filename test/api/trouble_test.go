@@ -1,7 +1,10 @@
 package api
 
 import (
+	"context"
+	"net/http"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +28,22 @@ func TestRefuse(t *testing.T) {
 		}
 	}
 	s.Refuse(0)
+	if _, err := services.List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server that hangs answers no request, and again when it hangs no longer.
+func TestIntercept(t *testing.T) {
+	s := New(t)
+	services := client(t, s, runtime.ContentTypeProtobuf).CoreV1().Services("")
+	s.Intercept(http.HandlerFunc(Hang))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if list, err := services.List(ctx, metav1.ListOptions{}); err == nil {
+		t.Errorf("a server that hangs answers %v", list)
+	}
+	s.Intercept(nil)
 	if _, err := services.List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Error(err)
 	}
