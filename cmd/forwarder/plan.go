@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/agent"
@@ -41,11 +42,16 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	if err := fill(ctx, v.store, objects); err != nil {
 		return nil, err
 	}
-	addrs, err := addresses(v.store.Node(name))
+	machine, err := node.NewMachine()
 	if err != nil {
 		return nil, err
 	}
-	v.node, v.host = agent.Surroundings(options(c, name, v.store), addrs)
+	object, networks := v.store.Node(name), machine.Networks()
+	if object != nil && !meets(object.Addrs, machine.Addrs()) { // the plan is for another machine
+		networks = nil
+	}
+	v.node, v.host = agent.Surroundings(options(c, name, v.store), addresses(object, machine), networks)
+	v.host.Overlaps = agent.Overlaps(&v.host, v.store)
 	budget := vip.NewBudget(vip.NodeRoom)
 	for e := range v.store.Services() {
 		budget.Set(e.Service.Key, e.Service.Created, vip.ClaimOf(e).Room)
@@ -75,15 +81,16 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 }
 
 // addresses are those of a node by its object; without one, of this machine.
-func addresses(object *cluster.Node) ([]netip.Addr, error) {
+func addresses(object *cluster.Node, machine *node.Machine) []netip.Addr {
 	if object != nil {
-		return object.Addrs, nil
+		return object.Addrs
 	}
-	machine, err := node.NewMachine()
-	if err != nil {
-		return nil, err
-	}
-	return machine.Addrs(), nil
+	return machine.Addrs()
+}
+
+// meets reports whether two lists have an address in common.
+func meets(a, b []netip.Addr) bool {
+	return slices.ContainsFunc(a, func(x netip.Addr) bool { return slices.Contains(b, x) })
 }
 
 // fill runs the feed until the store is complete.

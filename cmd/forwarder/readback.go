@@ -79,7 +79,7 @@ func (k *found) readBack(ctx context.Context, v *view, x *vip.Explanation) strin
 // isHere reports whether the view is that of this machine: it has the node's address.
 func (v *view) isHere() bool {
 	machine, err := node.NewMachine()
-	return err == nil && slices.ContainsFunc(v.node.Addrs, func(a netip.Addr) bool { return slices.Contains(machine.Addrs(), a) })
+	return err == nil && meets(v.node.Addrs, machine.Addrs())
 }
 
 // reachablePatience is how long a backend may take to answer, and mostAsked how many are

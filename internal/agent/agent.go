@@ -28,10 +28,12 @@ const (
 	routesLast    = 15 * time.Minute // all is read for it, and such errors seldom go away by themselves
 )
 
-// Machine tells the machine's addresses: a *node.Machine.
+// Machine has the machine's addresses and the networks that it is connected to: a
+// *node.Machine.
 type Machine interface {
 	Addrs() []netip.Addr      // sorted; not to be changed
-	Changed() <-chan struct{} // readable when they are others than before
+	Networks() []node.Network // not to be changed
+	Changed() <-chan struct{} // readable when any of them changed
 }
 
 // Flows removes flows that lead nowhere: a *conntrack.Cleaner. Clean must not wait.
@@ -95,6 +97,7 @@ type Agent struct {
 	failing   failing
 	counts    counts
 	limits    limits
+	ranges    ranges
 	latency   *latency
 	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
@@ -119,7 +122,7 @@ func New(o Options) *Agent {
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
 		latency: newLatency(),
-		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(), limits: newLimits(o.Dataplane),
+		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
 	}
 }
@@ -166,6 +169,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.look()
 	a.latency.take()
 	a.take(changes.Take(), true)
+	a.enforce()
 	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
 		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
 	}

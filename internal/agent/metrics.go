@@ -34,6 +34,7 @@ type Metrics struct {
 	contested      prometheus.Gauge
 	routesFailing  prometheus.Gauge
 	leftOut        *prometheus.GaugeVec
+	notEnforced    prometheus.Gauge
 	repairs        prometheus.Counter
 	cleanFailures  prometheus.Counter
 	serviceChanges prometheus.Counter
@@ -66,13 +67,14 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		contested:      gauge("signpost_conflicts", "Frontends that a Service claims and another has."),
 		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
 		leftOut:        gauges("signpost_left_out", "Frontends and backends that are not routed on any node, because their Service or namespace has too many.", "what"),
+		notEnforced:    gauge("signpost_service_cidrs_not_enforced", "ServiceCIDRs that overlap addresses in use: packets to their unused addresses are not dropped."),
 		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
 		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale UDP flows that failed; they are repeated."),
 		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
 	}
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested,
-		m.routesFailing, m.leftOut, m.repairs, m.cleanFailures, m.serviceChanges)
+		m.routesFailing, m.leftOut, m.notEnforced, m.repairs, m.cleanFailures, m.serviceChanges)
 	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
 	}

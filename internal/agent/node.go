@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -38,8 +39,9 @@ func firstOfEach(list []netip.Prefix) (out []netip.Prefix) {
 }
 
 // Surroundings are what a node and its host are like, by the objects there are, the
-// machine's addresses, and the configuration of an Agent.
-func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
+// machine's addresses and networks, and the configuration of an Agent. The Overlaps are
+// those without endpoints.
+func Surroundings(o Options, machine []netip.Addr, networks []node.Network) (vip.Node, dataplane.Host) {
 	object := o.Store.Node(o.NodeName)
 	primary := node.Primary(object, o.NodeAddr)
 	pods := o.Pods.of(object)
@@ -54,6 +56,7 @@ func Surroundings(o Options, machine []netip.Addr) (vip.Node, dataplane.Host) {
 			NodePortAll4:  o.NodePorts.Everything(true, primary), NodePortAll6: o.NodePorts.Everything(false, primary),
 			NodePortLoopback: o.NodePorts.Loopback,
 			ServiceCIDRs:     o.Store.ServiceCIDRs(),
+			Overlaps:         vip.Overlaps(o.Store.ServiceCIDRs(), inUse(object, pods, networks)),
 			DropsUnused:      o.DropsUnused,
 			BindsExternal:    o.BindsExternal,
 		},
@@ -73,6 +76,7 @@ func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 		}
 	}
 	changes := a.take(refs, other)
+	moved = a.enforce() || moved
 	if moved && !a.dirty {
 		_ = a.sync(ctx, "the node changed")
 		return
@@ -102,7 +106,9 @@ func (a *Agent) everyService(refs []cluster.Ref) []cluster.Ref {
 // look finds out about the node, and reports whether the host is another than before, to
 // be told to the dataplane, and whether the node is, for which Services are built.
 func (a *Agent) look() (moved, other bool) {
-	n, host := Surroundings(a.Options, a.Machine.Addrs())
+	n, host := Surroundings(a.Options, a.Machine.Addrs(), a.Machine.Networks())
+	a.ranges.follow(&host, a.Store)
+	host.Overlaps = a.ranges.decide(time.Now(), a.Log)
 	first := a.host.MasqueradeMark == 0
 	moved = first || !host.Equal(&a.host.Host) || host.MasqueradeMark != a.host.MasqueradeMark
 	other = !n.Equal(&a.node)

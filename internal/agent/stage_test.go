@@ -32,15 +32,34 @@ func TestMain(m *testing.M) {
 
 // machine has the addresses that the test says.
 type machine struct {
-	mu      sync.Mutex
-	addrs   []netip.Addr
-	changed chan struct{}
+	mu       sync.Mutex
+	addrs    []netip.Addr
+	networks []node.Network
+	changed  chan struct{}
 }
 
 func (m *machine) Addrs() []netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.addrs
+}
+
+func (m *machine) Networks() []node.Network {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.networks
+}
+
+// connect gives the machine networks; those that begin with a + are routes that someone added.
+func (m *machine) connect(networks ...string) {
+	m.mu.Lock()
+	m.networks = nil
+	for _, n := range networks {
+		text, added := strings.CutPrefix(n, "+")
+		m.networks = append(m.networks, node.Network{Prefix: netip.MustParsePrefix(text), Added: added})
+	}
+	m.mu.Unlock()
+	m.changed <- struct{}{}
 }
 
 func (m *machine) Changed() <-chan struct{} { return m.changed }

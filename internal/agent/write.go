@@ -60,6 +60,7 @@ func (a *Agent) claim(refs []cluster.Ref) []sized {
 		if entry != nil {
 			created = entry.Service.Created
 		}
+		a.ranges.update(ref.Key, entry)
 		before, now := a.budget.Claimed(ref.Key), vip.ClaimOf(entry).Room
 		for _, other := range a.budget.Set(ref.Key, created, now) {
 			c := a.budget.Claimed(other)
@@ -292,8 +293,13 @@ const maxLines = 10
 
 // inspect looks whether the rules are still there, and writes them if not.
 func (a *Agent) inspect(ctx context.Context) {
+	moved := a.enforce() // time passed
 	if a.dirty {
 		return // the next attempt writes them anyway
+	}
+	if moved {
+		_ = a.sync(ctx, "other ranges of cluster IPs are enforced")
+		return
 	}
 	intact, err := a.Dataplane.Intact()
 	if err != nil {

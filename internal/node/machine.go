@@ -22,20 +22,24 @@ const (
 // they are not the machine's, and come and go with the Services.
 const virtualLink = "kube-ipvs0"
 
-// Machine holds the addresses of this machine's network namespace. Make one with
-// NewMachine; Run keeps it up to date. Safe for concurrent use.
+// Machine holds the addresses of this machine's network namespace and the networks that it
+// is connected to. Make one with NewMachine; Run keeps it up to date. Safe for concurrent use.
 type Machine struct {
 	changed chan struct{}
 
-	mu    sync.Mutex
-	addrs []netip.Addr
+	mu       sync.Mutex
+	addrs    []netip.Addr
+	networks []Network
 }
 
-// NewMachine reads the addresses.
+// NewMachine reads the addresses and networks.
 func NewMachine() (*Machine, error) {
 	m := &Machine{changed: make(chan struct{}, 1)}
-	var err error
-	m.addrs, err = list()
+	err := m.look()
+	select {
+	case <-m.changed: // the first look is no change
+	default:
+	}
 	return m, err
 }
 
@@ -46,7 +50,15 @@ func (m *Machine) Addrs() []netip.Addr {
 	return m.addrs
 }
 
-// Changed is readable when the addresses are others than before.
+// Networks returns the networks that this machine reaches without a gateway, but by
+// kube-ipvs0 and the loopback interface, sorted, each once. It must not be changed.
+func (m *Machine) Networks() []Network {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.networks
+}
+
+// Changed is readable when the addresses or networks are others than before.
 func (m *Machine) Changed() <-chan struct{} { return m.changed }
 
 // Run follows the addresses until ctx is done. If the kernel breaks off (it does
@@ -64,24 +76,32 @@ func (m *Machine) Run(ctx context.Context, logf func(format string, args ...any)
 }
 
 func (m *Machine) follow(ctx context.Context) error {
-	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
-	failed := make(chan error, 1)
-	err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{
-		ErrorCallback: func(err error) {
-			select {
-			case failed <- err:
-			default:
-			}
-		},
-	})
+	updates, routes, done := make(chan netlink.AddrUpdate), make(chan netlink.RouteUpdate), make(chan struct{})
+	failed := make(chan error, 2)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
+	err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{ErrorCallback: fail})
 	if err != nil {
 		return fmt.Errorf("subscribing to address changes: %w", err)
+	}
+	err = netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: fail})
+	if err != nil {
+		close(routes)
 	}
 	defer func() {
 		close(done)
 		for range updates { // until the library has closed it
 		}
+		for range routes {
+		}
 	}()
+	if err != nil {
+		return fmt.Errorf("subscribing to route changes: %w", err)
+	}
 	look := time.NewTimer(0) // what changed before the subscription
 	defer look.Stop()
 	for {
@@ -90,14 +110,16 @@ func (m *Machine) follow(ctx context.Context) error {
 			return nil
 		case _, open := <-updates:
 			if !open {
-				select {
-				case err := <-failed:
-					return err
-				default:
-					return nil
-				}
+				return ended(failed)
 			}
 			look.Reset(settle)
+		case u, open := <-routes:
+			if !open {
+				return ended(failed)
+			}
+			if isConnected(&u.Route) { // routers have many others
+				look.Reset(settle)
+			}
 		case <-look.C:
 			if err := m.look(); err != nil {
 				return err
@@ -106,15 +128,33 @@ func (m *Machine) follow(ctx context.Context) error {
 	}
 }
 
-// look reads the addresses and tells if they changed.
+// ended is why a subscription ended, if it is known.
+func ended(failed <-chan error) error {
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// look reads the addresses and networks and signals if they changed.
 func (m *Machine) look() error {
-	addrs, err := list()
+	virtual := -1
+	if link, err := netlink.LinkByName(virtualLink); err == nil {
+		virtual = link.Attrs().Index
+	}
+	addrs, err := list(virtual)
+	if err != nil {
+		return err
+	}
+	networks, err := connected(virtual)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
-	same := slices.Equal(addrs, m.addrs)
-	m.addrs = addrs
+	same := slices.Equal(addrs, m.addrs) && slices.Equal(networks, m.networks)
+	m.addrs, m.networks = addrs, networks
 	m.mu.Unlock()
 	if !same {
 		select {
@@ -125,9 +165,9 @@ func (m *Machine) look() error {
 	return nil
 }
 
-// list asks the kernel for all addresses. An interface that comes or goes meanwhile
-// makes it begin again.
-func list() ([]netip.Addr, error) {
+// list asks the kernel for all addresses but those of the interface virtual. An interface
+// that comes or goes meanwhile makes it begin again.
+func list(virtual int) ([]netip.Addr, error) {
 	var all []netlink.Addr
 	var err error
 	for range 3 {
@@ -137,10 +177,6 @@ func list() ([]netip.Addr, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading this machine's addresses: %w", err)
-	}
-	virtual := -1
-	if link, err := netlink.LinkByName(virtualLink); err == nil {
-		virtual = link.Attrs().Index
 	}
 	out := make([]netip.Addr, 0, len(all))
 	for i := range all {
