@@ -201,11 +201,6 @@ func (a *Agent) Run(ctx context.Context) error {
 				rest.after(func() { a.follow(ctx, changes) })
 			default:
 			}
-			select {
-			case jobs := <-a.lane.built:
-				a.begin(jobs)
-			default:
-			}
 			a.step(ctx)
 		case <-a.Machine.Changed():
 			a.change(ctx, nil)

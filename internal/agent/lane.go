@@ -168,6 +168,11 @@ func (a *Agent) begin(jobs []*job) {
 // step writes a part of what the lane has.
 func (a *Agent) step(ctx context.Context) {
 	l, start := &a.lane, time.Now()
+	select {
+	case jobs := <-l.built: // they take their turn from now on
+		a.begin(jobs)
+	default:
+	}
 	changes, ended := a.advance()
 	for _, j := range ended {
 		delete(l.busy, j.service)

@@ -20,15 +20,11 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
-	"github.com/signpost-dns/signpost/internal/netlab"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-func TestMain(m *testing.M) {
-	netlab.Enter()
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // machine has the addresses that the test says.
 type machine struct {
