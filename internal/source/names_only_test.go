@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/utils/ptr"
 )
 
 // With NamesOnly, what only routes need makes no difference: an object that has it is
@@ -20,7 +19,7 @@ func TestNamesOnly(t *testing.T) {
 	rich.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
 	rich.Spec.HealthCheckNodePort = 32000
 	rich.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
-	rich.Spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyLocal)
+	rich.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal)
 	slice := func() *discoveryv1.EndpointSlice {
 		s := apiSlice(1, 2)
 		for i := range s.Endpoints {
@@ -30,7 +29,7 @@ func TestNamesOnly(t *testing.T) {
 	}
 	near := slice()
 	for i := range near.Endpoints {
-		near.Endpoints[i].NodeName = ptr.To(strings.Repeat("n", 250_000))
+		near.Endpoints[i].NodeName = new(strings.Repeat("n", 250_000))
 		near.Endpoints[i].Hints = &discoveryv1.EndpointHints{
 			ForZones: []discoveryv1.ForZone{{Name: strings.Repeat("z", 250_000)}},
 			ForNodes: []discoveryv1.ForNode{{Name: strings.Repeat("n", 250_000)}},
