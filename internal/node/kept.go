@@ -25,8 +25,12 @@ func keptIn() (*nftables.Table, *nftables.Set) {
 	return t, &nftables.Set{Table: t, Name: keptSet, KeyType: nftables.TypeMark}
 }
 
-// Keep has the kernel keep a text as long as this network namespace and its rules. It needs nf_tables.
+// Keep has the kernel keep a text as long as this network namespace and its rules. It needs nf_tables. It
+// writes nothing where the text is kept already.
 func Keep(text []byte) error {
+	if there, err := Kept(); err == nil && bytes.Equal(there, text) {
+		return nil
+	}
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open a netlink socket to netfilter: %w", err)
