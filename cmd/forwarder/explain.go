@@ -72,6 +72,9 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 	for _, line := range v.closed(p.Destination.Addr()) {
 		text += "  " + line
 	}
+	for _, line := range v.refused(p.Destination) {
+		text += "  " + line
+	}
 	if r := x.Route; r != nil {
 		e := v.store.Service(r.Owner.Service.Namespace, r.Owner.Service.Name)
 		if !x.Filtered {

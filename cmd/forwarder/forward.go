@@ -164,7 +164,17 @@ func options(c *config.Config, name string, store *cluster.Store) agent.Options 
 		Pods:          agent.Detection{Pods: vip.Pods{CIDRs: p.CIDRs, Interface: p.Interface, Prefix: p.Prefix}, NodeCIDR: p.NodeCIDR},
 		MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark, NoExternalIPs: !c.ExternalIPs, CutHalfOpen: c.Flags.CutHalfOpen,
 		DropsUnused: m.dropsUnused, BindsExternal: m.bindsExternal,
+		GuardedPorts: guardedPorts(c),
 	}
+}
+
+// guardedPorts are those of the node that the configuration keeps from Services.
+func guardedPorts(c *config.Config) (out []vip.Port) {
+	protocols := map[string]cluster.Protocol{"tcp": cluster.TCP, "udp": cluster.UDP, "sctp": cluster.SCTP}
+	for _, p := range append(c.OwnPorts(), c.Flags.ProtectedPorts...) {
+		out = append(out, vip.Port{Number: p.Number, Protocol: protocols[p.Protocol]})
+	}
+	return out
 }
 
 // run runs all parts until ctx is done or one of them cannot go on.

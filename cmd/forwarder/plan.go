@@ -74,6 +74,9 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	for _, line := range v.closed(netip.Addr{}) {
 		text += "# " + line
 	}
+	for _, line := range v.refused(netip.AddrPort{}) {
+		text += "# " + line
+	}
 	if _, err := fmt.Fprintf(env.stdout, "%s\n%s", text, rules); err != nil {
 		return err
 	}

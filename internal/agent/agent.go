@@ -70,11 +70,12 @@ type Options struct {
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
-	NoExternalIPs  bool    // leave out spec.externalIPs
-	Traffic        Traffic // nil: nobody's is counted
-	DropsUnused    bool    // as vip.Host has it
-	BindsExternal  bool    // as vip.Host has it
-	CutHalfOpen    bool    // have Flows remove TCP connections that nobody has answered, too
+	NoExternalIPs  bool       // leave out spec.externalIPs
+	GuardedPorts   []vip.Port // of the node: no Service takes them
+	Traffic        Traffic    // nil: nobody's is counted
+	DropsUnused    bool       // as vip.Host has it
+	BindsExternal  bool       // as vip.Host has it
+	CutHalfOpen    bool       // have Flows remove TCP connections that nobody has answered, too
 }
 
 // Agent is the loop. Make one with New.
@@ -90,11 +91,11 @@ type Agent struct {
 	leftOut leftOut
 
 	node      vip.Node
-	ref       cluster.Ref // of the Node object
 	host      dataplane.Host
 	flows     flows
 	conflicts conflicts
 	failing   failing
+	refusals  refusals
 	counts    counts
 	limits    limits
 	ranges    ranges
@@ -120,9 +121,8 @@ func New(o Options) *Agent {
 		settings: make(chan Options, 1), inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.BuildWithin, table: vip.NewTable(), budget: vip.NewBudget(vip.NodeRoom), lane: newLane(), leftOut: newLeftOut(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
-		ref:     (&cluster.Node{Name: o.NodeName}).Ref(),
 		latency: newLatency(),
-		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
+		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, refusals: refusals{of: map[cluster.Key][]vip.Refusal{}}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
 	}
 }
@@ -135,7 +135,7 @@ func (a *Agent) Table() string {
 }
 
 // Reconfigure takes over from o what a user configures and may change while the agent
-// runs: NodeAddr, NodePorts, Pods, MasqueradeAll, MasqueradeMark and NoExternalIPs. It does not wait; of
+// runs: NodeAddr, NodePorts, Pods, MasqueradeAll, MasqueradeMark, NoExternalIPs and GuardedPorts. It does not wait; of
 // two calls the later counts.
 func (a *Agent) Reconfigure(o Options) {
 	select {
@@ -147,7 +147,7 @@ func (a *Agent) Reconfigure(o Options) {
 
 func (a *Agent) reconfigure(o Options) {
 	a.NodeAddr, a.NodePorts, a.Pods = o.NodeAddr, o.NodePorts, o.Pods
-	a.MasqueradeAll, a.MasqueradeMark, a.NoExternalIPs = o.MasqueradeAll, o.MasqueradeMark, o.NoExternalIPs
+	a.MasqueradeAll, a.MasqueradeMark, a.NoExternalIPs, a.GuardedPorts = o.MasqueradeAll, o.MasqueradeMark, o.NoExternalIPs, o.GuardedPorts
 }
 
 // InPlace is closed once the kernel has the whole table for the first time.

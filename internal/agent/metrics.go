@@ -32,6 +32,7 @@ type Metrics struct {
 	backends       prometheus.Gauge
 	limits         *prometheus.GaugeVec
 	contested      prometheus.Gauge
+	refused        prometheus.Gauge
 	routesFailing  prometheus.Gauge
 	leftOut        *prometheus.GaugeVec
 	notEnforced    prometheus.Gauge
@@ -65,6 +66,7 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		backends:       gauge("signpost_backends", "Backends of all frontends; one behind two frontends counts twice."),
 		limits:         gauges("signpost_mode_limits", "Frontends that ask for what this mode can do in part only, by what that is.", "limit"),
 		contested:      gauge("signpost_conflicts", "Frontends that a Service claims and another has."),
+		refused:        gauge("signpost_refused_frontends", "External addresses and ports that Services ask for and no Service may have."),
 		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
 		leftOut:        gauges("signpost_left_out", "Frontends and backends that are not routed on any node, because their Service or namespace has too many.", "what"),
 		notEnforced:    gauge("signpost_service_cidrs_not_enforced", "ServiceCIDRs that overlap addresses in use: packets to their unused addresses are not dropped."),
@@ -73,7 +75,7 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
 	}
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
-		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested,
+		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested, m.refused,
 		m.routesFailing, m.leftOut, m.notEnforced, m.repairs, m.cleanFailures, m.serviceChanges)
 	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing

@@ -45,7 +45,7 @@ func Surroundings(o Options, machine []netip.Addr, networks []node.Network) (vip
 	object := o.Store.Node(o.NodeName)
 	primary := node.Primary(object, o.NodeAddr)
 	pods := o.Pods.of(object)
-	n := vip.Node{Name: cluster.MakeAtom(o.NodeName), Addrs: primary, Pods: pods, MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs}
+	n := vip.Node{Name: cluster.MakeAtom(o.NodeName), Addrs: primary, Pods: pods, MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs, Guard: o.guard(object, machine)}
 	if object != nil {
 		n.Zone = object.Zone
 	}
@@ -71,8 +71,11 @@ func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 	a.Metrics.queued()
 	moved, other := false, false
 	if refs == nil || slices.ContainsFunc(refs, a.concernsNode) {
+		guarded := a.node.Guard
 		if moved, other = a.look(); other {
 			refs = a.everyService(refs)
+		} else {
+			refs = a.servicesIn(guarded.Differences(&a.node.Guard), refs)
 		}
 	}
 	changes := a.take(refs, other)
@@ -86,7 +89,7 @@ func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 
 // concernsNode reports whether an object says what the node or its host is like.
 func (a *Agent) concernsNode(r cluster.Ref) bool {
-	return r == a.ref || r.Kind == cluster.KindServiceCIDR
+	return r.Kind == cluster.KindNode || r.Kind == cluster.KindServiceCIDR || r == apiService
 }
 
 // everyService adds all Services to refs.

@@ -125,7 +125,7 @@ func play(t *testing.T, f func(s *stage)) {
 			Store: s.store, Dataplane: s.kernel, Machine: s.machine, Flows: s.kernel, Health: s.health, Events: s.notes,
 			Metrics:  NewMetrics(s.registry, healthcheck.IPv4),
 			Log:      slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelInfo})),
-			NodeName: "node-1", NodePorts: node.NodePorts{Primary: true},
+			NodeName: "node-1", GuardedPorts: []vip.Port{{Number: 22}}, NodePorts: node.NodePorts{Primary: true},
 			Pods: Detection{Pods: vip.Pods{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}, MasqueradeMark: 0x4000,
 			DropsUnused: true,
 		})

@@ -105,11 +105,13 @@ func (a *Agent) note(service cluster.Key, routes []*vip.Route, differ []vip.Chan
 	a.limits.add(differ, a.Log)
 	a.noteChecks(differ)
 	a.contested(service, routes, differ)
+	a.guarded(service, a.Store.Service(service.Namespace, service.Name))
 }
 
 // noted follows what several Services changed, and returns one change for each frontend.
 func (a *Agent) noted(changes []vip.Change) []vip.Change {
 	a.Metrics.table(&a.counts, &a.limits, len(a.conflicts.contested))
+	a.Metrics.refused.Set(float64(a.refusals.total))
 	changes = merged(changes)
 	if a.Traffic != nil {
 		a.Traffic.Follow(a.host.NodePortAddrs, changes)

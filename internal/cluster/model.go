@@ -312,6 +312,8 @@ type Node struct {
 	PodCIDRs []netip.Prefix
 	Zone     Atom
 	Leaving  bool // it is about to be deleted: nothing new should be sent to it
+	// KubeletPort is status.daemonEndpoints.kubeletEndpoint.Port; 0: it is not known.
+	KubeletPort uint16
 }
 
 // Ref implements Object.

@@ -79,6 +79,9 @@ func (s *Store) Namespace(name string) bool { return s.namespaces.get(Key{Name: 
 // Node returns the node, or nil.
 func (s *Store) Node(name string) *Node { return s.nodes.get(Key{Name: name}) }
 
+// Nodes yields every node, in no order.
+func (s *Store) Nodes() iter.Seq[*Node] { return s.nodes.all() }
+
 // PodAt returns the pod of that namespace with that address, or nil. Pods in
 // the host's network share an address, so the namespace is part of the question.
 func (s *Store) PodAt(namespace string, a netip.Addr) *Pod {

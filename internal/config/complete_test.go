@@ -124,7 +124,7 @@ var kubeProxyFlags = strings.Fields(`
 func TestFlagsAreThoseOfKubeProxy(t *testing.T) {
 	var got []string
 	newParser().flags.VisitAll(func(f *pflag.Flag) { got = append(got, f.Name) })
-	want := append(slices.Clone(kubeProxyFlags), "manifests", "conntrack-cut-half-open", "count-traffic")
+	want := append(slices.Clone(kubeProxyFlags), "manifests", "conntrack-cut-half-open", "count-traffic", "protected-node-ports")
 	slices.Sort(got)
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {

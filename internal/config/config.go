@@ -60,7 +60,9 @@ type Flags struct {
 	InitOnly      bool
 	CutHalfOpen   bool      // TCP connections to endpoints that are gone, if nobody has answered
 	CountTraffic  []Service // whose connections, packets and bytes are counted
-	Version       bool
+	// ProtectedPorts are ports of the nodes that no Service takes, besides OwnPorts.
+	ProtectedPorts []Port
+	Version        bool
 }
 
 // NodePorts says which addresses of the node serve NodePorts (nodePortAddresses).
@@ -119,6 +121,9 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 		return nil, err
 	}
 	p.own.CountTraffic = counted
+	if p.own.ProtectedPorts, err = readPorts("--protected-node-ports", p.protectedPorts); err != nil {
+		return nil, err
+	}
 	c := &Config{Flags: p.own, args: args}
 	if p.own.ConfigFile == "" {
 		c.Wire = p.flagged()

@@ -127,7 +127,7 @@ func TestLoad(t *testing.T) {
 		{"node address", "", "--bind-address=192.0.2.9", func(c *Config) any { return c.BindAddress }, netip.MustParseAddr("192.0.2.9")},
 		{"own flags", "", "--manifests=/m --init-only --cleanup --version --conntrack-cut-half-open --count-traffic=shop/web,*/dns", func(c *Config) any { return c.Flags },
 			Flags{Manifests: "/m", InitOnly: true, Cleanup: true, Version: true, CutHalfOpen: true,
-				CountTraffic: []Service{{"shop", "web"}, {"*", "dns"}}}},
+				CountTraffic: []Service{{"shop", "web"}, {"*", "dns"}}, ProtectedPorts: []Port{{Number: 22}}}},
 		{"JSON", `{"apiVersion":"kubeproxy.config.k8s.io/v1alpha1","kind":"KubeProxyConfiguration","oomScoreAdj":5}`, "",
 			func(c *Config) any { return *c.Wire.OOMScoreAdj }, int32(5)},
 		{"comments around the document", "# a\n---\n" + head + "oomScoreAdj: 5\n---\n# z\n", "", func(c *Config) any { return *c.Wire.OOMScoreAdj }, int32(5)},

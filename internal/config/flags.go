@@ -26,6 +26,7 @@ type parser struct {
 	healthzPort, metricsPort int32
 	masqueradeAll            bool
 	countTraffic             []string
+	protectedPorts           []string
 }
 
 // fieldOf tells which field of the file a flag stands for. Flags that are not here
@@ -118,6 +119,8 @@ func (p *parser) addOwn() {
 		"reads all tracked connections then. Counts beside --config")
 	f.StringSliceVar(&p.countTraffic, "count-traffic", nil, "Services whose connections, packets and bytes are counted, as NAMESPACE/NAME, either of which may be *; "+
 		"a few series for each. Counts beside --config")
+	f.StringSliceVar(&p.protectedPorts, "protected-node-ports", []string{"22"}, "ports of the nodes that no Service takes by an external address that is a node's, or by a NodePort, "+
+		"as PORT or PORT/PROTOCOL, beside those of the kubelet, the API server and the forwarder. Counts beside --config")
 	f.BoolVar(&o.InitOnly, "init-only", false, "set what needs all privileges (sysctls) and exit; CAP_NET_ADMIN is enough for the rest")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules from this node, also those of a kube-proxy that does not run, and exit")
 	f.BoolVar(&o.Version, "version", false, "print the version and exit")

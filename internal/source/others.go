@@ -79,6 +79,9 @@ func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
 		}
 	}
 	out.Addrs = append(out.Addrs, external...)
+	if p := n.Status.DaemonEndpoints.KubeletEndpoint.Port; p > 0 && p <= 65535 {
+		out.KubeletPort = uint16(p)
+	}
 	out.PodCIDRs = f.cidrs(podCIDRs(&n.Spec), "spec.podCIDRs")
 	return out, f.list
 }

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -22,12 +23,15 @@ type Node struct {
 	// NoExternalIPs leaves out spec.externalIPs, as the feature gate AllowServiceExternalIPs=false
 	// wants it. An address that a load balancer has too stays that of the load balancer.
 	NoExternalIPs bool
+	Guard         Guard
 }
 
-// Equal reports whether Build makes the same on n and o.
+// Equal reports whether Build makes the same on n and o of Services without external
+// addresses. Of others it does if they have none in Guard.Differences.
 func (n *Node) Equal(o *Node) bool {
 	return n.Name == o.Name && n.Zone == o.Zone && slices.Equal(n.Addrs, o.Addrs) &&
-		n.Pods.Equal(o.Pods) && n.MasqueradeAll == o.MasqueradeAll && n.NoExternalIPs == o.NoExternalIPs
+		n.Pods.Equal(o.Pods) && n.MasqueradeAll == o.MasqueradeAll && n.NoExternalIPs == o.NoExternalIPs &&
+		n.Guard.samePorts(&o.Guard)
 }
 
 // Build makes the frontends of one Service on a node. A nil Entry, a headless and
@@ -51,7 +55,7 @@ func BuildWithin(e *cluster.Entry, n Node, room Room) []*Route {
 		for i := range e.Service.Ports {
 			b.port(&e.Service.Ports[i], ip)
 		}
-		b.healthCheck(ip)
+		b.healthCheck()
 		routes = append(routes, b.routes...)
 	}
 	// Of two ports with one NodePort the first has it, so names do not count.
@@ -59,6 +63,28 @@ func BuildWithin(e *cluster.Entry, n Node, room Room) []*Route {
 		return cmp.Or(a.Compare(b.Frontend), cmp.Compare(rank[a.Kind], rank[b.Kind]), cmp.Compare(a.Kind, b.Kind))
 	})
 	return slices.CompactFunc(routes, func(a, b *Route) bool { return a.Frontend == b.Frontend })
+}
+
+// outside yields the external addresses of a Service that this node serves, in the family
+// of a ClusterIP of it. That itself is not among them: its frontends are there already.
+func outside(s *cluster.Service, clusterIP netip.Addr, n *Node) iter.Seq2[Kind, netip.Addr] {
+	return func(yield func(Kind, netip.Addr) bool) {
+		x := s.External
+		if x == nil {
+			return
+		}
+		ours := func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() && a != clusterIP }
+		for _, a := range x.IPs {
+			if ours(a) && !n.NoExternalIPs && !yield(ExternalIP, a) {
+				return
+			}
+		}
+		for _, a := range x.LB {
+			if ours(a) && !slices.Contains(x.Proxied, a) && !yield(LoadBalancer, a) {
+				return
+			}
+		}
+	}
 }
 
 // builder gathers the routes of a Service in one family.
@@ -83,58 +109,61 @@ func (b *builder) add(k Kind, f Frontend, d [Classes]Decision) *Route {
 func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
 	all := choose(candidates(b.entry, p, b.v4, b.node), b.node)
 	n := count(b.entry, p, b.v4)
-	x := b.entry.Service.External
-	add := func(k Kind, a netip.Addr, number uint16) {
-		c, ok := b.take(k, n, all)
-		if !ok {
-			return
-		}
-		r := b.add(k, Frontend{a, number, p.Protocol}, b.decide(k, c))
-		r.Owner.Port = p.Name
-		if forwardsTo(r, Cluster) {
-			r.Cluster = c.cluster
-		}
-		if forwardsTo(r, Local) {
-			r.Local = c.local
-		}
-		if x != nil {
-			r.Affinity, r.Scheduler = x.Affinity, x.Scheduler
-		}
-		if k == LoadBalancer {
-			r.Sources = b.from
-		}
-	}
-	add(ClusterIP, clusterIP, p.Number)
+	b.portRoute(ClusterIP, clusterIP, p.Number, p, n, all)
 	if p.NodePort != 0 {
-		add(NodePort, anyNode(b.v4), p.NodePort)
+		b.portRoute(NodePort, anyNode(b.v4), p.NodePort, p, n, all)
 	}
-	if x != nil {
-		for _, a := range x.IPs {
-			if a.Is4() == b.v4 && !b.node.NoExternalIPs {
-				add(ExternalIP, a, p.Number)
-			}
-		}
-		for _, a := range x.LB {
-			if a.Is4() == b.v4 && !slices.Contains(x.Proxied, a) {
-				add(LoadBalancer, a, p.Number)
-			}
-		}
+	for kind, a := range outside(b.entry.Service, clusterIP, b.node) {
+		b.portRoute(kind, a, p.Number, p, n, all)
+	}
+}
+
+// portRoute adds a frontend of a port, unless the Guard refuses it or there is no room.
+func (b *builder) portRoute(k Kind, a netip.Addr, number uint16, p *cluster.ServicePort, n int, all choice) {
+	f := Frontend{a, number, p.Protocol}
+	if why, _ := b.node.Guard.refuses(k, f); why != "" {
+		return
+	}
+	c, ok := b.take(k, n, all)
+	if !ok {
+		return
+	}
+	r := b.add(k, f, b.decide(k, c))
+	r.Owner.Port = p.Name
+	if forwardsTo(r, Cluster) {
+		r.Cluster = c.cluster
+	}
+	if forwardsTo(r, Local) {
+		r.Local = c.local
+	}
+	if x := b.entry.Service.External; x != nil {
+		r.Affinity, r.Scheduler = x.Affinity, x.Scheduler
+	}
+	if k == LoadBalancer {
+		r.Sources = b.from
 	}
 }
 
 // healthCheck adds the port on which a load balancer asks whether this node has
 // endpoints: it matters where only nodes with endpoints serve.
-func (b *builder) healthCheck(clusterIP netip.Addr) {
-	s := b.entry.Service
-	if s.Type != cluster.LoadBalancer || !s.ExternalLocal || s.External == nil || s.External.HealthCheckPort == 0 {
+func (b *builder) healthCheck() {
+	f := Frontend{anyNode(b.v4), checkPort(b.entry.Service), cluster.TCP}
+	if why, _ := b.node.Guard.refuses(HealthCheck, f); f.Port == 0 || why != "" {
 		return
 	}
 	var d [Classes]Decision
 	for c := range d {
 		d[c].Action = Accept
 	}
-	f := Frontend{anyNode(b.v4), s.External.HealthCheckPort, cluster.TCP}
 	b.add(HealthCheck, f, d).Healthy = healthy(b.entry, b.v4, b.node)
+}
+
+// checkPort is the health check port of a Service that has one; else 0.
+func checkPort(s *cluster.Service) uint16 {
+	if s.Type != cluster.LoadBalancer || !s.ExternalLocal || s.External == nil {
+		return 0
+	}
+	return s.External.HealthCheckPort
 }
 
 func refused() (d [Classes]Decision) {

@@ -97,6 +97,8 @@ func other(t *testing.T, v reflect.Value) {
 		*p++
 	case *int64:
 		*p++
+	case *Guard:
+		p.Ports = append(p.Ports, Port{})
 	default:
 		t.Fatalf("a field of type %v: teach this test to change it", v.Type())
 	}

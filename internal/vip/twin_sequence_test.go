@@ -97,11 +97,17 @@ func randomNode(t *rapid.T) (Node, Host) {
 		Name: cluster.MakeAtom("n1"), Zone: cluster.MakeAtom(rapid.SampledFrom([]string{"", "zone-a", "zone-c"}).Draw(t, "zone")),
 		Addrs: own, Pods: pods, MasqueradeAll: rapid.Bool().Draw(t, "masqueradeAll"),
 	}
+	cidrs := some(t, prefixes("172.30.0.0/16,fd00:96::/64,192.0.2.0/24"), 2, "service CIDRs")
+	n.Guard = Guard{
+		ServiceCIDRs: cidrs, Known: own, Machine: append(own[:2:2], netip.MustParseAddr("2001:db8:9::4"))[1:],
+		Others: some(t, addrs("1.2.3.4"), 1, "other nodes"), Ports: some(t, []Port{{53, 0}, {80, cluster.TCP}, {30000, cluster.UDP}, {30001, 0}}, 1, "node's ports"),
+		API: some(t, []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("192.168.0.2:30000")}, 1, "API servers"),
+	}
 	return n, Host{
 		Pods: pods, Addrs: append(own, netip.MustParseAddr("1.2.3.4")),
 		NodePortAddrs:    some(t, slices.Concat(twinVIPs[2:], twinVIPs6[2:]), 4, "NodePort addresses"),
 		NodePortLoopback: rapid.Bool().Draw(t, "loopback"),
-		ServiceCIDRs:     some(t, prefixes("172.30.0.0/16,fd00:96::/64,192.0.2.0/24"), 2, "service CIDRs"),
+		ServiceCIDRs:     cidrs,
 		DropsUnused:      true,
 	}
 }

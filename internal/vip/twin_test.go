@@ -39,9 +39,9 @@ type claim struct {
 // ask is what happens to a packet, in the words of rows.txt.
 func (w *twin) ask(p Packet) string {
 	to := p.Destination.Addr()
-	c, ok := w.best(func(s *cluster.Service) []claim { return w.claims(s, p, to, false) })
+	c, ok := w.best(p.Destination.Port(), p.Protocol, func(s *cluster.Service) []claim { return w.claims(s, p, to, false) })
 	if !ok && w.servesNodePorts(to) {
-		c, ok = w.best(func(s *cluster.Service) []claim { return w.claims(s, p, to, true) })
+		c, ok = w.best(p.Destination.Port(), p.Protocol, func(s *cluster.Service) []claim { return w.claims(s, p, to, true) })
 	}
 	if ok {
 		return w.use(c, p)
@@ -49,7 +49,7 @@ func (w *twin) ask(p Packet) string {
 	if slices.Contains(w.host.Addrs, to) {
 		return ""
 	}
-	rest, ok := w.best(func(s *cluster.Service) []claim {
+	rest, ok := w.best(0, 0, func(s *cluster.Service) []claim {
 		if w.routed(s, to.Is4()) && slices.Contains(s.ClusterIPs, to) {
 			return []claim{{service: s, what: "rest"}}
 		}
@@ -132,13 +132,13 @@ func (w *twin) claims(s *cluster.Service, p Packet, to netip.Addr, onNode bool) 
 // then the external one; of one kind that of the oldest Service, then by name. NodePorts
 // and health checks are of one kind, and in one Service the NodePort comes first, then
 // the port that is listed first.
-func (w *twin) best(claims func(*cluster.Service) []claim) (best claim, ok bool) {
+func (w *twin) best(port uint16, protocol cluster.Protocol, claims func(*cluster.Service) []claim) (best claim, ok bool) {
 	order := "cluster lb external node check rest"
 	outside := func(c claim) int { return max(0, strings.Index("lb external", c.what)+1) }
 	var all []claim
 	for _, s := range w.services {
 		for _, c := range claims(s) {
-			if !w.isClusterIPOfOther(c) {
+			if !w.isClusterIPOfOther(c) && !w.isGuarded(c, port, protocol) {
 				all = append(all, c)
 			}
 		}
@@ -173,6 +173,39 @@ func (w *twin) isClusterIPOfOther(c claim) bool {
 	}
 	for _, s := range w.services {
 		if s.Key != c.service.Key && w.routed(s, c.to.Is4()) && slices.Contains(s.ClusterIPs, c.to) {
+			return true
+		}
+	}
+	return false
+}
+
+// isGuarded: no Service may have it, by the words of the documentation.
+func (w *twin) isGuarded(c claim, port uint16, protocol cluster.Protocol) bool {
+	external := c.what == "lb" || c.what == "external"
+	if !external && c.what != "node" && c.what != "check" {
+		return false
+	}
+	if external && slices.Contains(c.service.ClusterIPs, c.to) {
+		return false // its own
+	}
+	g := w.node.Guard
+	for _, p := range g.ServiceCIDRs {
+		if external && p.Contains(c.to) {
+			return true
+		}
+	}
+	own := !external || slices.Contains(g.Known, c.to) || c.what == "external" && slices.Contains(g.Machine, c.to)
+	apiHere := false
+	for _, e := range g.API {
+		apiHere = apiHere || slices.Contains(g.Known, e.Addr()) || slices.Contains(g.Machine, e.Addr())
+	}
+	for _, e := range g.API {
+		if external && protocol == cluster.TCP && e == netip.AddrPortFrom(c.to, port) || own && apiHere && protocol == cluster.TCP && e.Port() == port {
+			return true
+		}
+	}
+	for _, p := range g.Ports {
+		if p.Number == port && (p.Protocol == 0 || p.Protocol == protocol) && (own || slices.Contains(g.Others, c.to)) {
 			return true
 		}
 	}

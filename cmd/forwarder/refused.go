@@ -1,0 +1,24 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// refused returns a line for each external address or port that a Service asks for and does
+// not get on this node, sorted; with a destination only for those that it would meet.
+func (v *view) refused(at netip.AddrPort) (lines []string) {
+	for e := range v.store.Services() {
+		for _, r := range vip.Refused(e, v.node) {
+			meets := r.IsOtherPorts() && r.Addr == at.Addr() || r.Port == at.Port() && (r.Addr == at.Addr() || r.IsNodePort() && v.host.ServesNodePorts(at.Addr()))
+			if !at.IsValid() || meets {
+				lines = append(lines, fmt.Sprintf("%v: %v\n", e.Service.Key, r))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}

@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// apiService is the Service whose endpoints are the API servers.
+var apiService = cluster.Ref{Kind: cluster.KindService, Key: cluster.Key{Namespace: "default", Name: "kubernetes"}}
+
+// guard is what Services may not take from nodes. Of other nodes it knows those that run
+// an API server, and those in the Store: with an API that is this node's own object only.
+// Watching all Nodes would cost each API server one update of every Node (10 to 30 kB)
+// every five minutes for every node: with 5,000 nodes about 1.5 GB/s.
+func (o *Options) guard(object *cluster.Node, machine []netip.Addr) vip.Guard {
+	g := vip.Guard{ServiceCIDRs: o.Store.ServiceCIDRs(), Ports: slices.Clone(o.GuardedPorts), API: apiServers(o.Store), Machine: sortedAddrs(slices.Clone(machine))}
+	if a := o.NodeAddr; a.IsValid() && !a.IsUnspecified() {
+		g.Known = append(g.Known, a)
+	}
+	if object != nil {
+		g.Known = append(g.Known, object.Addrs...)
+		if object.KubeletPort != 0 {
+			g.Ports = append(g.Ports, vip.Port{Number: object.KubeletPort, Protocol: cluster.TCP})
+		}
+	}
+	for n := range o.Store.Nodes() {
+		if n.Name != o.NodeName {
+			g.Others = append(g.Others, n.Addrs...)
+		}
+	}
+	for _, e := range g.API {
+		g.Others = append(g.Others, e.Addr())
+	}
+	g.Known, g.Others = sortedAddrs(g.Known), sortedAddrs(g.Others)
+	return g
+}
+
+func sortedAddrs(list []netip.Addr) []netip.Addr {
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list)
+}
+
+// apiServers are the endpoints of default/kubernetes, sorted.
+func apiServers(s *cluster.Store) (list []netip.AddrPort) {
+	e := s.Service(apiService.Key.Namespace, apiService.Key.Name)
+	if e == nil {
+		return nil
+	}
+	for i := range e.Service.Ports {
+		there := serving(e, &e.Service.Ports[i])
+		list = append(append(list, there.ready...), there.draining...)
+	}
+	slices.SortFunc(list, netip.AddrPort.Compare)
+	return slices.Compact(list)
+}
+
+// servicesIn adds the Services with external addresses in some networks to refs.
+func (a *Agent) servicesIn(networks []netip.Prefix, refs []cluster.Ref) []cluster.Ref {
+	known := map[cluster.Ref]bool{}
+	for _, r := range refs {
+		known[r] = true
+	}
+	for _, p := range networks {
+		for addr := range a.Store.OutsideIn(p) {
+			for o := a.Store.OwnersOutside(addr); o.Valid(); o = o.Next() {
+				if e := o.Entry(); e != nil && !known[e.Service.Ref()] {
+					known[e.Service.Ref()] = true
+					refs = append(refs, e.Service.Ref())
+				}
+			}
+		}
+	}
+	return refs
+}
+
+// refusals are what Services ask for and this node refuses.
+type refusals struct {
+	of    map[cluster.Key][]vip.Refusal
+	total int
+}
+
+// update takes over what is refused of a Service that was just built, and returns what
+// was not refused before.
+func (r *refusals) update(service cluster.Key, now []vip.Refusal) (fresh []vip.Refusal) {
+	before := r.of[service]
+	r.total += len(now) - len(before)
+	if len(now) == 0 {
+		delete(r.of, service)
+		return nil
+	}
+	known := make(map[vip.Refusal]bool, len(before))
+	for _, b := range before {
+		known[b] = true
+	}
+	for _, n := range now {
+		if !known[n] {
+			fresh = append(fresh, n)
+		}
+	}
+	r.of[service] = now
+	return fresh
+}
+
+// guarded reports what a Service asks for in vain: one line and one Event, however many
+// addresses and ports that are.
+func (a *Agent) guarded(service cluster.Key, e *cluster.Entry) {
+	fresh := a.refusals.update(service, vip.Refused(e, a.node))
+	if len(fresh) == 0 {
+		return
+	}
+	text := fresh[0].String() + more(len(fresh)-1, "frontend")
+	a.Log.Warn("a Service asks for what no Service may have; its other frontends are served", "service", service.String(), "refused", text)
+	a.event(service, "FrontendRefused", text)
+}
