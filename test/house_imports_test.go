@@ -43,7 +43,7 @@ var table = []room{
 	},
 	{
 		path:    "./internal/source/kube",
-		ours:    []string{"./internal/cluster", "./internal/source"},
+		ours:    []string{"./internal/cluster", "./internal/loglimit", "./internal/source"},
 		outside: []string{kubernetesTypes, machinery, "k8s.io/client-go", "k8s.io/klog/v2", "k8s.io/utils", "sigs.k8s.io/mcs-api"},
 		because: "it feeds the store and is done; who reads the store is not its business",
 	},
@@ -54,13 +54,17 @@ var table = []room{
 		because: "a folder of manifests must work where there is no cluster, so it must not lead to a client",
 	},
 	{
+		path:    "./internal/loglimit",
+		because: "it counts lines; what they are about is not its business",
+	},
+	{
 		path:    "./internal/snapshot",
 		ours:    []string{"./internal/cluster"},
 		because: "it keeps a store on disk; who feeds the store and who reads it is not its business",
 	},
 	{
 		path: "./plugin/signpost",
-		ours: []string{"./internal/cluster", "./internal/snapshot", "./internal/source/..."},
+		ours: []string{"./internal/cluster", "./internal/loglimit", "./internal/snapshot", "./internal/source/..."},
 		outside: []string{
 			"github.com/coredns/coredns", "github.com/coredns/caddy", "github.com/miekg/dns",
 			"github.com/prometheus/client_golang", "k8s.io/client-go/rest",
@@ -165,7 +169,7 @@ var (
 		"golang.org/x/tools/txtar", "pgregory.net/rapid",
 	}
 	harnesses = []string{
-		"./internal/cluster", "./internal/dataplane/conformance", "./internal/netlab", "./internal/source/...", "./test/...",
+		"./internal/cluster", "./internal/loglimit", "./internal/dataplane/conformance", "./internal/netlab", "./internal/source/...", "./test/...",
 	}
 	testOutside = []string{
 		kubernetesTypes, machinery, "k8s.io/client-go", "sigs.k8s.io/yaml", "github.com/coredns",

@@ -107,7 +107,14 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 		health.Adopted()
 	}
 	store := cluster.NewStore()
-	if f.objects, err = newFeed(c, name, store, log, f.programmed); err != nil {
+	o := options(c, name, store)
+	if f.events, err = newRecorder(c, name, log); err != nil {
+		return f, err
+	}
+	if f.events != nil {
+		o.Events = f.events
+	}
+	if f.objects, err = newFeed(c, name, store, log, report(log, o.Events, newProblems(registry)), f.programmed); err != nil {
 		return f, err
 	}
 	f.refusals = prometheus.NewGauge(prometheus.GaugeOpts{
@@ -123,14 +130,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {
 		return f, err
 	}
-	o := options(c, name, store)
 	o.Dataplane, o.Machine, o.Flows, o.Health, o.Metrics, o.Log = f.plane, f.machine, f.cleaner, health, metrics, log
-	if f.events, err = newRecorder(c, name, log); err != nil {
-		return f, err
-	}
-	if f.events != nil {
-		o.Events = f.events
-	}
 	if f.traffic, err = newTraffic(c, facts, registry, log); err != nil {
 		return f, err
 	}

@@ -35,7 +35,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	}
 	log := newLog(c, env.stderr)
 	v := &view{config: c, store: cluster.NewStore(), table: vip.NewTable()}
-	objects, err := newFeed(c, name, v.store, log, nil)
+	objects, err := newFeed(c, name, v.store, log, report(log, nil, nil), nil)
 	if err != nil {
 		return nil, err
 	}

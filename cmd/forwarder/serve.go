@@ -97,6 +97,15 @@ func warning(log *slog.Logger) func(format string, args ...any) {
 	return func(format string, args ...any) { log.Warn(fmt.Sprintf(format, args...)) }
 }
 
+// newProblems counts what of objects cannot be used.
+func newProblems(registry *prometheus.Registry) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signpost_object_problems_total", Help: "Parts of objects that cannot be used, by the kind of the object; the log and Events say which.",
+	}, []string{"kind"})
+	registry.MustRegister(c)
+	return c
+}
+
 // freshness tells Prometheus how old the data is.
 type freshness struct{ feed feed }
 

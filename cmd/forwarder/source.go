@@ -25,11 +25,11 @@ type feed interface {
 const forUs = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
 // newFeed connects the store with a folder of manifests or with the API; name is that of
-// this node. programmed, which may be nil, is told of changes that the API dates.
-func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logger, programmed func(kube.Programmed)) (feed, error) {
+// this node. programmed, which may be nil, is called for changes that the API dates.
+func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logger, report func(source.Problem), programmed func(kube.Programmed)) (feed, error) {
 	if dir := c.Flags.Manifests; dir != "" {
 		log.Info("reading objects", "from", dir)
-		return manifest.New(dir, store, manifest.Options{LabelSelector: forUs, Report: report(log), Logf: logf(log)})
+		return manifest.New(dir, store, manifest.Options{LabelSelector: forUs, Report: report, Logf: logf(log)})
 	}
 	rc, err := connection(c)
 	if err != nil {
@@ -38,7 +38,7 @@ func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logg
 	log.Info("reading objects", "from", rc.Host)
 	return kube.New(rc, store, kube.Options{
 		Kinds:         []cluster.Kind{cluster.KindService, cluster.KindSlice, cluster.KindNode, cluster.KindServiceCIDR},
-		LabelSelector: forUs, Node: name, Report: report(log), Logf: logf(log), Programmed: programmed,
+		LabelSelector: forUs, Node: name, Report: report, Logf: logf(log), Programmed: programmed,
 	})
 }
 

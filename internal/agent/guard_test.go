@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -88,29 +90,61 @@ func TestRefused(t *testing.T) {
 func TestAPIServersAreGuarded(t *testing.T) {
 	play(t, func(s *stage) {
 		api := service("kubernetes", "10.96.0.1")
-		s.put(api, slice(api, "192.0.2.50"), service("evil", "10.96.0.2", "external=192.0.2.50"))
+		s.put(api, slice(api, "192.0.2.50"))
 		s.store.MarkSynced()
 		s.start()
-		s.checkKernel()
-		if strings.Contains(s.agent.Table(), "192.0.2.50 tcp 80") { // slice says that it listens there, on 8080
-			t.Logf("table\n%s", s.agent.Table())
+		refused := func(want float64) {
+			t.Helper()
+			s.settle()
+			s.checkKernel()
+			if n := s.metric("signpost_refused_frontends"); n != want {
+				t.Errorf("%v refused, want %v\n%s", n, want, s.agent.Table())
+			}
 		}
-		port := apiServers(s.store)
-		if len(port) != 1 {
-			t.Fatalf("API servers %v", port)
-		}
-		evil := withPorts(service("evil", "10.96.0.2", "external=192.0.2.50"), port[0].Port())
-		s.put(evil)
-		s.settle()
-		s.checkKernel()
-		if n := s.metric("signpost_refused_frontends"); n != 1 {
-			t.Errorf("%v refused, want 1\n%s", n, s.agent.Table())
-		}
+		port := apiServers(s.store)[0].Port()
+		s.put(withPorts(service("evil", "10.96.0.2", "external=192.0.2.50"), port))
+		refused(1)
 		s.put(slice(api, "192.0.2.51"))
-		s.settle()
-		s.checkKernel()
-		if n := s.metric("signpost_refused_frontends"); n != 0 {
-			t.Errorf("%v refused, want none\n%s", n, s.agent.Table())
+		refused(0)
+		s.machine.set("192.0.2.50", "192.0.2.51")
+		refused(1)
+	})
+}
+
+// A Service that flaps between two states with thousands of conflicts and refused
+// addresses leaves a bounded log, and one namespace does not silence another.
+func TestLogOfAFlappingServiceIsBounded(t *testing.T) {
+	play(t, func(s *stage) {
+		owner := withPorts(service("owner", "10.96.0.1", "external=192.0.2.9", "created=1"))
+		evil := service("evil", "10.96.0.2", "created=2")
+		evil.External = &cluster.External{}
+		for i := range byte(40) {
+			owner.External.IPs = append(owner.External.IPs, netip.AddrFrom4([4]byte{198, 51, 100, i}))
+			evil.External.IPs = append(evil.External.IPs, netip.AddrFrom4([4]byte{198, 51, 100, i}), netip.AddrFrom4([4]byte{10, 96, 7, i}))
+		}
+		for n := range uint16(100) {
+			for _, svc := range []*cluster.Service{owner, evil} {
+				svc.Ports = append(svc.Ports, cluster.ServicePort{Name: fmt.Sprintf("p%d", n), Number: 1000 + n, Protocol: cluster.TCP})
+			}
+		}
+		s.put(owner, &cluster.ServiceCIDR{Name: "kubernetes", CIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}})
+		s.store.MarkSynced()
+		s.start()
+		s.notes.take()
+		for range 100 {
+			s.put(evil)
+			s.pass(100 * time.Millisecond)
+			s.put(service("evil", "10.96.0.2", "created=2"))
+			s.pass(100 * time.Millisecond)
+		}
+		log := ""
+		for line := range strings.Lines(s.notes.take()) {
+			if !strings.HasPrefix(line, "event ") { // a Recorder bounds those
+				log += line
+			}
+		}
+		if lines := strings.Count(log, "\n"); lines > 50 || len(log) > 20_000 || !strings.Contains(log, "frontends=4040") {
+			t.Errorf("%d lines, %d bytes: want at most 50 and 20,000\n%.3000s", lines, len(log), log)
 		}
 	})
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
+	"github.com/signpost-dns/signpost/internal/loglimit"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -124,7 +125,7 @@ func play(t *testing.T, f func(s *stage)) {
 		s.agent = New(Options{
 			Store: s.store, Dataplane: s.kernel, Machine: s.machine, Flows: s.kernel, Health: s.health, Events: s.notes,
 			Metrics:  NewMetrics(s.registry, healthcheck.IPv4),
-			Log:      slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelInfo})),
+			Log:      slog.New(loglimit.NewHandler(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: loglimit.Shorten}))),
 			NodeName: "node-1", GuardedPorts: []vip.Port{{Number: 22}}, NodePorts: node.NodePorts{Primary: true},
 			Pods: Detection{Pods: vip.Pods{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}, MasqueradeMark: 0x4000,
 			DropsUnused: true,

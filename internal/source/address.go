@@ -34,6 +34,17 @@ func withoutLeadingZeros(s string) string {
 	return strings.Join(octets, ".")
 }
 
+// broadcast is the limited broadcast address (RFC 919).
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// isExternal reports whether a can be an external address of a Service: one that means
+// the same host from everywhere. The API checks this of externalIPs in part, of load
+// balancers and in files not at all. What depends on ServiceCIDRs and nodes is refused by
+// package vip.
+func isExternal(a netip.Addr) bool {
+	return !isLocal(a) && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
+}
+
 // isLocal reports whether a means another machine on every machine: the API
 // refuses such addresses as endpoints and externalIPs, files do not.
 func isLocal(a netip.Addr) bool {

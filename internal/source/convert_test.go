@@ -113,6 +113,9 @@ func show(o cluster.Object) string {
 		if o.Leaving {
 			s += " leaving"
 		}
+		if o.KubeletPort != 0 {
+			s += fmt.Sprintf(" kubelet=%d", o.KubeletPort)
+		}
 		return s
 	case *cluster.ServiceCIDR:
 		return fmt.Sprintf("%v %v", o.Name, o.CIDRs)

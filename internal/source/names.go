@@ -22,6 +22,40 @@ func isLabel(s string) bool {
 	return true
 }
 
+// isSubdomain reports whether s is a name as the API has it for most objects: labels of
+// RFC 1123, in lower case, with dots between them.
+func isSubdomain(s string) bool {
+	if len(s) > 253 {
+		return false
+	}
+	for part := range strings.SplitSeq(s, ".") { // the API bounds the whole only
+		for len(part) > 63 {
+			if !isLabel("a" + part[:61] + "a") {
+				return false
+			}
+			part = part[61:]
+		}
+		if !isLabel(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// isLabelValue reports whether s is the value of a label, as zones are.
+func isLabelValue(s string) bool {
+	if len(s) > 63 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' && s[i] != '_' && s[i] != '.' {
+			return false
+		}
+	}
+	return true
+}
+
 // isDNSName reports whether s, without a final dot, can be the target of a CNAME.
 // Wider than what the API takes: upper case and `_` are legal in the DNS (RFC 2181 §11).
 func isDNSName(s string) bool {
@@ -86,7 +120,7 @@ func identified(kind cluster.Kind, m *metav1.ObjectMeta) (f findings, ok bool) {
 	switch isName := kind == cluster.KindService || kind == cluster.KindServiceImport || kind == cluster.KindNamespace; {
 	case isName && !isLabel(m.Name):
 		f.add(m.Name, wantLabel, "metadata.name")
-	case m.Name == "":
+	case !isName && !isSubdomain(m.Name):
 		f.add(m.Name, wantName, "metadata.name")
 	}
 	if namespaced && !isLabel(m.Namespace) {

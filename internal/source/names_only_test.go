@@ -31,7 +31,7 @@ func TestNamesOnly(t *testing.T) {
 	for i := range near.Endpoints {
 		near.Endpoints[i].NodeName = new(strings.Repeat("n", 250_000))
 		near.Endpoints[i].Hints = &discoveryv1.EndpointHints{
-			ForZones: []discoveryv1.ForZone{{Name: strings.Repeat("z", 250_000)}},
+			ForZones: []discoveryv1.ForZone{{Name: strings.Repeat("z", 250_000)}, {Name: "zone-a"}},
 			ForNodes: []discoveryv1.ForNode{{Name: strings.Repeat("n", 250_000)}},
 		}
 	}

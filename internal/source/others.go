@@ -61,7 +61,12 @@ func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
 	if !ok {
 		return nil, f.list
 	}
-	out := &cluster.Node{Name: strings.Clone(n.Name), Zone: cluster.MakeAtom(n.Labels[corev1.LabelTopologyZone]), Leaving: leaving(n)}
+	out := &cluster.Node{Name: strings.Clone(n.Name), Leaving: leaving(n)}
+	if zone := n.Labels[corev1.LabelTopologyZone]; isLabelValue(zone) {
+		out.Zone = cluster.MakeAtom(zone)
+	} else {
+		f.add(zone, wantZone, "metadata.labels["+corev1.LabelTopologyZone+"]")
+	}
 	var external []netip.Addr
 	for i := range n.Status.Addresses {
 		na := &n.Status.Addresses[i]

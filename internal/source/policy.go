@@ -35,7 +35,7 @@ func (f *findings) isLocalPolicy(policy, field string) bool {
 func (f *findings) policy(s *corev1.Service) cluster.Policy {
 	p := cluster.Policy{
 		Sources: f.sourceRanges(s.Spec.LoadBalancerSourceRanges), Affinity: f.affinity(&s.Spec),
-		Scheduler: strings.Clone(s.Annotations[schedulerAnnotation]),
+		Scheduler: f.scheduler(s.Annotations[schedulerAnnotation]),
 	}
 	if n := s.Spec.HealthCheckNodePort; n < 0 || n > 65535 {
 		f.add(strconv.Itoa(int(n)), wantNodePort, "spec.healthCheckNodePort")
@@ -43,6 +43,23 @@ func (f *findings) policy(s *corev1.Service) cluster.Policy {
 		p.HealthCheckPort = uint16(n)
 	}
 	return p
+}
+
+// schedulers are those of Linux. IPVS loads a module for the name, and it reaches plans
+// and logs, so that no other text gets through.
+const schedulers = "rr wrr lc wlc lblc lblcr sh dh sed nq fo ovf mh twos"
+
+// scheduler reads the annotation; empty is the default of the mode.
+func (f *findings) scheduler(s string) string {
+	for known := range strings.FieldsSeq(schedulers) {
+		if s == known {
+			return known
+		}
+	}
+	if s != "" {
+		f.add(s, wantScheduler, "metadata.annotations["+schedulerAnnotation+"]")
+	}
+	return ""
 }
 
 // sourceRanges reads spec.loadBalancerSourceRanges. A range that cannot be read lets

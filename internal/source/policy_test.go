@@ -60,6 +60,34 @@ status: {loadBalancer: {ingress: [{ip: 198.51.100.1, ipMode: VIP}, {ip: 198.51.1
 metadata: {name: web, annotations: {signpost.dev/scheduler: lc, other: x}}
 spec: {clusterIP: 10.0.0.1}`,
 		want: `default/web type=0 headless=false ips=[10.0.0.1] ports=[] name="" external=[] lb=[] policy={[] 0 0 lc}`},
+	{name: "a scheduler that is none", kind: "Service", yaml: `
+metadata: {name: web, annotations: {signpost.dev/scheduler: "rr\n-A -t 10.96.0.1:443 -s rr\n-a -t 10.96.0.1:443 -r 6.6.6.6:443 -m\u001b[31m"}}
+spec: {clusterIP: 10.0.0.1}`,
+		want:     `default/web type=0 headless=false ips=[10.0.0.1] ports=[]`,
+		problems: []string{`metadata.annotations[signpost.dev/scheduler] "rr\n-A -t 10.96.0.1:443 -s rr\n-a -t 10.96.0.1:443 -r 6.6.6.6:443 -m\x1b[31m": ` + wantScheduler}},
+	{name: "a scheduler that Linux does not have", kind: "Service", yaml: `
+metadata: {name: web, annotations: {signpost.dev/scheduler: rr_}}
+spec: {clusterIP: 10.0.0.1}`,
+		want:     `default/web type=0 headless=false ips=[10.0.0.1] ports=[]`,
+		problems: []string{`metadata.annotations[signpost.dev/scheduler] "rr_": ` + wantScheduler}},
+	{name: "names of nodes and zones that are none", kind: "EndpointSlice", yaml: `
+metadata: {name: web-x, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints:
+- {addresses: [10.1.0.1], nodeName: "a b", zone: "x\ny", hints: {forZones: [{name: zone-a}, {name: "a,b"}], forNodes: [{name: node-1}, {name: UPPER}]}}`,
+		want: "default/web-x of default/web v0 ports=[] 10.1.0.1///+R+S for zone-a;node-1",
+		problems: []string{
+			`endpoints[0].zone "x\ny": ` + wantZone, `endpoints[0].nodeName "a b": ` + wantNodeName,
+			`endpoints[0].hints.forZones "a,b": ` + wantZone, `endpoints[0].hints.forNodes "UPPER": ` + wantNodeName,
+		}},
+	{name: "the kubelet's port", kind: "Node", yaml: `
+metadata: {name: node-1}
+status: {daemonEndpoints: {kubeletEndpoint: {Port: 10250}}}`,
+		want: "node-1 [] zone= kubelet=10250"},
+	{name: "a zone that is none", kind: "Node", yaml: `
+metadata: {name: node-1, labels: {topology.kubernetes.io/zone: "a b"}}`,
+		want:     "node-1 [] zone=",
+		problems: []string{`metadata.labels[topology.kubernetes.io/zone] "a b": ` + wantZone}},
 	{name: "hints", kind: "EndpointSlice", yaml: `
 metadata: {name: web-x, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4

@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -21,7 +22,10 @@ type Problem struct {
 // it, and a line of a log stays a line.
 const longestValue = 100
 
-// String says it in one line, whatever control characters a file has in its names.
+// longestProblem is how many bytes String has at most, without Where.
+const longestProblem = 1000
+
+// String says it in one line of bounded length, whatever a file has in its names.
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.Where != "" {
@@ -33,18 +37,22 @@ func (p Problem) String() string {
 		fmt.Fprintf(&b, "%v %v: %s %q", p.Ref.Kind, p.Ref.Key, p.Field, p.Value)
 	}
 	b.WriteString(": want " + p.Want)
+	text := b.String()
+	if most := longestProblem + len(p.Where); len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, b.String())
+	}, text)
 }
 
 // What each kind of field must be, and what its absence costs.
 const (
 	wantLabel         = "a DNS label (RFC 1123, lower case); this object is left out"
-	wantName          = "a name; this object is left out"
+	wantName          = "a DNS name of at most 253 characters (RFC 1123, lower case); this object is left out"
 	wantServiceType   = "ClusterIP, NodePort, LoadBalancer or ExternalName; it is read as ClusterIP"
 	wantImportType    = "ClusterSetIP or Headless; it is read as ClusterSetIP"
 	wantClusterIP     = "an address, or None; without one the name has no address"
@@ -52,6 +60,10 @@ const (
 	wantExternalName  = "a DNS name of at most 253 characters; without one the name leads nowhere"
 	wantBalancerName  = "a DNS name of at most 253 characters; this one is left out"
 	wantPublicIP      = "an IP address that is not unspecified, loopback or link-local; this one is left out"
+	wantExternalIP    = "an IP address that is not unspecified, loopback, link-local, multicast or broadcast; this one is left out"
+	wantScheduler     = "one of rr, wrr, lc, wlc, lblc, lblcr, sh, dh, sed, nq, fo, ovf, mh and twos; the default of the mode is used"
+	wantNodeName      = "a DNS name of at most 253 characters (RFC 1123, lower case); it is read as no name"
+	wantZone          = "at most 63 letters, digits, '-', '_' and '.'; it is read as no zone"
 	wantIP            = "an IP address; this one is left out"
 	wantIPv4          = "an IPv4 address; this one is left out"
 	wantIPv6          = "an IPv6 address; this one is left out"
@@ -70,16 +82,26 @@ const (
 	wantKnownField    = "a field that the API has, once; it is passed over"
 )
 
+// mostProblems is how many Problems an object has at most; the last one counts the rest.
+// An EndpointSlice may have a thousand.
+const mostProblems = 8
+
 // findings gathers the Problems of one object.
 type findings struct {
 	ref  cluster.Ref
 	list []Problem
+	rest int // how many more there are
 }
 
 // add notes that value is not what field wants.
 func (f *findings) add(value, want, field string) {
 	if len(value) > longestValue {
 		value = strings.ToValidUTF8(value[:longestValue], "") + "…"
+	}
+	if len(f.list) == mostProblems {
+		f.rest++
+		f.list[mostProblems-1] = Problem{Ref: f.ref, Field: "more fields", Value: strconv.Itoa(f.rest + 1), Want: "values that the API documents"}
+		return
 	}
 	f.list = append(f.list, Problem{Ref: f.ref, Field: field, Value: strings.Clone(value), Want: want})
 }

@@ -75,14 +75,37 @@ spec: {type: LoadBalancer, clusterIP: 10.0.0.1, externalIPs: [x, 127.0.0.1, "::1
 status: {loadBalancer: {ingress: [{ip: z}]}}`,
 		want: `default/web type=2 headless=false ips=[10.0.0.1] ports=[]`,
 		problems: []string{
-			`spec.externalIPs[0] "x": ` + wantPublicIP,
-			`spec.externalIPs[1] "127.0.0.1": ` + wantPublicIP,
-			`spec.externalIPs[2] "::1": ` + wantPublicIP,
-			`spec.externalIPs[3] "169.254.1.1": ` + wantPublicIP,
-			`spec.externalIPs[4] "fe80::1": ` + wantPublicIP,
-			`spec.externalIPs[5] "224.0.0.1": ` + wantPublicIP,
-			`spec.externalIPs[6] "::": ` + wantPublicIP,
-			`status.loadBalancer.ingress[0].ip "z": ` + wantIP,
+			`spec.externalIPs[0] "x": ` + wantExternalIP,
+			`spec.externalIPs[1] "127.0.0.1": ` + wantExternalIP,
+			`spec.externalIPs[2] "::1": ` + wantExternalIP,
+			`spec.externalIPs[3] "169.254.1.1": ` + wantExternalIP,
+			`spec.externalIPs[4] "fe80::1": ` + wantExternalIP,
+			`spec.externalIPs[5] "224.0.0.1": ` + wantExternalIP,
+			`spec.externalIPs[6] "::": ` + wantExternalIP,
+			`status.loadBalancer.ingress[0].ip "z": ` + wantExternalIP,
+		}},
+	{name: "no external addresses: of a load balancer", kind: "Service", yaml: `
+metadata: {name: web}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.1}
+status: {loadBalancer: {ingress: [{ip: 127.0.0.1}, {ip: 169.254.169.254}, {ip: "::ffff:127.0.0.1"}, {ip: 255.255.255.255}, {ip: "ff05::1"}, {ip: 0.0.0.0}, {ip: 198.51.100.7}]}}`,
+		want: `default/web type=2 headless=false ips=[10.0.0.1] ports=[] name="" external=[] lb=[198.51.100.7]`,
+		problems: []string{
+			`status.loadBalancer.ingress[0].ip "127.0.0.1": ` + wantExternalIP,
+			`status.loadBalancer.ingress[1].ip "169.254.169.254": ` + wantExternalIP,
+			`status.loadBalancer.ingress[2].ip "::ffff:127.0.0.1": ` + wantExternalIP,
+			`status.loadBalancer.ingress[3].ip "255.255.255.255": ` + wantExternalIP,
+			`status.loadBalancer.ingress[4].ip "ff05::1": ` + wantExternalIP,
+			`status.loadBalancer.ingress[5].ip "0.0.0.0": ` + wantExternalIP,
+		}},
+	{name: "more problems than a log needs", kind: "Service", yaml: `
+metadata: {name: web}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.1, externalIPs: [a, b, c, d, e, f, g, h, i, j]}`,
+		want: `default/web type=2 headless=false ips=[10.0.0.1] ports=[]`,
+		problems: []string{
+			`spec.externalIPs[0] "a": ` + wantExternalIP, `spec.externalIPs[1] "b": ` + wantExternalIP,
+			`spec.externalIPs[2] "c": ` + wantExternalIP, `spec.externalIPs[3] "d": ` + wantExternalIP,
+			`spec.externalIPs[4] "e": ` + wantExternalIP, `spec.externalIPs[5] "f": ` + wantExternalIP,
+			`spec.externalIPs[6] "g": ` + wantExternalIP, `more fields "3": values that the API documents`,
 		}},
 	{name: "external name", kind: "Service", yaml: `
 metadata: {name: web}

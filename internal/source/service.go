@@ -91,8 +91,8 @@ func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 	var e cluster.External
 	for i, ip := range s.Spec.ExternalIPs {
 		a, ok := parseAddr(ip)
-		if !ok || isLocal(a) {
-			f.add(ip, wantPublicIP, at("spec.externalIPs", i))
+		if !ok || !isExternal(a) {
+			f.add(ip, wantExternalIP, at("spec.externalIPs", i))
 			continue
 		}
 		e.IPs = append(e.IPs, a)
@@ -104,8 +104,8 @@ func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 			continue
 		}
 		a, ok := parseAddr(ip)
-		if !ok {
-			f.add(ip, wantIP, at("status.loadBalancer.ingress", i)+".ip")
+		if !ok || !isExternal(a) {
+			f.add(ip, wantExternalIP, at("status.loadBalancer.ingress", i)+".ip")
 			continue
 		}
 		e.LB = append(e.LB, a)

@@ -86,15 +86,15 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 	for i := range list {
 		e := &list[i]
 		ep := cluster.Endpoint{
-			Zone:       cluster.MakeAtom(value(e.Zone, "")),
+			Zone:       f.zone(value(e.Zone, ""), i, "zone"),
 			Conditions: conditions(&e.Conditions),
 			Pod:        podID(e.TargetRef),
 		}
 		if !o.NamesOnly {
-			ep.Node = cluster.MakeAtom(value(e.NodeName, ""))
+			ep.Node = f.nodeName(value(e.NodeName, ""), i, "nodeName")
 		}
 		if h := e.Hints; h != nil && !o.NamesOnly {
-			ep.ForZones, ep.ForNodes = zones(h.ForZones), nodes(h.ForNodes)
+			ep.ForZones, ep.ForNodes = f.zones(h.ForZones, i), f.nodes(h.ForNodes, i)
 		}
 		hostname := f.hostname(e, i, o)
 		for j, s := range e.Addresses {
@@ -128,19 +128,44 @@ func podID(ref *corev1.ObjectReference) cluster.PodID {
 	return cluster.MakePodID(ref.Kind, ref.Namespace, ref.Name)
 }
 
+// nodeName reads the name of a node; no name if it is none.
+func (f *findings) nodeName(s string, i int, field string) cluster.Atom {
+	if s != "" && !isSubdomain(s) {
+		f.add(s, wantNodeName, at("endpoints", i)+"."+field)
+		return cluster.Atom{}
+	}
+	return cluster.MakeAtom(s)
+}
+
+// zone reads the name of a zone, which the API does not check everywhere.
+func (f *findings) zone(s string, i int, field string) cluster.Atom {
+	if !isLabelValue(s) {
+		f.add(s, wantZone, at("endpoints", i)+"."+field)
+		return cluster.Atom{}
+	}
+	return cluster.MakeAtom(s)
+}
+
+// mostHints is how many zones or nodes the API takes in the hints of an endpoint.
+const mostHints = 8
+
 // zones is the list of names in hints.
-func zones(list []discoveryv1.ForZone) cluster.Atom {
-	names := make([]string, 0, 8) // as many as the API takes
-	for _, z := range list {
-		names = append(names, z.Name)
+func (f *findings) zones(list []discoveryv1.ForZone, i int) cluster.Atom {
+	names := make([]string, 0, mostHints)
+	for _, z := range list[:min(len(list), mostHints)] {
+		if f.zone(z.Name, i, "hints.forZones") != (cluster.Atom{}) {
+			names = append(names, z.Name)
+		}
 	}
 	return cluster.MakeAtom(strings.Join(names, ","))
 }
 
-func nodes(list []discoveryv1.ForNode) cluster.Atom {
-	names := make([]string, 0, 8)
-	for _, n := range list {
-		names = append(names, n.Name)
+func (f *findings) nodes(list []discoveryv1.ForNode, i int) cluster.Atom {
+	names := make([]string, 0, mostHints)
+	for _, n := range list[:min(len(list), mostHints)] {
+		if f.nodeName(n.Name, i, "hints.forNodes") != (cluster.Atom{}) {
+			names = append(names, n.Name)
+		}
 	}
 	return cluster.MakeAtom(strings.Join(names, ","))
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/loglimit"
 	"github.com/signpost-dns/signpost/internal/source"
 	"github.com/signpost-dns/signpost/internal/source/kube"
 	"github.com/signpost-dns/signpost/internal/source/manifest"
@@ -260,6 +261,9 @@ func (f *feedConfig) name() string {
 
 // logf writes a source's log line.
 func logf(level, format string, args ...any) {
+	if level != "debug" && !logLines.Pass(format, "") {
+		return
+	}
 	switch level {
 	case "error":
 		log.Errorf(format, args...)
@@ -275,5 +279,12 @@ func logf(level, format string, args ...any) {
 // report tells of a part of an object that was left out.
 func report(p source.Problem) {
 	problems.WithLabelValues(p.Ref.Kind.String()).Inc()
-	log.Warning(p.String())
+	if logLines.Pass("an object is not used as it stands", p.Ref.Key.Namespace) {
+		log.Warning(p.String())
+	}
 }
+
+// logLines bounds the lines that objects cause.
+var logLines = loglimit.NewGate(func(l loglimit.Left) {
+	log.Warningf("%d lines were left out: %s", l.Lines, l.Cause)
+})

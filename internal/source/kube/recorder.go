@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"math/rand/v2"
 	"time"
-	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/loglimit"
 )
 
 // Bounds of a Recorder.
@@ -23,7 +24,11 @@ const (
 	mostNotes    = 256                    // that wait; more are dropped, the log has them all
 	mostTold     = 4096                   // that are remembered
 	notePause    = 100 * time.Millisecond // between two: the API server is for others, too
-	longestNote  = 1024                   // of a message, in bytes: the API's limit
+	noteSpread   = 30 * time.Second       // within which nodes write what they have to say alike
+	notePeriod   = 10 * time.Minute
+	mostOfOne    = 5    // of a Service in a notePeriod; Events of other Services go on
+	mostOfAll    = 600  // of all Services in a notePeriod
+	longestNote  = 1024 // of a message, in bytes: the API's limit
 	notePatience = 10 * time.Second
 )
 
@@ -37,7 +42,10 @@ type Recorder struct {
 	logf      func(level, format string, args ...any)
 	notes     chan note
 	told      map[string]bool // names, only of Run
-	refused   bool            // people know that there is no right for it, only of Run
+	spread    time.Duration   // noteSpread
+	ofOne     *loglimit.Limiter
+	ofAll     *loglimit.Limiter
+	refused   bool // people know that there is no right for it, only of Run
 }
 
 type note struct {
@@ -55,7 +63,8 @@ func NewRecorder(rc *rest.Config, component, node string, logf func(level, forma
 	}
 	return &Recorder{
 		client: clients.of(cluster.KindService), component: component, node: node, logf: logf,
-		notes: make(chan note, mostNotes), told: map[string]bool{},
+		notes: make(chan note, mostNotes), told: map[string]bool{}, spread: noteSpread,
+		ofOne: loglimit.NewLimiter(mostOfOne, notePeriod), ofAll: loglimit.NewLimiter(mostOfAll, notePeriod),
 	}, nil
 }
 
@@ -79,25 +88,42 @@ func (r *Recorder) NodeEvent(normal bool, reason, message string) {
 
 // Run writes until ctx is done. What cannot be written is dropped: the log has it.
 func (r *Recorder) Run(ctx context.Context) {
+	var last time.Time
 	for {
+		var n note
 		select {
 		case <-ctx.Done():
 			return
-		case n := <-r.notes:
-			if name := r.name(n); !r.told[name] {
-				if len(r.told) >= mostTold {
-					clear(r.told)
-				}
-				r.told[name] = true
-				r.write(ctx, n)
-			}
+		case n = <-r.notes:
+		}
+		pause := notePause
+		if n.service != (cluster.Key{}) && time.Since(last) >= r.spread { // nodes that have the same to say do not say it at once
+			pause = rand.N(r.spread + notePause)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(notePause):
+		case <-time.After(pause):
 		}
+		r.take(ctx, n)
+		last = time.Now()
 	}
+}
+
+// take writes what was not written before, up to the bounds: the log has the rest.
+func (r *Recorder) take(ctx context.Context, n note) {
+	name, now := r.name(n), time.Now()
+	r.ofOne.Due(now)
+	r.ofAll.Due(now)
+	ofService := n.service != (cluster.Key{})
+	if r.told[name] || ofService && !r.ofOne.Allow(n.service.String(), now) || !r.ofAll.Allow("", now) {
+		return
+	}
+	if len(r.told) >= mostTold {
+		clear(r.told)
+	}
+	r.told[name] = true
+	r.write(ctx, n)
 }
 
 // name is that of the Service with a number that follows from the rest, or that of the node with the time.
@@ -121,7 +147,7 @@ func (r *Recorder) write(ctx context.Context, n note) {
 	event := &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: cmp.Or(about.Namespace, metav1.NamespaceDefault), Name: r.name(n)},
 		InvolvedObject: about,
-		Type:           kind, Reason: n.reason, Message: shortened(n.message),
+		Type:           kind, Reason: n.reason, Message: loglimit.Cut(n.message, longestNote),
 		Source:              corev1.EventSource{Component: r.component, Host: r.node},
 		ReportingController: r.component, ReportingInstance: r.node,
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
@@ -160,16 +186,4 @@ func (r *Recorder) uid(ctx context.Context, service cluster.Key) types.UID {
 		return ""
 	}
 	return list.Items[0].UID
-}
-
-// shortened cuts a message at the API's limit, between characters.
-func shortened(s string) string {
-	if len(s) <= longestNote {
-		return s
-	}
-	s = s[:longestNote-len("…")]
-	for !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return s + "…"
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -89,6 +90,7 @@ func TestRecorder(t *testing.T) {
 		must(t, err)
 		r, err := NewRecorder(rc, "signpost-forwarder", node, logged.logf)
 		must(t, err)
+		r.spread = 0
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() { defer close(ended); r.Run(ctx) }()
@@ -146,6 +148,30 @@ func TestRecorder(t *testing.T) {
 	until("without the right", 8, 5)
 	if said := strings.Join(logged.said(), "\n"); strings.Count(said, "verb create on events") != 1 {
 		t.Errorf("logged %s", said)
+	}
+}
+
+// One Service with much to say does not use up what others have.
+func TestRecorderIsFair(t *testing.T) {
+	posts := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			posts[strings.Split(r.URL.Path, "/")[4]]++ // the namespace
+		}
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	rc, err := Config{Endpoint: server.URL, QPS: -1}.REST()
+	must(t, err)
+	r, err := NewRecorder(rc, "c", "n", func(string, string, ...any) {})
+	must(t, err)
+	t.Cleanup(r.client.Client.CloseIdleConnections)
+	for i := range 100 {
+		r.take(t.Context(), note{service: cluster.Key{Namespace: "evil", Name: "x"}, message: fmt.Sprint(i)})
+	}
+	r.take(t.Context(), note{service: cluster.Key{Namespace: "good", Name: "y"}})
+	if posts["evil"] != mostOfOne || posts["good"] != 1 {
+		t.Errorf("wrote %v, want %d and 1", posts, mostOfOne)
 	}
 }
 
