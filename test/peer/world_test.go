@@ -66,7 +66,7 @@ func oddities() []runtime.Object {
 	stale.TargetRef = moved.TargetRef
 	orphan := Slice("ns", "orphan", "1", 8080, discoveryv1.AddressTypeIPv4, Endpoint(true, "", "172.16.3.9"))
 	orphan.Labels = nil
-	return []runtime.Object{
+	return append(sharedAddresses(), []runtime.Object{
 		Service("ns", "shop", HTTP, "None"),
 		Slice("ns", "shop", "1", 8080, discoveryv1.AddressTypeIPv4, pod, dots),
 		orphan,
@@ -89,6 +89,29 @@ func oddities() []runtime.Object {
 		largeSlice(),
 		Pod("ns", "shop-0", "172.16.3.1", "fd00::11"),
 		Pod("vacant", "alone", "172.16.3.7"),
+	}...)
+}
+
+// sharedAddresses are Services of several pods with one address: in one slice, one of
+// them terminating or both ready, and in two, with other ports, or one of them not ready.
+func sharedAddresses() []runtime.Object {
+	pod := func(ready bool, hostname, ip string) discoveryv1.Endpoint {
+		e := Endpoint(ready, hostname, ip)
+		e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: hostname}
+		return e
+	}
+	const v4 = discoveryv1.AddressTypeIPv4
+	return []runtime.Object{
+		Service("ns", "db", HTTP, "None"),
+		Slice("ns", "db", "1", 8080, v4, pod(false, "db-0", "172.16.5.1"), pod(true, "db-1", "172.16.5.1")),
+		Service("ns", "store", HTTP, "None"),
+		Slice("ns", "store", "1", 8080, v4, pod(true, "store-0", "172.16.5.2"), Endpoint(true, "store-1", "172.16.5.2")),
+		Service("ns", "ex", HTTP, "None"),
+		Slice("ns", "ex", "1", 8080, v4, pod(true, "ex-0", "172.16.5.3")),
+		Slice("ns", "ex", "2", 9090, v4, pod(true, "ex-2", "172.16.5.3")),
+		Service("ns", "agent", HTTP, "10.0.0.60"),
+		Slice("ns", "agent", "1", 8080, v4, pod(true, "agent-x", "172.16.5.4")),
+		Slice("ns", "agent", "2", 8080, v4, pod(false, "agent-y", "172.16.5.4")),
 	}
 }
 
