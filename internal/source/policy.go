@@ -66,7 +66,7 @@ func (f *findings) scheduler(s string) string {
 // nobody in: the list must not open what it was to close.
 func (f *findings) sourceRanges(list []string) []netip.Prefix {
 	var out []netip.Prefix
-	for i, text := range list {
+	for i, text := range bounded(f, list, mostRanges, wantFewRanges, "spec.loadBalancerSourceRanges") {
 		p, ok := parsePrefix(text)
 		if !ok {
 			f.add(text, wantSourceRange, at("spec.loadBalancerSourceRanges", i))

@@ -79,6 +79,9 @@ const (
 	wantTimeout       = "1 to 86400 seconds; it is read as 10800"
 	wantCIDR          = "a CIDR block such as 10.96.0.0/12; this one is left out"
 	wantHostname      = "a DNS label (RFC 1123, lower case); the address stands for it"
+	wantFewPorts      = "at most 1024 ports; the others are left out"
+	wantFewAddresses  = "at most 256 addresses; the others are left out"
+	wantFewRanges     = "at most 1024 CIDR blocks; the others get no access"
 	wantKnownField    = "a field that the API has, once; it is passed over"
 )
 
@@ -108,3 +111,20 @@ func (f *findings) add(value, want, field string) {
 
 // at is the path of one element of a list.
 func at(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
+
+// What one Service may list. The API server has no limit but the size of the object, and
+// every port is combined with every address.
+const (
+	mostPorts     = 1024
+	mostAddresses = 256
+	mostRanges    = 1024
+)
+
+// bounded returns the first elements of a list, most at most.
+func bounded[T any](f *findings, list []T, most int, want, field string) []T {
+	if len(list) > most {
+		f.add(strconv.Itoa(len(list)), want, field)
+		list = list[:most]
+	}
+	return list
+}

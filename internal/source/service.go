@@ -89,7 +89,7 @@ func (f *findings) clusterIPs(spec *corev1.ServiceSpec) (ips []netip.Addr, headl
 // external reads the addresses outside the cluster; nil when there are none.
 func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 	var e cluster.External
-	for i, ip := range s.Spec.ExternalIPs {
+	for i, ip := range bounded(f, s.Spec.ExternalIPs, mostAddresses, wantFewAddresses, "spec.externalIPs") {
 		a, ok := parseAddr(ip)
 		if !ok || !isExternal(a) {
 			f.add(ip, wantExternalIP, at("spec.externalIPs", i))
@@ -97,7 +97,7 @@ func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 		}
 		e.IPs = append(e.IPs, a)
 	}
-	for i := range s.Status.LoadBalancer.Ingress {
+	for i := range bounded(f, s.Status.LoadBalancer.Ingress, mostAddresses, wantFewAddresses, "status.loadBalancer.ingress") {
 		ip := s.Status.LoadBalancer.Ingress[i].IP
 		if ip == "" {
 			f.balancerName(s.Status.LoadBalancer.Ingress[i].Hostname, i, &e)
@@ -139,6 +139,7 @@ func (f *findings) servicePorts(list []corev1.ServicePort) []cluster.ServicePort
 	if len(list) == 0 {
 		return nil
 	}
+	list = bounded(f, list, mostPorts, wantFewPorts, "spec.ports")
 	out := make([]cluster.ServicePort, 0, len(list))
 	for i := range list {
 		p := &list[i]

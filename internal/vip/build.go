@@ -49,10 +49,13 @@ func BuildWithin(e *cluster.Entry, n Node, room Room) []*Route {
 	room.Frontends = min(room.Frontends, MaxFrontends)
 	var routes []*Route
 	for _, ip := range e.Service.ClusterIPs {
-		b := builder{entry: e, node: &n, v4: ip.Is4(), room: &room}
+		b := builder{entry: e, node: &n, v4: ip.Is4(), room: &room, out: outsideOf(e.Service, ip.Is4())}
 		b.from = b.sources()
 		b.add(OtherPorts, Frontend{Addr: ip}, refused())
 		for i := range e.Service.Ports {
+			if b.full() {
+				break
+			}
 			b.port(&e.Service.Ports[i], ip)
 		}
 		b.healthCheck()
@@ -92,7 +95,8 @@ type builder struct {
 	entry  *cluster.Entry
 	node   *Node
 	v4     bool
-	room   *Room          // that is left of the Service's
+	room   *Room // that is left of the Service's
+	out    outsideCounts
 	from   []netip.Prefix // from where load balancers' addresses take packets
 	routes []*Route
 }
@@ -114,18 +118,22 @@ func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
 		b.portRoute(NodePort, anyNode(b.v4), p.NodePort, p, n, all)
 	}
 	for kind, a := range outside(b.entry.Service, clusterIP, b.node) {
+		if b.full() {
+			return
+		}
 		b.portRoute(kind, a, p.Number, p, n, all)
 	}
 }
 
-// portRoute adds a frontend of a port, unless the Guard refuses it or there is no room.
+// portRoute adds a frontend of a port, unless the Guard refuses it or there is no room. One
+// that is refused takes room: what a Service asks for is bounded.
 func (b *builder) portRoute(k Kind, a netip.Addr, number uint16, p *cluster.ServicePort, n int, all choice) {
 	f := Frontend{a, number, p.Protocol}
-	if why, _ := b.node.Guard.refuses(k, f); why != "" {
-		return
-	}
 	c, ok := b.take(k, n, all)
 	if !ok {
+		return
+	}
+	if why, _ := b.node.Guard.refuses(k, f); why != "" {
 		return
 	}
 	r := b.add(k, f, b.decide(k, c))

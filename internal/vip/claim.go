@@ -14,7 +14,8 @@ const (
 )
 
 // Room is a number of frontends and of backends. A backend of several frontends counts
-// once for each, because the nftables and IPVS modes write it once for each.
+// once for each, because the nftables and IPVS modes write it once for each. So does a
+// source range.
 type Room struct{ Frontends, Backends int }
 
 // AllRoom is no limit but that of the Service itself.
@@ -37,14 +38,19 @@ func ClaimOf(e *cluster.Entry) (c Claim) {
 		return c
 	}
 	for _, ip := range e.Service.ClusterIPs {
+		out := outsideOf(e.Service, ip.Is4())
 		for i := range e.Service.Ports {
 			p := &e.Service.Ports[i]
 			n, most := count(e, p, ip.Is4()), mostBackends(e.Service)
-			all := frontends(e.Service, p, ip.Is4())
+			inner := 1 // the ClusterIP, and the NodePort
+			if p.NodePort != 0 {
+				inner++
+			}
+			all := inner + out.ips + out.balancers
 			kept := min(all, MaxFrontends-c.Frontends)
 			if kept > 0 {
 				copies := 1 + (kept-1)*copies(e.Service, ExternalIP)
-				c.Backends += copies * min(n, most)
+				c.Backends += copies*min(n, most) + max(kept-inner-out.ips, 0)*out.ranges
 				c.Over.Backends += copies * max(n-most, 0)
 			}
 			c.Frontends += kept
@@ -92,25 +98,36 @@ func mostBackends(s *cluster.Service) int {
 	return MaxBackends
 }
 
-// frontends counts the frontends of a port in one family.
-func frontends(s *cluster.Service, p *cluster.ServicePort, v4 bool) int {
-	n := 1
-	if p.NodePort != 0 {
-		n++
+// outsideCounts counts what a Service asks for outside of its ClusterIP in one family.
+type outsideCounts struct {
+	ips, balancers int // addresses, each a frontend of every port
+	ranges         int // networks that each frontend of a load balancer may have
+}
+
+func outsideOf(s *cluster.Service, v4 bool) (c outsideCounts) {
+	x := s.External
+	if x == nil {
+		return c
 	}
-	if x := s.External; x != nil {
-		for _, a := range x.IPs {
-			if a.Is4() == v4 {
-				n++
-			}
-		}
-		for _, a := range x.LB {
-			if a.Is4() == v4 && !slices.Contains(x.Proxied, a) {
-				n++
-			}
+	for _, a := range x.IPs {
+		if a.Is4() == v4 {
+			c.ips++
 		}
 	}
-	return n
+	for _, a := range x.LB {
+		if a.Is4() == v4 && !slices.Contains(x.Proxied, a) {
+			c.balancers++
+		}
+	}
+	for _, p := range x.Sources {
+		if p.Addr().Is4() == v4 {
+			c.ranges++
+		}
+	}
+	if c.ranges > 0 {
+		c.ranges += c.balancers // see builder.sources
+	}
+	return c
 }
 
 // copies is how many sets of backends a frontend of that kind may have.
@@ -122,17 +139,26 @@ func copies(s *cluster.Service, k Kind) int {
 }
 
 // take takes the room for a frontend of a port that lists n endpoints, and returns the
-// endpoints that fit: the first by address. Every node leaves out the same.
+// endpoints that fit: the first by address. Every node leaves out the same. A frontend whose
+// source ranges do not fit has no room: without them it would let in everybody.
 func (b *builder) take(k Kind, n int, c choice) (fits choice, ok bool) {
-	if b.room.Frontends <= 0 {
+	ranges := 0
+	if k == LoadBalancer {
+		ranges = b.out.ranges
+	}
+	if b.full() || b.room.Backends < ranges {
 		return c, false
 	}
 	b.room.Frontends--
+	b.room.Backends -= ranges
 	sets := copies(b.entry.Service, k)
 	most := min(n, mostBackends(b.entry.Service), max(b.room.Backends/sets, 0))
 	b.room.Backends -= sets * most
 	return choice{cluster: first(c.cluster, most), local: first(c.local, most)}, true
 }
+
+// full reports whether no frontend fits any more.
+func (b *builder) full() bool { return b.room.Frontends <= 0 }
 
 func first(list []Backend, most int) []Backend {
 	if most == 0 {

@@ -77,6 +77,51 @@ func TestTheFirstFrontendsOfALargerService(t *testing.T) {
 	}
 }
 
+// A source range costs as much as a backend. A frontend whose ranges do not fit is left out.
+func TestSourceRangesTakeRoom(t *testing.T) {
+	e := entry(func(s *cluster.Service) {
+		s.Type = cluster.LoadBalancer
+		s.External = &cluster.External{LB: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}}
+		for i := range 100 {
+			s.External.Sources = append(s.External.Sources, netip.PrefixFrom(numberedPod(2*i), 32))
+		}
+	}, sliceOf("web-1", http8080, ep("10.244.1.2", "n2", ready)))
+	claim := ClaimOf(e)
+	if want := 1 + 2*(102+1); claim.Backends != want {
+		t.Errorf("claim: got %d, want %d", claim.Backends, want)
+	}
+	routes := BuildWithin(e, detecting, Room{Frontends: 10, Backends: claim.Backends - 2})
+	if r := find(t, routes, "192.0.2.1", 80); len(r.Sources) != 100 {
+		t.Errorf("got %d ranges at the first address, want 100", len(r.Sources))
+	}
+	at := Frontend{netip.MustParseAddr("192.0.2.2"), 80, cluster.TCP}
+	if slices.ContainsFunc(routes, func(r *Route) bool { return r.Frontend == at }) {
+		t.Errorf("%v has a route, want none without room for its source ranges", at)
+	}
+}
+
+// What a Service asks for in vain takes room as well, so that looking at it ends.
+func TestRefusedFrontendsTakeRoom(t *testing.T) {
+	e := entry(func(s *cluster.Service) {
+		s.External = &cluster.External{}
+		for i := range 256 {
+			s.External.IPs = append(s.External.IPs, numberedPod(i))
+		}
+		s.Ports = nil
+		for i := range 1024 {
+			s.Ports = append(s.Ports, cluster.ServicePort{Name: "http", Number: uint16(1 + i), Protocol: cluster.TCP})
+		}
+	}, sliceOf("web-1", http8080, ep("10.244.1.2", "n2", ready)))
+	n := detecting
+	n.Guard = Guard{ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}
+	if got, want := len(Build(e, n)), 1+(MaxFrontends+256)/257; got != want {
+		t.Errorf("got %d routes, want %d: the ClusterIP's of the first ports", got, want)
+	}
+	if got := len(Refused(e, n)); got != 256 {
+		t.Errorf("got %d refusals, want one of each address", got)
+	}
+}
+
 func find(t *testing.T, routes []*Route, addr string, port uint16) *Route {
 	t.Helper()
 	at := Frontend{netip.MustParseAddr(addr), port, cluster.TCP}
@@ -124,7 +169,7 @@ func roomOf(routes []*Route) (have Room) {
 	for _, r := range routes {
 		if r.Kind != OtherPorts && r.Kind != HealthCheck {
 			have.Frontends++
-			have.Backends += len(r.Cluster) + len(r.Local)
+			have.Backends += len(r.Cluster) + len(r.Local) + len(r.Sources)
 		}
 	}
 	return have

@@ -150,15 +150,16 @@ func (r Refusal) String() string {
 }
 
 // Refused are what Build leaves out of a Service because the Guard of the node refuses
-// it, in the order of Frontend.Compare. The cost is that of its external addresses and
-// ports.
+// it, in the order of Frontend.Compare: of the first MaxFrontends that it asks for.
 func Refused(e *cluster.Entry, n Node) []Refusal {
 	if !routed(e) {
 		return nil
 	}
 	s := e.Service
 	var list []Refusal
+	room := MaxFrontends
 	ask := func(k Kind, f Frontend) {
+		room--
 		if why, all := n.Guard.refuses(k, f); why != "" {
 			if all {
 				f = Frontend{Addr: f.Addr}
@@ -167,14 +168,15 @@ func Refused(e *cluster.Entry, n Node) []Refusal {
 		}
 	}
 	for _, ip := range s.ClusterIPs {
-		for k, a := range outside(s, ip, &n) {
-			for _, p := range s.Ports {
-				ask(k, Frontend{a, p.Number, p.Protocol})
-			}
-		}
 		for _, p := range s.Ports {
 			if p.NodePort != 0 {
 				ask(NodePort, Frontend{anyNode(ip.Is4()), p.NodePort, p.Protocol})
+			}
+			for k, a := range outside(s, ip, &n) {
+				if room <= 0 {
+					break
+				}
+				ask(k, Frontend{a, p.Number, p.Protocol})
 			}
 		}
 		if port := checkPort(s); port != 0 {
