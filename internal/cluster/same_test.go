@@ -17,13 +17,16 @@ func TestSame(t *testing.T) {
 		"service, external": func() Object {
 			return &Service{Key: key, ClusterIPs: addrs("10.0.0.1"), External: &External{IPs: addrs("192.0.2.1")}}
 		},
-		"slice":                     func() Object { return NewSlice(key, key, 1, nil, []Endpoint{{Addr: addrs("10.1.0.1")[0]}}) },
-		"slice, newer":              func() Object { return NewSlice(key, key, 2, nil, []Endpoint{{Addr: addrs("10.1.0.1")[0]}}) },
-		"slice, other, not newer":   func() Object { return NewSlice(key, key, 2, nil, []Endpoint{{Addr: addrs("10.1.0.2")[0]}}) },
-		"pod":                       func() Object { return &Pod{Key: key, Addrs: addrs("10.1.0.1")} },
-		"pod that moved":            func() Object { return &Pod{Key: key, Addrs: addrs("10.1.0.2")} },
-		"node":                      func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a")} },
-		"node that leaves":          func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a"), Leaving: true} },
+		"slice":                   func() Object { return NewSlice(key, key, 1, nil, []Endpoint{{Addr: addrs("10.1.0.1")[0]}}) },
+		"slice, newer":            func() Object { return NewSlice(key, key, 2, nil, []Endpoint{{Addr: addrs("10.1.0.1")[0]}}) },
+		"slice, other, not newer": func() Object { return NewSlice(key, key, 2, nil, []Endpoint{{Addr: addrs("10.1.0.2")[0]}}) },
+		"pod":                     func() Object { return &Pod{Key: key, Addrs: addrs("10.1.0.1")} },
+		"pod that moved":          func() Object { return &Pod{Key: key, Addrs: addrs("10.1.0.2")} },
+		"node":                    func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a")} },
+		"node that leaves":        func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a"), Leaving: true} },
+		"node with another kubelet": func() Object {
+			return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("a"), KubeletPort: 10350}
+		},
 		"node in another zone":      func() Object { return &Node{Name: "n", Addrs: addrs("10.2.0.1"), Zone: MakeAtom("b")} },
 		"namespace, which is small": func() Object { return &Namespace{Name: "ns"} },
 	}

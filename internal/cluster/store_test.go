@@ -250,6 +250,15 @@ func TestNodes(t *testing.T) {
 	s := NewStore()
 	n1, n1b := &Node{Name: "n1", Zone: MakeAtom("a")}, &Node{Name: "n1", Zone: MakeAtom("b")}
 	s.Put(1, n1, &Node{Name: "n2"})
+	if got := slices.Sorted(func(yield func(string) bool) {
+		for n := range s.Nodes() {
+			if !yield(n.Name) {
+				return
+			}
+		}
+	}); !slices.Equal(got, []string{"n1", "n2"}) {
+		t.Errorf("nodes: got %v, want n1 and n2", got)
+	}
 	if got := s.Node("n1"); got != n1 {
 		t.Errorf("Node(n1) = %v", got)
 	}
