@@ -104,12 +104,22 @@ func (l *loop) trouble(begin, end func()) {
 // foreign does what another program does beside a forwarder. Where the kernel protects its rules nothing may be lost.
 func (l *loop) foreign(do func()) {
 	l.Helper()
-	if l.mode == "nftables" && ownersProtect() {
-		do()
+	if l.mode != "nftables" || !ownersProtect() {
+		l.excused(do)
 		return
 	}
-	l.excused(do)
+	// The kernel protects nothing before a forwarder that has just started adopts the table.
+	l.eventually("the forwarder owns its table", func() error {
+		listing, err := l.tool("nft", "list", "table", "ip", "signpost")
+		if err == nil && !hasOwner.MatchString(listing) {
+			err = fmt.Errorf("no owner in %.200s", listing)
+		}
+		return err
+	})
+	do()
 }
+
+var hasOwner = regexp.MustCompile(`(?m)^\tflags .*\bowner\b`)
 
 // orphaned does what another program does while no forwarder runs.
 func (l *loop) orphaned(do func()) {

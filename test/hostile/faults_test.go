@@ -13,8 +13,8 @@ import (
 )
 
 // TestFaultLoop has accidents happen to a forwarder, at random, while a tenant writes and clients dial the Services of others.
-// These are served all the time, except after rules that no forwarder owns were removed. In the end the kernel has what a
-// fresh node has, and the process no more goroutines and files than a fresh one.
+// These are served all the time, except after rules that no forwarder owns were removed. In the end packets find the rules of a
+// fresh node, after one more start all rules are those, and the process has no more goroutines and files than a fresh one.
 func TestFaultLoop(t *testing.T) {
 	netlab.Need(t)
 	need(t, "nft", "iptables-nft-restore")
@@ -115,20 +115,7 @@ func (l *loop) compare() {
 	fresh := newRig(l.T, l.api)
 	fresh.configure(l.mode)
 	fresh.start()
-	var want, got string
-	l.eventually("the rules are those of a fresh node", func() error {
-		var errs [2]error
-		if want, errs[0] = fresh.rules(); errs[0] != nil {
-			return errs[0]
-		}
-		if !strings.Contains(want, youngVIP) {
-			return errors.New("the fresh node has no rules yet")
-		}
-		if got, errs[1] = l.rules(); errs[1] == nil && got != want {
-			return errors.New("\n" + unlike(want, got))
-		}
-		return errs[1]
-	})
+	l.same(fresh, "the rules that packets find are those of a fresh node", inUse)
 	for _, name := range []string{"go_goroutines", "process_open_fds"} {
 		l.eventually(name+" is as in a fresh process", func() error {
 			is, want := l.number(l.rig, name), l.number(fresh, name)
@@ -138,7 +125,32 @@ func (l *loop) compare() {
 			return nil
 		})
 	}
-	l.Logf("%d connections, mode %s, %d lines of rules", l.watch.asked.Load(), l.mode, strings.Count(got, "\n"))
+	l.run.Kill()
+	l.again()
+	all := l.same(fresh, "the rules are those of a fresh node after one more start", func(rules string) string { return rules })
+	l.Logf("%d connections, mode %s, %d lines of rules", l.watch.asked.Load(), l.mode, strings.Count(all, "\n"))
+}
+
+// same waits until both nodes have the same rules as far as of keeps them, and returns these.
+func (l *loop) same(fresh *rig, what string, of func(rules string) string) (got string) {
+	l.Helper()
+	l.eventually(what, func() error {
+		want, err := fresh.rules()
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(want, youngVIP) {
+			return errors.New("the fresh node has no rules yet")
+		}
+		if got, err = l.rules(); err != nil {
+			return err
+		}
+		if want, got = of(want), of(got); got != want {
+			return errors.New("\n" + unlike(want, got))
+		}
+		return nil
+	})
+	return got
 }
 
 // slack is how many goroutines and files come and go: those of requests.
