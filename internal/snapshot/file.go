@@ -63,7 +63,11 @@ func open(path string) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, refuse(Unreadable, "%w: want a file that this process can read", err)
 	}
-	if err := checkOwner(f, info); err != nil {
+	// Another process may have put a new file there since, so what counts is the open one.
+	if info, err = f.Stat(); err == nil {
+		err = checkOwner(info)
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, 0, refuse(Unreadable, "%w", err)
 	}

@@ -11,13 +11,9 @@ import (
 )
 
 // checkOwner refuses a file that another user may have written: its sum says that it is whole, not
-// who wrote it. named is what the path named before f was opened. A group may write if this process
-// is in it and it is not root's: a volume with fsGroup has its files so.
-func checkOwner(f *os.File, named fs.FileInfo) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
+// who wrote it. A group may write if this process is in it and it is not root's: a volume with
+// fsGroup has its files so.
+func checkOwner(info fs.FileInfo) error {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil
@@ -25,8 +21,6 @@ func checkOwner(f *os.File, named fs.FileInfo) error {
 	groups, _ := os.Getgroups() // none: no group may write
 	mode := info.Mode().Perm()
 	switch {
-	case !os.SameFile(info, named):
-		return fmt.Errorf("it was replaced while it was opened: want one file")
 	case int(s.Uid) != os.Geteuid() && s.Uid != 0:
 		return fmt.Errorf("its owner is user %d: want %d or root", s.Uid, os.Geteuid())
 	case mode&0o002 != 0, mode&0o020 != 0 && (s.Gid == 0 || !slices.Contains(groups, int(s.Gid))):
