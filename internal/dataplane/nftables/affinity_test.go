@@ -28,14 +28,18 @@ func TestManyClients(t *testing.T) {
 	table.Set(service(0), []*vip.Route{r})
 	mustSync(t, d, table)
 	makeLocal(t, "11.0.0.0/8", "10.96.0.0/16", "10.128.0.0/16")
-	for i := range clients {
-		if err := sendFrom(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), r.Frontend); err != nil {
-			t.Fatal(err)
+	send := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := sendFrom(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), r.Frontend); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	send(0, clients)
 	if n := clientsIn(t, d, d.tables[0].other); n < places/2 || n > places {
 		t.Errorf("%d places are taken, want most of %d and no more", n, places)
 	}
+	send(clients, clients+100) // these last for seconds only
 	if n := clientsIn(t, d, d.tables[0].begun); n == 0 || n > begunPlaces {
 		t.Errorf("%d places of new clients are taken, want some and at most %d", n, begunPlaces)
 	}
