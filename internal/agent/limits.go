@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"fmt"
 	"log/slog"
 
+	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -24,7 +26,7 @@ func newLimits(d dataplane.Dataplane) limits {
 }
 
 // add follows the table by its changes, and says once of each limit which route met it first.
-func (l *limits) add(changes []vip.Change, log *slog.Logger) {
+func (l *limits) add(changes []vip.Change, log *slog.Logger, tell func(service cluster.Key, reason, message string)) {
 	for i, limit := range l.list {
 		for _, c := range changes {
 			if c.Old != nil && limit.Concerns(c.Old) {
@@ -34,6 +36,9 @@ func (l *limits) add(changes []vip.Change, log *slog.Logger) {
 				continue
 			}
 			l.concerned[i]++
+			if limit.Tell && (c.Old == nil || c.Old.Owner.Service != c.New.Owner.Service) {
+				tell(c.New.Owner.Service, "NotProgrammed", fmt.Sprintf("%v: %s", c.New.Frontend, limit.Why))
+			}
 			if !l.told[i] {
 				l.told[i] = true
 				log.Warn("a Service asks for what this mode can do in part only", "limit", limit.Name, "why", limit.Why,

@@ -102,7 +102,7 @@ func (a *Agent) sortOut(services []sized) (small []sized) {
 // note follows what a Service changes in the table.
 func (a *Agent) note(service cluster.Key, routes []*vip.Route, differ []vip.Change) {
 	a.counts.add(differ)
-	a.limits.add(differ, a.Log)
+	a.limits.add(differ, a.Log, a.event)
 	a.noteChecks(differ)
 	a.contested(service, routes, differ)
 	a.guarded(service, a.Store.Service(service.Namespace, service.Name))

@@ -52,6 +52,7 @@ type Limit struct {
 	Name     string // for metrics: words with hyphens
 	Why      string // what happens, and what the operator can do
 	Concerns func(*vip.Route) bool
+	Tell     bool // whether each Service is to hear of it by an Event
 }
 
 // Host is what the rules depend on besides the table. It is not to be changed

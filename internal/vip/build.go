@@ -138,6 +138,7 @@ func (b *builder) portRoute(k Kind, a netip.Addr, number uint16, p *cluster.Serv
 	}
 	r := b.add(k, f, b.decide(k, c))
 	r.Owner.Port = p.Name
+	r.OnOtherNode = k.isOutside() && b.node.Guard.elsewhere(a)
 	if forwardsTo(r, Cluster) {
 		r.Cluster = c.cluster
 	}

@@ -106,8 +106,8 @@ func (x *Explanation) sayNotEnforced(h *Host) {
 
 // has reports whether an address has any frontend.
 func (t *Table) has(a netip.Addr) bool {
-	for f := range t.claims {
-		if f.Addr == a {
+	for f, list := range t.claims {
+		if f.Addr == a && !list[0].OnOtherNode {
 			return true
 		}
 	}

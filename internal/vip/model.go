@@ -151,6 +151,9 @@ type Route struct {
 	Scheduler string
 	// Healthy is, with Kind HealthCheck, how many endpoints of this node are ready.
 	Healthy int
+	// OnOtherNode says that the external address is one of another node, as far as that is
+	// known. A dataplane must not make it this node's own: that node could not be reached.
+	OnOtherNode bool
 }
 
 // Backends are the backends of a set.
@@ -183,7 +186,7 @@ func (r *Route) equal(o *Route) bool {
 	return r.Frontend == o.Frontend && r.Kind == o.Kind && r.Owner == o.Owner &&
 		(r.Sources == nil) == (o.Sources == nil) && slices.Equal(r.Sources, o.Sources) &&
 		r.Decisions == o.Decisions && slices.Equal(r.Cluster, o.Cluster) && slices.Equal(r.Local, o.Local) &&
-		r.Affinity == o.Affinity && r.Scheduler == o.Scheduler && r.Healthy == o.Healthy
+		r.Affinity == o.Affinity && r.Scheduler == o.Scheduler && r.Healthy == o.Healthy && r.OnOtherNode == o.OnOtherNode
 }
 
 // String gives address, protocol and port: 10.96.0.1 tcp 443.

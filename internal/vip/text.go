@@ -13,7 +13,7 @@ import (
 //	10.96.0.10 udp 53 ClusterIP kube-system/kube-dns:dns pod=cluster node=cluster+masquerade outside=cluster+masquerade -> 10.244.1.2:53* 10.244.2.7:53
 //
 // A star marks a backend on this node. Between decisions and backends stands what few
-// routes have: sources=192.0.2.0/24 (or none), affinity=10800s, scheduler=lc, healthy=2.
+// routes have: sources=192.0.2.0/24 (or none), affinity=10800s, scheduler=lc, on-other-node, healthy=2.
 // The backends of the set Local follow as local -> 10.244.1.2:53*.
 func (t *Table) String() string {
 	routes := slices.SortedFunc(t.All(), func(a, b *Route) int { return a.Compare(b.Frontend) })
@@ -55,6 +55,9 @@ func (r *Route) String() string {
 	}
 	if r.Scheduler != "" {
 		fmt.Fprintf(&b, " scheduler=%s", r.Scheduler)
+	}
+	if r.OnOtherNode {
+		b.WriteString(" on-other-node")
 	}
 	if r.Kind == HealthCheck {
 		fmt.Fprintf(&b, " healthy=%d", r.Healthy)

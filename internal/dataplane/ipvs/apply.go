@@ -41,11 +41,10 @@ type Dataplane struct {
 	companion *companion
 	v6        bool
 	model     *model
-	layouts   []*layout           // one for each family
-	others    map[netip.Addr]bool // addresses of other interfaces, at the last Sync
-	known     map[string]bool     // which schedulers the kernel has
-	sample    virtual             // that Intact asks for
-	doubt     error               // why it is not known what is in the kernel; nil if it is
+	layouts   []*layout       // one for each family
+	known     map[string]bool // which schedulers the kernel has
+	sample    virtual         // that Intact asks for
+	doubt     error           // why it is not known what is in the kernel; nil if it is
 	reaped    time.Time
 }
 
@@ -95,39 +94,36 @@ func (d *Dataplane) Sync(_ context.Context, host dataplane.Host, t *vip.Table) e
 	}
 	d.doubt = errors.New("the last Sync did not end")
 	changes := t.Additions()
+	if err := d.setUp(); err != nil {
+		d.doubt = err
+		return err
+	}
+	bound, own, err := d.link.list()
+	if err != nil {
+		d.doubt = err
+		return err
+	}
 	d.model = newModel(&host, d.scheduler)
+	d.model.own = own
 	_, want := d.model.change(d.served(changes))
 	d.layouts = []*layout{newLayout(&host, true)}
 	if d.v6 {
 		d.layouts = append(d.layouts, newLayout(&host, false))
 	}
-	err := d.adopt(want)
-	if err == nil {
-		d.doubt = nil
-	} else {
-		d.doubt = err
-		return err
+	if d.doubt = d.adopt(bound, want); d.doubt != nil {
+		return d.doubt
 	}
 	return d.refusals(changes)
 }
 
-// adopt brings the kernel to a state, from whatever is there.
-func (d *Dataplane) adopt(want facts) error {
-	if err := d.setUp(); err != nil {
-		return err
-	}
+// adopt brings the kernel to a state, from whatever is there. bound are the addresses that
+// kube-ipvs0 has.
+func (d *Dataplane) adopt(bound map[netip.Addr]bool, want facts) error {
 	have := newFacts()
+	have.addrs = bound
 	var err error
-	if have.addrs, d.others, err = d.link.list(); err != nil {
-		return err
-	}
 	if have.servers, err = d.servers.list(d.ours); err != nil {
 		return err
-	}
-	for a := range want.addrs {
-		if d.others[a] {
-			delete(want.addrs, a) // it is local already, and another's
-		}
 	}
 	d.sample = virtual{}
 	for v := range want.servers {
@@ -186,9 +182,6 @@ func (d *Dataplane) take(s steps) error {
 		d.sample = c.virtual
 	}
 	for _, a := range s.bind {
-		if d.others[a] {
-			continue
-		}
 		if err := d.link.bind(a); err != nil {
 			return err
 		}

@@ -42,14 +42,19 @@ func Inspect(o Options, host dataplane.Host, t *vip.Table, f vip.Frontend) ([]st
 		return []string{"table " + l.family() + " " + tableName + " is not that of this version and configuration"}, nil
 	}
 	m := newModel(&host, o.scheduler)
+	bound, own, err := readAddrs()
+	if err != nil {
+		return nil, err
+	}
+	m.own = own
 	m.change(t.Additions())
 	x := inspection{model: m, layout: l, frontend: f, have: newFacts(), entries: map[entry]bool{}, draining: map[virtual][]string{}}
 	x.find(have)
 	if err := x.readServers(); err != nil {
 		return nil, err
 	}
-	if err := x.readAddrs(); err != nil {
-		return nil, err
+	if bound[f.Addr] {
+		x.have.addrs[f.Addr] = true
 	}
 	return x.lines(o), nil
 }
@@ -164,22 +169,18 @@ func (x *inspection) readServer(handle *moby.Handle, v virtual) error {
 	return nil
 }
 
-// readAddrs reads whether kube-ipvs0 has the address. One that another interface has serves as well.
-func (x *inspection) readAddrs() error {
+// readAddrs reads which addresses kube-ipvs0 has, and which the node has elsewhere.
+func readAddrs() (bound, own map[netip.Addr]bool, err error) {
 	k, err := openLink()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer k.handle.Close()
 	found, err := k.handle.LinkByName(linkName)
 	if err == nil {
 		k.index = found.Attrs().Index
 	}
-	own, others, err := k.list()
-	if a := x.frontend.Addr; own[a] || others[a] && x.addrs[a] > 0 {
-		x.have.addrs[a] = true
-	}
-	return err
+	return k.list()
 }
 
 // lines tell what there is, and whether that is what should be.

@@ -21,9 +21,17 @@ func (d *Dataplane) Limits() []dataplane.Limit {
 			Concerns: func(r *vip.Route) bool { return r.Affinity > 0 && r.Affinity < lingers },
 		},
 		{
-			Name:     "other-ports",
-			Why:      "the address is the node's own then, so that ports of it that no Service has are refused",
-			Concerns: func(r *vip.Route) bool { return r.Kind == vip.ExternalIP || r.Kind == vip.LoadBalancer },
+			Name: "other-ports",
+			Why:  "the address is the node's own then, so that ports of it that no Service has are refused",
+			Concerns: func(r *vip.Route) bool {
+				return (r.Kind == vip.ExternalIP || r.Kind == vip.LoadBalancer) && !r.OnOtherNode
+			},
+		},
+		{
+			Name:     "other-node",
+			Why:      "the address is another node's and would cut this node off from it, so that it is not put on " + linkName + ": this node leads its own processes only",
+			Concerns: func(r *vip.Route) bool { return r.OnOtherNode },
+			Tell:     true,
 		},
 	}
 }

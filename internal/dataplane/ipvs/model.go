@@ -31,6 +31,7 @@ type element struct {
 // A model is what there should be, and knows what a change of some frontends means.
 type model struct {
 	host      *dataplane.Host
+	own       map[netip.Addr]bool        // addresses of this node that it has without us
 	scheduler func(wanted string) string // the one that the kernel has
 	routes    map[vip.Frontend]*vip.Route
 	addrs     map[netip.Addr]int // how many frontends an address has
@@ -41,7 +42,7 @@ type model struct {
 
 func newModel(h *dataplane.Host, scheduler func(string) string) *model {
 	return &model{
-		host: h, scheduler: scheduler, routes: map[vip.Frontend]*vip.Route{},
+		host: h, own: map[netip.Addr]bool{}, scheduler: scheduler, routes: map[vip.Frontend]*vip.Route{},
 		addrs: map[netip.Addr]int{}, pods: map[netip.Addr]int{}, marks: map[marked]uint32{}, used: map[uint32]bool{},
 	}
 }
@@ -70,7 +71,7 @@ func (m *model) count(r *vip.Route, n int) {
 	if r == nil {
 		return
 	}
-	if a, ok := bound(r); ok {
+	if a, ok := m.bound(r); ok {
 		add(m.addrs, a, n)
 	}
 	for _, b := range r.Reachable() {
@@ -86,9 +87,12 @@ func add(counts map[netip.Addr]int, a netip.Addr, n int) {
 	}
 }
 
-// bound is the address that a route needs on kube-ipvs0, if it needs one.
-func bound(r *vip.Route) (netip.Addr, bool) {
-	return r.Addr, !r.IsNodePort()
+// bound is the address that a route needs on kube-ipvs0, if it needs one. What the node
+// has without us is local already, and its other ports are the node's. The address of
+// another node would cut this node off from that: a process of this node is led all the
+// same, by IPVS's hook in output, and what others send to it is up to that node.
+func (m *model) bound(r *vip.Route) (netip.Addr, bool) {
+	return r.Addr, !r.IsNodePort() && !m.own[r.Addr] && !r.OnOtherNode
 }
 
 // tell tells the facts of the frontends that some changes are about.
@@ -110,7 +114,7 @@ func (m *model) tell(changes []vip.Change, f facts) {
 
 // shared tells of the addresses and pods of a route that there are now, because of it or of others.
 func (m *model) shared(r *vip.Route, f facts) {
-	if a, ok := bound(r); ok && m.addrs[a] > 0 {
+	if a, ok := m.bound(r); ok && m.addrs[a] > 0 {
 		f.addrs[a] = true
 		f.elements[element{set: setVIPs, place: vip.Frontend{Addr: a}}] = 0
 	}

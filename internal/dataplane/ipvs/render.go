@@ -15,6 +15,9 @@ import (
 // printed whether the kernel has it or not.
 func Render(o Options, host dataplane.Host, t *vip.Table) string {
 	m := newModel(&host, o.scheduler)
+	for _, a := range host.Addrs {
+		m.own[a] = true
+	}
 	changes := t.Additions()
 	slices.SortFunc(changes, func(a, b vip.Change) int { return a.Compare(b.Frontend) }) // marks that fall together
 	_, want := m.change(changes)

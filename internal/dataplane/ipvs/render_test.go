@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -91,5 +92,33 @@ func golden(t *testing.T, name, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s differs (-want +got), go test -update writes it anew:\n%s", file, diff)
+	}
+}
+
+// An external IP that is another node's address, or this node's own, is not put on
+// kube-ipvs0, and its other ports are not refused.
+func TestAddressesOfNodesAreNotBound(t *testing.T) {
+	s, pods := web()
+	for _, a := range []string{"192.168.7.12", "192.168.7.11", "203.0.113.9"} {
+		s.External = &cluster.External{IPs: append(s.Outside(), netip.MustParseAddr(a))}
+	}
+	store := cluster.NewStore()
+	store.Put(1, s, cluster.NewSlice(cluster.Key{Namespace: s.Key.Namespace, Name: "web-abc"}, s.Key, 1,
+		[]cluster.Port{{Number: 8080, Protocol: cluster.TCP}}, pods))
+	table := vip.NewTable()
+	table.Set(s.Key, vip.Build(store.Service(s.Namespace, s.Name), vip.Node{
+		Name: cluster.MakeAtom("node-1"), Pods: testHost.Pods, Guard: vip.Guard{Others: []netip.Addr{netip.MustParseAddr("192.168.7.12")}},
+	}))
+	host := testHost
+	host.Addrs = []netip.Addr{netip.MustParseAddr("192.168.7.11")}
+	text := Render(Options{}, host, table)
+	for line, want := range map[string]bool{
+		"-A -t 192.168.7.12:80 ": true, "-A -t 192.168.7.11:80 ": true, "-A -t 203.0.113.9:80 ": true,
+		"addr add 192.168.7.12/32": false, "addr add 192.168.7.11/32": false, "addr add 203.0.113.9/32": true,
+		"vips { 192.168.7.12 }": false, "vips { 192.168.7.11 }": false, "vips { 203.0.113.9 }": true,
+	} {
+		if strings.Contains(text, line) != want {
+			t.Errorf("%q: there %v, want %v\n%s", line, !want, want, text)
+		}
 	}
 }
