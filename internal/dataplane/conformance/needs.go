@@ -44,11 +44,14 @@ func (b *Backend) cannot(s scenario) string {
 		if why := b.Lacks[word]; why != "" {
 			return "needs " + word + ": " + why
 		}
-		if word == leavesUnused && b.Lacks[DropsUnused] == "" {
-			return "needs " + word + ": this dataplane drops it"
-		}
 	}
 	return ""
+}
+
+// otherwise reports whether a scenario is about the other of two ways, both of which are right.
+func (b *Backend) otherwise(s scenario) bool {
+	leaves := b.Lacks[DropsUnused] != ""
+	return slices.Contains(s.needs, DropsUnused) && leaves || slices.Contains(s.needs, leavesUnused) && !leaves
 }
 
 // taken reports whether another frontend has the address, which makes it the node's own where the

@@ -61,7 +61,7 @@ func check(t *testing.T, sequences int, property func(Choose) error) {
 // Run plays all scenarios on a dataplane; then on mutants of it, on which they must fail; then
 // in random order among random changes. It needs netlab.Enter in the caller's TestMain.
 func Run(t *testing.T, b Backend) {
-	all := load(t)
+	all := slices.DeleteFunc(load(t), b.otherwise)
 	t.Run("scenarios", func(t *testing.T) { runScenarios(t, b, all) })
 	all = slices.DeleteFunc(all, func(s scenario) bool { return b.cannot(s) != "" })
 	if !b.Proven {

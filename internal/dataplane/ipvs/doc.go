@@ -14,7 +14,8 @@
 //	set reject-pod, drop-pod, masquerade-pod, … -node, … -outside    { address . protocol . port }
 //	map marks-pod, marks-node, marks-outside                         { address . protocol . port : mark }
 //	set restricted, sources                                          frontends with source ranges, and these
-//	set vips { address }                                             those of kube-ipvs0: other ports there are refused
+//	set vips { address }                                             those of kube-ipvs0: other ports there are refused,
+//	                                                                 and no other rule translates what is sent there
 //	set hairpin { pod . pod }                                        pods of this node that may dial themselves
 //
 // # Policies that are Local

@@ -101,6 +101,10 @@ const (
 	afterOutput  = -90
 )
 
+// claimPriority is before that of destination NAT (-100): of the rules that translate a packet the
+// first counts.
+const claimPriority = -110
+
 // chains are all of them; those that others lead to come first.
 func (l *layout) chains() []chain {
 	var list []chain
@@ -111,15 +115,24 @@ func (l *layout) chains() []chain {
 	isNew, filter := ctNew(), nftables.ChainTypeFilter
 	decide := []phrase{join(isNew, verdict(expr.VerdictJump, "decide"))}
 	rest := append([]phrase{l.unmark()}, l.refuse(join(isNew, untranslated(), l.key(destination), l.in(setVIPs, true)))...)
-	unused := l.unusedAddrs()
+	forward, output := l.unusedAddrs(), l.unusedAddrs(l.notByIPVS())
+	claim := []phrase{l.claim()}
 	return append(list,
+		chain{"claim-prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, claimPriority, claim},
+		chain{"claim-output", nftables.ChainTypeNAT, nftables.ChainHookOutput, claimPriority, claim},
 		chain{"input", filter, nftables.ChainHookInput, beforeInput, decide},
 		chain{"input-rest", filter, nftables.ChainHookInput, afterInput, rest},
 		chain{"output", filter, nftables.ChainHookOutput, beforeOutput, decide},
-		chain{"output-rest", filter, nftables.ChainHookOutput, afterOutput, append(rest[:len(rest):len(rest)], unused...)},
-		chain{"forward", filter, nftables.ChainHookForward, 0, unused},
+		chain{"output-rest", filter, nftables.ChainHookOutput, afterOutput, append(rest[:len(rest):len(rest)], output...)},
+		chain{"forward", filter, nftables.ChainHookForward, 0, forward},
 		chain{"postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, l.postrouting()},
 	)
+}
+
+// claim translates the addresses of kube-ipvs0 to themselves. Without it the rules for a CNI's hostPorts, which
+// translate what is for any local address, would take the ports of Services.
+func (l *layout) claim() phrase {
+	return join(l.key(destination), l.in(setVIPs, true), l.translate(l.key(destination)))
 }
 
 // decide sends each class its way.
@@ -157,15 +170,21 @@ func (l *layout) class(c vip.Class) chain {
 	)}
 }
 
-// unusedAddrs drops what is sent to ClusterIPs that no Service has. It leaves alone what rules or IPVS
-// translated (IPVS tells by the original destination alone), and what is for the node itself.
-func (l *layout) unusedAddrs() []phrase {
+// unusedAddrs drops what is sent to ClusterIPs that no Service has. It leaves alone what rules translated and what
+// is for the node itself.
+func (l *layout) unusedAddrs(more ...phrase) []phrase {
 	var rules []phrase
 	for _, p := range l.only(l.host.Enforced()) {
-		rules = append(rules, join(ctNew(), l.network(destination, p), untranslated(),
-			l.originalDestination(), l.in(setVIPs, false), toThisNode(false), drop()))
+		match := join(ctNew(), l.network(destination, p), untranslated(), toThisNode(false))
+		rules = append(rules, join(match, join(more...), drop()))
 	}
 	return rules
+}
+
+// notByIPVS matches what processes of this node send and IPVS did not translate: it sends in the hook output also
+// what came in from elsewhere, and conntrack tells its translations by the original destination alone.
+func (l *layout) notByIPVS() phrase {
+	return join(fromProcess(), l.originalDestination(), l.in(setVIPs, false))
 }
 
 // postrouting masquerades what a class's chain marked, what leads a pod back to itself, and what the
@@ -226,7 +245,8 @@ func (l *layout) text() string {
 }
 
 var hookNames = map[nftables.ChainHook]string{
-	*nftables.ChainHookInput: "input", *nftables.ChainHookForward: "forward",
+	*nftables.ChainHookPrerouting: "prerouting",
+	*nftables.ChainHookInput:      "input", *nftables.ChainHookForward: "forward",
 	*nftables.ChainHookOutput: "output", *nftables.ChainHookPostrouting: "postrouting",
 }
 

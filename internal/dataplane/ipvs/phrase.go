@@ -129,6 +129,14 @@ func toThisNode(yes bool) phrase {
 		&expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: native(unix.RTN_LOCAL)})
 }
 
+// fromProcess matches packets that have a socket: without one there is no user.
+func fromProcess() phrase {
+	const none = ^uint32(0) // no user has this number
+	return say(fmt.Sprintf("meta skuid != %d", none),
+		&expr.Meta{Key: expr.MetaKeySKUID, Register: unix.NFT_REG_1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: unix.NFT_REG_1, Data: native(none)})
+}
+
 // statusDNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 const statusDNAT = 1 << 5
 
@@ -204,6 +212,17 @@ func keepBits(bits uint32) phrase {
 // bitwise sets the first register to (itself & mask) ^ xor.
 func bitwise(mask, xor uint32) expr.Any {
 	return &expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: wordBytes, Mask: native(mask), Xor: native(xor)}
+}
+
+// translate sends a packet to the address that a phrase loads, and to the port that it has.
+func (l *layout) translate(to phrase) phrase {
+	family := uint32(unix.NFPROTO_IPV6)
+	if l.v4 {
+		family = unix.NFPROTO_IPV4
+	}
+	return say("dnat to "+to.text, append(to.exprs, &expr.NAT{
+		Type: expr.NATTypeDestNAT, Family: family, RegAddrMin: firstRegister, RegAddrMax: firstRegister,
+	})...)
 }
 
 // native gives an integer as it stands in a register: in the byte order of the machine.

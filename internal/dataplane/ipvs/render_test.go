@@ -78,6 +78,29 @@ func TestRender(t *testing.T) {
 	golden(t, "affinity", Render(Options{}, host, tableOf(&sticky, pods)))
 }
 
+// An external IP that is an address of the node is not put on kube-ipvs0, and its other ports stay the node's.
+func TestExternalIPOfTheNode(t *testing.T) {
+	s, pods := web()
+	s.External = &cluster.External{IPs: []netip.Addr{netip.MustParseAddr("192.168.7.11"), netip.MustParseAddr("203.0.113.7")}}
+	host := testHost
+	host.Addrs = []netip.Addr{netip.MustParseAddr("192.168.7.11")}
+	got := Render(Options{}, host, tableOf(s, pods))
+	for text, want := range map[string]bool{
+		"-A -t 192.168.7.11:80 -s rr\n":                      true,
+		"addr add 192.168.7.11/32":                           false,
+		"add element ip signpost-ipvs vips { 192.168.7.11 }": false,
+		"-A -t 203.0.113.7:80 -s rr\n":                       true,
+		"addr add 203.0.113.7/32 dev kube-ipvs0":             true,
+		"add element ip signpost-ipvs vips { 203.0.113.7 }":  true,
+		"type nat hook prerouting priority -110; policy accept;\n\t\tip daddr @vips dnat to ip daddr\n": true,
+		"type nat hook output priority -110; policy accept;\n\t\tip6 daddr @vips dnat to ip6 daddr\n":   true,
+	} {
+		if strings.Contains(got, text) != want {
+			t.Errorf("%q: want %v in\n%s", text, want, got)
+		}
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".txt")
