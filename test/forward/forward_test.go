@@ -88,7 +88,7 @@ func contested(t *testing.T, w *town) {
 		for _, name := range []string{"first", "second"} { // created in one second, the name decides
 			text += w.api.Kubectl(t, "describe", "service", name)
 		}
-		if strings.Count(text, "FrontendConflict") != 2 || strings.Count(text, "which is older") != 2 {
+		if strings.Count(text, "FrontendConflict") != 2 || strings.Count(text, "it is older") != 2 {
 			return errors.New(text)
 		}
 		return nil
