@@ -40,6 +40,9 @@ type mode struct {
 	// leads says whether rules of this mode are there, and whether connections end when clean
 	// removes these. Nil: none does.
 	leads func() (there, leads bool, err error)
+	// yield leaves new connections to the rules of another mode, once these are in place. Nil:
+	// they have them anyway.
+	yield func() error
 	// cleanPeer removes kube-proxy's rules of this mode, where they can be told from ours.
 	cleanPeer func(context.Context) (string, error)
 }
@@ -95,6 +98,7 @@ var modes = []mode{
 		there: func(context.Context) (bool, error) { return ipvs.InUse() },
 		clean: cleanIPVS,
 		leads: ipvsLeads,
+		yield: ipvs.Yield,
 		cleanPeer: func(ctx context.Context) (string, error) {
 			removed, err := ipvs.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err

@@ -21,6 +21,14 @@ func (f *forwarder) takeOver(ctx context.Context) {
 		return
 	case <-f.agent.InPlace():
 	}
+	for _, m := range modes {
+		if m.yield == nil || m.name == f.config.Wire.Mode {
+			continue
+		}
+		if err := m.yield(); err != nil {
+			f.log.Warn("rules of another mode still get new connections", "mode", string(m.name), "err", err)
+		}
+	}
 	f.alone(ctx)
 	f.outlast(ctx)
 	f.alone(ctx)

@@ -47,7 +47,14 @@ func InUse() (bool, error) {
 }
 
 // CleanupBeside removes only what kube-proxy does not know, so that one can run: the companion.
-func CleanupBeside(context.Context) error {
+func CleanupBeside(context.Context) error { return eachCompanion((*companion).remove) }
+
+// Yield leaves new connections to the rules of another mode, which must be in place. IPVS keeps those that it
+// leads.
+func Yield() error { return eachCompanion((*companion).yield) }
+
+// eachCompanion does something to the companions that there are.
+func eachCompanion(do func(*companion, *layout) error) error {
 	c, err := openCompanion()
 	if err != nil {
 		return err
@@ -58,7 +65,7 @@ func CleanupBeside(context.Context) error {
 		// A kernel without nf_tables, or without the family, has no table to remove.
 		l := newLayout(&dataplane.Host{}, v4)
 		if there, err := c.exists(l); err == nil && there {
-			errs = append(errs, c.remove(l))
+			errs = append(errs, do(c, l))
 		}
 	}
 	return errors.Join(errs...)

@@ -105,6 +105,9 @@ const (
 // first counts.
 const claimPriority = -110
 
+// The chains that claim the addresses of kube-ipvs0.
+const claimPrerouting, claimOutput = "claim-prerouting", "claim-output"
+
 // chains are all of them; those that others lead to come first.
 func (l *layout) chains() []chain {
 	var list []chain
@@ -118,8 +121,8 @@ func (l *layout) chains() []chain {
 	forward, output := l.unusedAddrs(), l.unusedAddrs(l.notByIPVS())
 	claim := []phrase{l.claim()}
 	return append(list,
-		chain{"claim-prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, claimPriority, claim},
-		chain{"claim-output", nftables.ChainTypeNAT, nftables.ChainHookOutput, claimPriority, claim},
+		chain{claimPrerouting, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, claimPriority, claim},
+		chain{claimOutput, nftables.ChainTypeNAT, nftables.ChainHookOutput, claimPriority, claim},
 		chain{"input", filter, nftables.ChainHookInput, beforeInput, decide},
 		chain{"input-rest", filter, nftables.ChainHookInput, afterInput, rest},
 		chain{"output", filter, nftables.ChainHookOutput, beforeOutput, decide},
@@ -130,9 +133,10 @@ func (l *layout) chains() []chain {
 }
 
 // claim translates the addresses of kube-ipvs0 to themselves. Without it the rules for a CNI's hostPorts, which
-// translate what is for any local address, would take the ports of Services.
+// translate what is for any local address, would take the ports of Services. Once kube-ipvs0 is gone it claims
+// nothing: the rules of another proxy are to translate what is sent there.
 func (l *layout) claim() phrase {
-	return join(l.key(destination), l.in(setVIPs, true), l.translate(l.key(destination)))
+	return join(l.key(destination), l.in(setVIPs, true), toThisNode(true), l.translate(l.key(destination)))
 }
 
 // decide sends each class its way.
@@ -250,12 +254,15 @@ var hookNames = map[nftables.ChainHook]string{
 	*nftables.ChainHookOutput: "output", *nftables.ChainHookPostrouting: "postrouting",
 }
 
+// sealed is what the name of a seal begins with.
+const sealed = "rules-"
+
 // seal is the name of an empty chain that tells which rules the table has.
 func (l *layout) seal() string {
 	if l.name == "" {
 		h := fnv.New64a()
 		h.Write([]byte(l.text()))
-		l.name = fmt.Sprintf("rules-%016x", h.Sum64())
+		l.name = fmt.Sprintf("%s%016x", sealed, h.Sum64())
 	}
 	return l.name
 }

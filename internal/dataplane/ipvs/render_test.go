@@ -92,8 +92,8 @@ func TestExternalIPOfTheNode(t *testing.T) {
 		"-A -t 203.0.113.7:80 -s rr\n":                       true,
 		"addr add 203.0.113.7/32 dev kube-ipvs0":             true,
 		"add element ip signpost-ipvs vips { 203.0.113.7 }":  true,
-		"type nat hook prerouting priority -110; policy accept;\n\t\tip daddr @vips dnat to ip daddr\n": true,
-		"type nat hook output priority -110; policy accept;\n\t\tip6 daddr @vips dnat to ip6 daddr\n":   true,
+		"type nat hook prerouting priority -110; policy accept;\n\t\tip daddr @vips fib daddr type local dnat to ip daddr\n": true,
+		"type nat hook output priority -110; policy accept;\n\t\tip6 daddr @vips fib daddr type local dnat to ip6 daddr\n":   true,
 	} {
 		if strings.Contains(got, text) != want {
 			t.Errorf("%q: want %v in\n%s", text, want, got)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -193,6 +194,24 @@ func (c *companion) intact(l *layout) (bool, error) {
 	return slices.ContainsFunc(chains, func(k *nftables.Chain) bool {
 		return k.Table.Name == tableName && k.Name == seal
 	}), nil
+}
+
+// yield removes the chains that claim the addresses of kube-ipvs0, and the seal: a Sync makes the table anew.
+func (c *companion) yield(l *layout) error {
+	chains, err := c.conn.ListChainsOfTableFamily(table(l).Family)
+	if err != nil {
+		return fmt.Errorf("list the chains of %s: %w", l.family(), err)
+	}
+	for _, k := range chains {
+		if k.Table.Name == tableName && (k.Name == claimPrerouting || k.Name == claimOutput || strings.HasPrefix(k.Name, sealed)) {
+			c.conn.FlushChain(k)
+			c.conn.DelChain(k)
+		}
+	}
+	if err := c.conn.Flush(); err != nil {
+		return fmt.Errorf("remove the claims of table %s %s: %w", l.family(), tableName, err)
+	}
+	return nil
 }
 
 // remove removes the table, if it is there.
