@@ -43,9 +43,7 @@ func forward(ctx context.Context, c *config.Config, env environment, refused err
 		}
 	}
 	log.Info("forwarder starts", "version", version(), "node", name, "mode", string(c.Wire.Mode), "pid", os.Getpid())
-	for _, note := range c.Notes {
-		log.Warn("configuration", "note", note)
-	}
+	warnOf(c.Notes, log)
 	prepareQuietly(c, log)
 	f, err := assemble(c, m, name, log)
 	if err != nil {
@@ -56,6 +54,13 @@ func forward(ctx context.Context, c *config.Config, env environment, refused err
 	err = f.run(ctx)
 	log.Info("forwarder ends; the rules stay")
 	return err
+}
+
+// warnOf logs what of a configuration has no effect.
+func warnOf(notes []string, log *slog.Logger) {
+	for _, note := range notes {
+		log.Warn("configuration", "note", note)
+	}
 }
 
 // claim makes this the only forwarder of the node, as far as that can be had.

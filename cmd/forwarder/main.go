@@ -99,6 +99,7 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return fmt.Errorf("removing the rules: %w: stop it first", err)
 	}
 	defer release()
+	warnOf(c.Notes, log)
 	peerRuns := healthcheck.Other(ctx, healthAddress(c))
 	if peerRuns {
 		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))

@@ -34,6 +34,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 		return nil, err
 	}
 	log := newLog(c, env.stderr)
+	warnOf(c.Notes, log)
 	v := &view{config: c, store: cluster.NewStore(), table: vip.NewTable()}
 	objects, err := newFeed(c, name, v.store, log, report(log, nil, nil), nil)
 	if err != nil {

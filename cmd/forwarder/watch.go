@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,11 +102,12 @@ func (f *forwarder) reconfigure() error {
 		return fmt.Errorf("the configuration in %s changed in %s: start again to use it", path, strings.Join(restart, ", "))
 	}
 	f.report(nil)
+	warnOf(slices.DeleteFunc(slices.Clone(later.Notes), func(n string) bool { return slices.Contains(now.Notes, n) }), f.log)
+	f.current.Store(later)
 	if len(alive) == 0 {
 		return nil
 	}
 	f.log.Info("the configuration changed", "file", path, "fields", strings.Join(alive, ", "))
-	f.current.Store(later)
 	f.keep(later)
 	prepareQuietly(later, f.log)
 	f.agent.Reconfigure(options(later, "", nil))

@@ -82,6 +82,10 @@ func TestChangedConfiguration(t *testing.T) {
 	p.refuses("a file that cannot be used", "10.999.0.0/16", 1)
 	write("conntrack: {maxPerCore: 0, udpTimeout: 62s}\nclusterCIDR: 10.246.0.0/16\nnftables: {masqueradeBit: 7}\nportRange: x\n")
 	rules("after it", "10.246.0.0/16", "10.245.0.0/16")
+	write("conntrack: {max: null, maxPerCore: 0, udpTimeout: 62s}\nclusterCIDR: 10.246.0.0/16\nnftables: {masqueradeBit: 7}\nportRange: x\n")
+	p.until("a field that does not exist is noted", func() (bool, string) {
+		return strings.Contains(p.logged(), "conntrack.max has no effect"), p.logged()
+	})
 	p.refuses("a file that can be used", "the configuration can be used again", 0)
 	write("conntrack: {maxPerCore: 0}\nmode: ipvs\nipvs: {scheduler: none-such}\n")
 	p.refuses("a mode that this node cannot do", "mode ipvs", 1)
@@ -145,6 +149,12 @@ func TestStartWithRefusedConfiguration(t *testing.T) {
 	})
 	nft(t, nil, nft(t, n.Host, "", "list", "ruleset"), "-c", "-f", "-") // others can load it
 	p.Kill()
+	write(good + "udpIdleTimeout: 250ms\n") // no kube-proxy has this field any more
+	p = start(t, n.Host, false, args...)
+	p.until("a field that does not exist is noted", func() (bool, string) {
+		return strings.Contains(p.logged(), "udpIdleTimeout has no effect"), p.logged()
+	})
+	p.Kill()
 	for i, text := range []string{impossible, unreadable} {
 		pod := []string{"10.244.1.3", "10.244.1.4"}[i]
 		write(text)
@@ -162,8 +172,10 @@ func TestStartWithRefusedConfiguration(t *testing.T) {
 		p.refuses("the file is right again", "the configuration can be used again", 0)
 		p.Kill()
 	}
-	if code := start(t, n.Host, false, "--cleanup").ends(); code != 0 {
-		t.Errorf("--cleanup ended with %d", code)
+	write(good + "udpIdleTimeout: 250ms\n")
+	p = start(t, n.Host, false, "--cleanup", "--config="+file)
+	if code := p.ends(); code != 0 || !strings.Contains(p.logged(), "udpIdleTimeout has no effect") {
+		t.Errorf("--cleanup ended with %d:\n%s", code, p.logged())
 	}
 	if rules := nft(t, n.Host, "", "list", "ruleset"); rules != "" {
 		t.Errorf("left behind:\n%s", rules)

@@ -205,7 +205,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("---\n---\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		wire, err := decode(data)
+		wire, _, err := decode(data)
 		if err != nil {
 			return
 		}

@@ -32,7 +32,7 @@ type Config struct {
 	Wire v1alpha1.KubeProxyConfiguration
 	// Flags are what no field of the file stands for.
 	Flags Flags
-	// Notes are settings that were understood and have no effect, each with the reason.
+	// Notes are settings that have no effect, each with the reason.
 	Notes []string
 
 	args []string // what Load was called with
@@ -96,16 +96,16 @@ func Load(args []string) (*Config, error) { return loadFrom(args, readFile) }
 // LoadKept is Load with the text of a configuration in place of the file that the command line names. The
 // error is that of Load where the command line names none.
 func LoadKept(args []string, text []byte) (*Config, error) {
-	return loadFrom(args, func(string) (v1alpha1.KubeProxyConfiguration, error) {
-		wire, err := decode(text)
+	return loadFrom(args, func(string) (v1alpha1.KubeProxyConfiguration, []string, error) {
+		wire, notes, err := decode(text)
 		if err == nil {
 			setDefaults(&wire)
 		}
-		return wire, err
+		return wire, notes, err
 	})
 }
 
-func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfiguration, error)) (*Config, error) {
+func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfiguration, []string, error)) (*Config, error) {
 	p := newParser()
 	if err := p.flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -128,13 +128,13 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 	if p.own.ConfigFile == "" {
 		c.Wire = p.flagged()
 	} else {
-		wire, err := read(p.own.ConfigFile)
+		wire, notes, err := read(p.own.ConfigFile)
 		if err != nil {
 			return nil, err
 		}
 		p.overrule(&wire)
 		c.Wire = wire
-		c.Notes = p.overruled()
+		c.Notes = append(notes, p.overruled()...)
 	}
 	c.setMode()
 	c.Wire.APIVersion, c.Wire.Kind = v1alpha1.SchemeGroupVersion.String(), kind

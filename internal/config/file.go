@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -22,47 +20,61 @@ const (
 	wantFile = "expected one " + kind + " of " + v1alpha1.GroupName + "/v1alpha1, as YAML or JSON"
 )
 
-func readFile(path string) (v1alpha1.KubeProxyConfiguration, error) {
+// readFile returns the configuration in a file, and notes of what in it does not count.
+func readFile(path string) (v1alpha1.KubeProxyConfiguration, []string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return v1alpha1.KubeProxyConfiguration{}, fmt.Errorf("reading the configuration that --config names: %w", err)
+		return v1alpha1.KubeProxyConfiguration{}, nil, fmt.Errorf("reading the configuration that --config names: %w", err)
 	}
-	wire, err := decode(data)
+	wire, notes, err := decode(data)
 	if err != nil {
-		return wire, fmt.Errorf("reading the configuration in %s: %w", path, err)
+		return wire, nil, fmt.Errorf("reading the configuration in %s: %w", path, err)
 	}
 	setDefaults(&wire)
-	return wire, nil
+	return wire, notes, nil
 }
 
-// decode is strict: a field that does not exist is a typing error that would
-// otherwise be found when it matters.
-func decode(data []byte) (v1alpha1.KubeProxyConfiguration, error) {
-	var wire v1alpha1.KubeProxyConfiguration
+// decode is as lenient as kube-proxy: a field that does not exist, or exists twice, gets a note. A running
+// cluster has files with such fields, and a node must not be without routes because of them.
+func decode(data []byte) (wire v1alpha1.KubeProxyConfiguration, notes []string, err error) {
 	document, err := onlyDocument(data)
 	if err != nil {
-		return wire, err
+		return wire, nil, err
 	}
-	var what metav1.TypeMeta
-	if err := yaml.Unmarshal(document, &what); err != nil {
-		return wire, fmt.Errorf("%w: %s", err, wantFile)
+	var content any
+	if err := yaml.Unmarshal(document, &content); err != nil {
+		return wire, nil, fmt.Errorf("%w: %s", err, wantFile)
 	}
-	if what.Kind != kind || what.APIVersion != v1alpha1.SchemeGroupVersion.String() {
-		return wire, fmt.Errorf("kind %q of %q: %s", what.Kind, what.APIVersion, wantFile)
+	tree, _ := content.(map[string]any)
+	if tree["kind"] != kind || tree["apiVersion"] != v1alpha1.SchemeGroupVersion.String() {
+		return wire, nil, fmt.Errorf("kind %q of %q: %s", text(tree["kind"]), text(tree["apiVersion"]), wantFile)
 	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return wire, err
+		return wire, nil, err
 	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
-	_, _, err = decoder.Decode(document, nil, &wire)
+	decode := func(how serializer.CodecFactoryOptionsMutator) error {
+		_, _, err := serializer.NewCodecFactory(scheme, how).UniversalDeserializer().Decode(document, nil, &wire)
+		return err
+	}
+	err = decode(serializer.EnableStrict)
 	if strict, ok := runtime.AsStrictDecodingError(err); ok {
-		return wire, fmt.Errorf("%w: expected only fields of KubeProxyConfiguration v1alpha1, each once", errors.Join(strict.Errors()...))
+		notes = passedOver(strict.Errors())
+		wire = v1alpha1.KubeProxyConfiguration{}
+		err = decode(serializer.DisableStrict)
 	}
-	if err != nil {
-		return wire, fmt.Errorf("%s: %s", strings.TrimSpace(err.Error()), wantFile)
+	if wrong := wrongTypes(tree); err != nil && wrong != nil {
+		err = wrong
 	}
-	return wire, nil
+	return wire, notes, err
+}
+
+// text gives a value for an error; empty where there is none.
+func text(v any) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
 }
 
 // onlyDocument returns the document in data if there is one: what follows a "---" would
