@@ -208,6 +208,7 @@ func addLogging(f *pflag.FlagSet, l *logsapi.LoggingConfiguration) {
 func (p *parser) flagged() v1alpha1.KubeProxyConfiguration {
 	w := p.wire
 	w.Mode, w.DetectLocalMode = v1alpha1.ProxyMode(p.mode), v1alpha1.LocalMode(p.localMode)
+	w.Mode = named(&w)
 	// As flags these two hold for every mode, while the file has them per mode.
 	if w.Mode == ModeIPTables || w.Mode == ModeIPVS {
 		w.IPTables.MasqueradeAll = p.masqueradeAll

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 // gate is what becomes of one of kube-proxy's feature gates.
 type gate struct {
 	unused string // why it has no effect; empty: it has one
+	off    string // why false has no effect; empty: it has one. True is what happens anyway
 	// refuse returns what is expected in place of a value that asks for routes or answers that
 	// Signpost does not make; "" accepts the value. Nil accepts both.
 	refuse func(on bool, mode v1alpha1.ProxyMode) string
@@ -20,13 +22,16 @@ type gate struct {
 // AllowExternalIPs is the gate without which Service.spec.externalIPs is not programmed.
 const AllowExternalIPs = "AllowServiceExternalIPs"
 
+// nftablesGate is the gate without which no node uses mode nftables.
+const nftablesGate = "NFTablesProxyMode"
+
 // Why a gate has no effect.
 const (
 	oneByOne    = "each gate counts by itself here"
 	noPage      = "there is no such page"
 	byServer    = "it follows from what the API server has"
 	elsewhere   = "kube-proxy does not use them"
-	distributed = "true: hints of EndpointSlices are always followed"
+	distributed = "hints of EndpointSlices are always followed; the control plane writes none where it has the gate off, too"
 )
 
 // gatesOfProxy are the gates that kube-proxy 1.30 to 1.37 asks for, its libraries included.
@@ -38,48 +43,44 @@ var gatesOfProxy = map[string]gate{
 		}
 		return ""
 	}},
-	"NFTablesProxyMode": {refuse: func(on bool, mode v1alpha1.ProxyMode) string {
-		if !on && (mode == ModeNFTables || mode == ModeAuto) {
+	nftablesGate: {refuse: func(on bool, mode v1alpha1.ProxyMode) string { // of auto it leaves iptables: see setMode
+		if !on && mode == ModeNFTables {
 			return "true, or mode iptables or ipvs"
 		}
 		return ""
 	}},
-	"KubeProxyNFTablesLocalhostNodePorts": {refuse: func(on bool, mode v1alpha1.ProxyMode) string {
-		if on && mode != ModeIPTables && mode != ModeIPVS {
-			return "false: NodePorts on loopback addresses are served in mode iptables only"
-		}
-		return ""
-	}},
-	"TopologyAwareHints":                {refuse: always(distributed)},
-	"ServiceTrafficDistribution":        {refuse: always(distributed)},
-	"PreferSameTrafficDistribution":     {refuse: always(distributed)},
-	"LoadBalancerIPMode":                {refuse: always("true: an ipMode of Proxy is always honoured")},
-	"KubeProxyDrainingTerminatingNodes": {refuse: always("true: /healthz always reports a node that is about to be deleted")},
 
-	"AllAlpha":                  {unused: oneByOne},
-	"AllBeta":                   {unused: oneByOne},
-	"NFTablesNetlink":           {unused: "rules are always read and written by netlink"},
-	"MultiCIDRServiceAllocator": {unused: byServer},
-	"WinDSR":                    {unused: forWindows},
-	"WinOverlay":                {unused: forWindows},
-	"ComponentFlagz":            {unused: noPage},
-	"ComponentSLIs":             {unused: noPage},
-	"ComponentStatusz":          {unused: noPage},
-	"ContextualLogging":         {unused: logLines},
-	"LoggingAlphaOptions":       {unused: logLines},
-	"LoggingBetaOptions":        {unused: logLines},
-	"LoggingStableOptions":      {unused: logLines},
-	"NativeHistograms":          {unused: "histograms have fixed buckets"},
+	"TopologyAwareHints":                {off: distributed},
+	"ServiceTrafficDistribution":        {off: distributed},
+	"PreferSameTrafficDistribution":     {off: distributed},
+	"LoadBalancerIPMode":                {off: "an ipMode of Proxy is always honoured"},
+	"KubeProxyDrainingTerminatingNodes": {off: "/healthz always reports a node that is about to be deleted"},
+
+	"AllAlpha":                            {unused: oneByOne},
+	"AllBeta":                             {unused: oneByOne},
+	"KubeProxyNFTablesLocalhostNodePorts": {unused: "NodePorts on loopback addresses are served in mode iptables only"},
+	"NFTablesNetlink":                     {unused: "rules are always read and written by netlink"},
+	"MultiCIDRServiceAllocator":           {unused: byServer},
+	"WinDSR":                              {unused: forWindows},
+	"WinOverlay":                          {unused: forWindows},
+	"ComponentFlagz":                      {unused: noPage},
+	"ComponentSLIs":                       {unused: noPage},
+	"ComponentStatusz":                    {unused: noPage},
+	"ContextualLogging":                   {unused: logLines},
+	"LoggingAlphaOptions":                 {unused: logLines},
+	"LoggingBetaOptions":                  {unused: logLines},
+	"LoggingStableOptions":                {unused: logLines},
+	"NativeHistograms":                    {unused: "histograms have fixed buckets"},
 }
 
-// always refuses false.
-func always(want string) func(bool, v1alpha1.ProxyMode) string {
-	return func(on bool, _ v1alpha1.ProxyMode) string {
-		if on {
-			return ""
-		}
-		return want
+// named is the mode that a configuration asks for. Without the gate of mode nftables auto leaves
+// mode iptables.
+func named(w *v1alpha1.KubeProxyConfiguration) v1alpha1.ProxyMode {
+	mode := cmp.Or(w.Mode, ModeAuto)
+	if on, said := w.FeatureGates[nftablesGate]; mode == ModeAuto && said && !on {
+		return ModeIPTables
 	}
+	return mode
 }
 
 // gates checks the feature gates. As with kube-proxy, a gate that does not exist is an error,
@@ -113,6 +114,8 @@ func gateNotes(set map[string]bool) []string {
 			others = append(others, name)
 		case g.unused != "":
 			notes = append(notes, fmt.Sprintf("featureGates[%s] has no effect: %s", name, g.unused))
+		case g.off != "" && !set[name]:
+			notes = append(notes, fmt.Sprintf("featureGates[%s]=false has no effect: %s", name, g.off))
 		}
 	}
 	if len(others) > 0 {

@@ -19,17 +19,19 @@ func TestGates(t *testing.T) {
 		{"KubeProxyIPVS=false", "ipvs", "expected true, or another mode"},
 		{"NFTablesProxyMode=true", "nftables", honoured},
 		{"NFTablesProxyMode=false", "nftables", "expected true, or mode iptables"},
-		{"NFTablesProxyMode=false", "auto", "expected true, or mode iptables"},
+		{"NFTablesProxyMode=false", "auto", honoured},
 		{"NFTablesProxyMode=false", "iptables", honoured},
-		{"KubeProxyNFTablesLocalhostNodePorts=true", "auto", "expected false: NodePorts on loopback"},
-		{"KubeProxyNFTablesLocalhostNodePorts=true", "iptables", honoured},
-		{"KubeProxyNFTablesLocalhostNodePorts=false", "nftables", honoured},
+		{"KubeProxyNFTablesLocalhostNodePorts=true", "auto", unused},
 		{"TopologyAwareHints=true", "nftables", honoured},
-		{"TopologyAwareHints=false", "nftables", "expected true: hints"},
-		{"ServiceTrafficDistribution=false", "nftables", "expected true: hints"},
-		{"PreferSameTrafficDistribution=false", "nftables", "expected true: hints"},
-		{"LoadBalancerIPMode=false", "nftables", "expected true: an ipMode"},
-		{"KubeProxyDrainingTerminatingNodes=false", "nftables", "expected true: /healthz"},
+		{"TopologyAwareHints=false", "nftables", unused},
+		{"ServiceTrafficDistribution=false", "nftables", unused},
+		{"PreferSameTrafficDistribution=false", "nftables", unused},
+		{"LoadBalancerIPMode=false", "nftables", unused},
+		{"KubeProxyDrainingTerminatingNodes=false", "nftables", unused},
+		{"ServiceTrafficDistribution=true", "nftables", honoured},
+		{"PreferSameTrafficDistribution=true", "nftables", honoured},
+		{"LoadBalancerIPMode=true", "nftables", honoured},
+		{"KubeProxyDrainingTerminatingNodes=true", "nftables", honoured},
 		{"NFTablesNetlink=false", "nftables", unused},
 		{"AllAlpha=true", "nftables", unused},
 		{"AllBeta=false", "nftables", unused},
@@ -82,8 +84,24 @@ func TestGatesStandOnce(t *testing.T) {
 		if slices.Contains(others, name) {
 			t.Errorf("%s stands in both lists", name)
 		}
-		if g.unused != "" && g.refuse != nil {
-			t.Errorf("%s is both refused and without effect", name)
+		if g.unused != "" && (g.refuse != nil || g.off != "") || g.refuse != nil && g.off != "" {
+			t.Errorf("%s has more than one answer", name)
+		}
+	}
+}
+
+// Where the gate of mode nftables is off, auto is iptables with what the flags and the file say for it.
+func TestGateOfNFTablesChoosesTheMode(t *testing.T) {
+	for name, c := range map[string]struct{ file, args string }{
+		"flags": {"", "--feature-gates=NFTablesProxyMode=false --masquerade-all --iptables-masquerade-bit=5"},
+		"file":  {head + "featureGates: {NFTablesProxyMode: false}\niptables: {masqueradeAll: true, masqueradeBit: 5}\n", ""},
+	} {
+		got, err := load(t, c.file, strings.Fields(c.args)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Wire.Mode != ModeIPTables || !got.MasqueradeAll || got.MasqueradeMark != 1<<5 || !got.NodePorts.Loopback {
+			t.Errorf("%s: mode %s, masquerade all %v, mark %#x, NodePorts %+v", name, got.Wire.Mode, got.MasqueradeAll, got.MasqueradeMark, got.NodePorts)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 // nftables, where that is silent.
 func (c *Config) setMode() {
 	w := &c.Wire
-	setDefault(&w.Mode, ModeAuto)
+	w.Mode = named(w)
 	if w.Mode == ModeAuto {
 		w.NFTables.MasqueradeAll = w.NFTables.MasqueradeAll || w.IPTables.MasqueradeAll
 		w.IPTables.MasqueradeAll = false
