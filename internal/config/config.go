@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -72,8 +73,8 @@ type NodePorts struct {
 	// CIDRs give the addresses inside them. A family without any has all its
 	// addresses, as kube-proxy has it, unless Primary is set.
 	CIDRs []netip.Prefix
-	// Loopback is 127.0.0.0/8, for the processes of the node: iptables mode only, by
-	// iptables.localhostNodePorts.
+	// Loopback is 127.0.0.0/8, for the processes of the node: iptables mode only, unless
+	// iptables.localhostNodePorts is false.
 	Loopback bool
 }
 
@@ -144,8 +145,7 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	c.Notes = append(c.Notes, gateNotes(c.Wire.FeatureGates)...)
-	c.Notes = append(c.Notes, withoutEffect(&c.Wire)...)
+	c.Notes = slices.Concat(c.Notes, gateNotes(c.Wire.FeatureGates), withoutEffect(&c.Wire), loopbackNotes(&c.Wire))
 	return c, nil
 }
 

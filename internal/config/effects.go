@@ -89,7 +89,7 @@ var effects = map[string]effect{
 	"detectLocal.bridgeInterface":     {unused: "detectLocalMode is not BridgeInterface"},
 	"detectLocal.interfaceNamePrefix": {unused: "detectLocalMode is not InterfaceNamePrefix"},
 	"clusterCIDR":                     {},
-	"nodePortAddresses":               {refuse: "localhost: iptables mode serves it by its own option"},
+	"nodePortAddresses":               {}, // each by itself: see loopbackNotes
 
 	"oomScoreAdj":                     {},
 	"conntrack.maxPerCore":            {},

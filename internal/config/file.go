@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -63,10 +64,13 @@ func decode(data []byte) (wire v1alpha1.KubeProxyConfiguration, notes []string, 
 		wire = v1alpha1.KubeProxyConfiguration{}
 		err = decode(serializer.DisableStrict)
 	}
-	if wrong := wrongTypes(tree); err != nil && wrong != nil {
-		err = wrong
+	if err == nil {
+		return wire, notes, nil
 	}
-	return wire, notes, err
+	if wrong := wrongTypes(tree); wrong != nil {
+		return wire, nil, wrong
+	}
+	return wire, nil, fmt.Errorf("%s: %s", strings.TrimSpace(err.Error()), wantFile)
 }
 
 // text gives a value for an error; empty where there is none.

@@ -154,7 +154,7 @@ func (p *parser) addNode() {
 func (p *parser) addRouting() {
 	f, w := p.flags, &p.wire
 	f.StringVar(&p.mode, "proxy-mode", "", "what routes: nftables, iptables, ipvs or auto, which is the first of nftables and iptables that this node can do (the default)")
-	f.StringSliceVar(&w.NodePortAddresses, "nodeport-addresses", nil, "which addresses of the node serve NodePorts: CIDR blocks, primary (the default) or all")
+	f.StringSliceVar(&w.NodePortAddresses, "nodeport-addresses", nil, "which addresses of the node serve NodePorts: CIDR blocks, primary, localhost or all (the default is primary with mode nftables and auto, else all)")
 	f.StringVar(&p.localMode, "detect-local-mode", "", "how pods are told from others: ClusterCIDR (the default), NodeCIDR, BridgeInterface or InterfaceNamePrefix")
 	f.StringVar(&w.ClusterCIDR, "cluster-cidr", "", "CIDR block of the pods, or one of each family with a comma between them")
 	f.StringVar(&w.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "interface that pods come in by (without effect but with --detect-local-mode=BridgeInterface)")

@@ -218,39 +218,6 @@ func (k *checker) addr(field, value string) netip.Addr {
 	return a.Unmap()
 }
 
-// The words that stand among the CIDR blocks of nodePortAddresses.
-const (
-	primary   = "primary"
-	localhost = "localhost"
-	all       = "all"
-)
-
-func (k *checker) nodePorts(w *v1alpha1.KubeProxyConfiguration) NodePorts {
-	out := NodePorts{Loopback: w.Mode == ModeIPTables && *w.IPTables.LocalhostNodePorts && len(w.NodePortAddresses) == 0}
-	for i, s := range w.NodePortAddresses {
-		field := fmt.Sprintf("nodePortAddresses[%d]", i)
-		switch s {
-		case primary:
-			out.Primary = true
-		case all:
-			out.All = true
-		case localhost:
-			k.wrong(field, s, "CIDR blocks, primary or all: only iptables mode serves NodePorts on loopback addresses, by iptables.localhostNodePorts")
-		default:
-			p, err := netip.ParsePrefix(s)
-			if err != nil {
-				k.wrong(field, strconv.Quote(s), "a CIDR block such as 192.0.2.0/24, primary or all")
-				continue
-			}
-			out.CIDRs = append(out.CIDRs, p.Masked())
-			if w.Mode == ModeIPTables && *w.IPTables.LocalhostNodePorts && p.Contains(netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
-				out.Loopback = true
-			}
-		}
-	}
-	return out
-}
-
 // excluded reads the networks of others' virtual servers.
 func (k *checker) excluded(w *v1alpha1.KubeProxyConfiguration) []netip.Prefix {
 	var out []netip.Prefix
