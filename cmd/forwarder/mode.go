@@ -74,8 +74,8 @@ var modes = []mode{
 		plan: func(_ *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
 			return iptables.Render(h, t)
 		},
-		open: func(_ *config.Config, log *slog.Logger) (dataplane.Dataplane, error) {
-			return iptables.Open(iptables.Options{Log: log})
+		open: func(c *config.Config, log *slog.Logger) (dataplane.Dataplane, error) {
+			return iptables.Open(iptables.Options{Log: log, SyncPeriod: c.SyncPeriod})
 		},
 		inspect: func(ctx context.Context, v *view, _ vip.Frontend, r *vip.Route) ([]string, error) {
 			return iptables.Inspect(ctx, v.host, v.table, r)

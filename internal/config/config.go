@@ -47,7 +47,7 @@ type Config struct {
 	MasqueradeAll    bool
 	MasqueradeMark   uint32         // one bit
 	ExcludeCIDRs     []netip.Prefix // where others' IPVS virtual servers are
-	SyncPeriod       time.Duration  // twice this without success is not healthy
+	SyncPeriod       time.Duration  // twice this without success is not healthy; of mode iptables also the time between two comparisons of shared chains
 	ExternalIPs      bool           // Service.spec.externalIPs is programmed (feature gate AllowServiceExternalIPs)
 }
 

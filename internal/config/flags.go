@@ -167,7 +167,7 @@ func (p *parser) addModes() {
 	ipt.MasqueradeBit = new(int32)
 	f.Int32Var(ipt.MasqueradeBit, "iptables-masquerade-bit", masqueradeBit, "bit of the packet mark that asks for masquerading, 0 to 31")
 	f.BoolVar(ipt.LocalhostNodePorts, "iptables-localhost-nodeports", true, "serve NodePorts on 127.0.0.0/8 too (without effect but with --proxy-mode=iptables)")
-	f.DurationVar(&ipt.SyncPeriod.Duration, "iptables-sync-period", ipt.SyncPeriod.Duration, "twice this without success is not healthy")
+	f.DurationVar(&ipt.SyncPeriod.Duration, "iptables-sync-period", ipt.SyncPeriod.Duration, "time between two comparisons of the jumps and shared chains; twice this without success is not healthy")
 	f.DurationVar(&ipt.MinSyncPeriod.Duration, "iptables-min-sync-period", ipt.MinSyncPeriod.Duration, "without effect")
 	f.DurationVar(&ipvs.SyncPeriod.Duration, "ipvs-sync-period", ipvs.SyncPeriod.Duration, "twice this without success is not healthy (without effect but with --proxy-mode=ipvs)")
 	f.DurationVar(&ipvs.MinSyncPeriod.Duration, "ipvs-min-sync-period", ipvs.MinSyncPeriod.Duration, "without effect")

@@ -23,6 +23,9 @@ type Options struct {
 	Log *slog.Logger
 	// Tools are the programs; the zero value lets Open find out which the node uses.
 	Tools Tools
+	// SyncPeriod is the time between two comparisons of the jumps and the shared chains; zero: each
+	// call of Intact compares them.
+	SyncPeriod time.Duration
 }
 
 // lockPatience is how long iptables-restore waits for the lock of the tables (legacy only).
@@ -32,10 +35,8 @@ const lockPatience = 5 * time.Second
 type Dataplane struct {
 	log      *slog.Logger
 	families []*family
-	doubt    error     // why it is not known what is in the kernel; nil if it is
-	looked   time.Time // when Intact looked last, how long that took, and what it saw
-	look     time.Duration
-	intact   bool
+	doubt    error // why it is not known what is in the kernel; nil if it is
+	looks    looks
 }
 
 // A family is one of the two sets of programs with what was written by it.
@@ -63,7 +64,7 @@ func Open(o Options) (*Dataplane, error) {
 			return nil, err
 		}
 	}
-	d := &Dataplane{log: o.Log, doubt: errors.New("there was no Sync yet")}
+	d := &Dataplane{log: o.Log, doubt: errors.New("there was no Sync yet"), looks: looks{period: o.SyncPeriod}}
 	for _, v4 := range []bool{true, false} {
 		f := &family{Tools: o.Tools.of(v4), v4: v4}
 		if err := f.works(); err == nil {
@@ -81,7 +82,6 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
 	}
 	d.doubt = errors.New("the last Sync did not end")
-	d.looked = time.Time{}
 	changes := t.Additions()
 	beLiberal, _ := readNumber("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal") // no tracking yet: not liberal
 	liberal := beLiberal == 1
@@ -93,14 +93,13 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 			d.doubt = err
 			return err
 		}
-		loopback := host.NodePortLoopback && f.v4
-		s := repair(there, f.rules.tables(), jumps(loopback), fixed(&host, f.v4, liberal))
-		if err := f.restore(ctx, s); err != nil {
+		if err := f.restore(ctx, f.rules.repair(there, f.rules.tables())); err != nil {
 			d.doubt = err
 			return err
 		}
 	}
 	d.doubt = nil
+	d.looks.written()
 	return d.unsupported(changes)
 }
 
@@ -155,39 +154,6 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 		}
 	}
 	return d.unsupported(changes)
-}
-
-// isMissing is how iptables ends where a chain is not there. What it says about that depends on its version and on what else
-// is there: 1.8.7 to 1.8.9 call the chain incompatible after a flush. A lock that is taken is 4.
-const isMissing = 1
-
-// Intact implements dataplane.Dataplane: it looks at a rule of ours in each table, which is
-// gone after a flush. A look costs a process for each; legacy reads all rules for it, so
-// looks are fewer where they take long.
-func (d *Dataplane) Intact() (bool, error) {
-	if d.doubt != nil {
-		return false, nil
-	}
-	const rest = 20
-	if time.Since(d.looked) < rest*d.look {
-		return d.intact, nil
-	}
-	start := time.Now()
-	d.intact = true
-	for _, f := range d.families {
-		for _, c := range []chain{natCanary, filterCanary} {
-			out, err := run(context.Background(), nil, f.Iptables, "-w", "1", "-t", c.table, "-S", c.name)
-			if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != isMissing) {
-				return false, err
-			}
-			if err != nil || !bytes.Contains(out, []byte("-A "+c.name)) {
-				d.log.Warn("another program changed our rules", "table", c.table, "missing", c.name)
-				d.intact = false
-			}
-		}
-	}
-	d.looked, d.look = time.Now(), time.Since(start)
-	return d.intact, nil
 }
 
 // Close implements dataplane.Dataplane.

@@ -10,7 +10,7 @@ import (
 
 // Nothing of ours stays, and all of others' does.
 func TestCleanup(t *testing.T) {
-	for _, tools := range backends(t) {
+	for _, tools := range installed(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
 			netlab.OwnNetwork(t)
 			f := family{Tools: tools, v4: true}

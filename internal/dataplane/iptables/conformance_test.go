@@ -12,7 +12,7 @@ import (
 
 // TestConformance sends packets: see package conformance.
 func TestConformance(t *testing.T) {
-	for _, tools := range backends(t) {
+	for _, tools := range installed(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
 			conformance.Run(t, conformance.Backend{
 				Open:      func() (dataplane.Dataplane, error) { return Open(Options{Tools: tools}) },

@@ -67,7 +67,7 @@ func TestChangeCost(t *testing.T) {
 
 // Start from nothing, start on what is there, and one backend replaced, by the programs.
 func BenchmarkDataplane(b *testing.B) {
-	for _, tools := range backends(b) {
+	for _, tools := range installed(b) {
 		for _, services := range []int{100, 1000, 5000} {
 			table := many(services)
 			b.Run(fmt.Sprintf("%s/services=%d", tools.Backend(), services), func(b *testing.B) {

@@ -57,7 +57,7 @@ func TestCut(t *testing.T) {
 	if len(kinds) != len(ofPorts)+1 {
 		t.Errorf("chains of %d kinds, want all of %q and those that are shared", len(kinds), ofPorts)
 	}
-	whole := repair(listing{}, rules.tables(), jumps(false), fixed(&testHost, true, false))
+	whole := rules.repair(listing{}, rules.tables())
 	for _, most := range []int{1, 7, 50, 10_000} {
 		there, written := map[chain]bool{}, map[chain][]string{}
 		pieces := whole.cut(most)

@@ -21,7 +21,10 @@
 // The kernel remembers clients for affinity in lists of xt_recent, which by default hold a
 // hundred clients for each backend (module parameter ip_list_tot).
 //
+// Other programs change the same tables. Intact finds a flush at once, a change of the jumps and the shared
+// chains within the syncPeriod, and any other change within an hour.
+//
 // The package is layered as decide, render, apply. What to do is decided by internal/vip.
-// names.go, rule.go, base.go, render.go, ruleset.go, script.go and save.go are pure; apply.go and
+// names.go, rule.go, base.go, render.go, ruleset.go, script.go and save.go are pure; apply.go, intact.go and
 // probe.go start programs. It must know nothing of Services beyond the names in comments and hashes.
 package iptables

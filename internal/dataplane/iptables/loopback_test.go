@@ -15,7 +15,7 @@ import (
 // TestLoopback asks a NodePort at 127.0.0.1, which this mode alone serves: a process of the node is
 // answered by a pod, which sees the node's address; without the setting nobody is there.
 func TestLoopback(t *testing.T) {
-	for _, tools := range backends(t) {
+	for _, tools := range installed(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
 			lab := netlab.New(t, netlab.Config{Nodes: 1})
 			node := lab.Node(1)

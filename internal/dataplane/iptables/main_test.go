@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"flag"
 	"log/slog"
 	"os"
 	"testing"
@@ -11,6 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	netlab.Init()
+	if !netlab.Inside() && !testing.Short() {
+		fetchNewest() // a sandbox has no network
+	}
 	netlab.Enter()
 	// The machine's lock file is root's, and nobody else writes rules into namespaces of tests.
 	lock, err := os.CreateTemp("", "xtables-lock")
@@ -27,17 +33,31 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// backends are those that this machine has programs for.
-func backends(t testing.TB) []Tools {
+// installed are the backends that this machine has programs for.
+func installed(t testing.TB) []Tools {
 	t.Helper()
 	var found []Tools
-	for _, backend := range []string{"nft", "legacy"} {
+	for _, backend := range backends {
 		if _, err := run(t.Context(), nil, tools(backend).Save, "-V"); err != nil {
 			netlab.Skip(t, err.Error()+" (apt-get install iptables)")
 		}
 		found = append(found, tools(backend))
 	}
 	return found
+}
+
+// A generation is a version and backend of the programs that a node may have.
+type generation struct {
+	name string
+	get  func(testing.TB) Tools // skips the test where it is not to be had
+}
+
+// generations are the backends of this machine, as the image has them, and the newest programs of Debian.
+func generations(t testing.TB) (list []generation) {
+	for _, tools := range installed(t) {
+		list = append(list, generation{tools.Backend(), func(testing.TB) Tools { return tools }})
+	}
+	return append(list, generation{"newest nft", newest})
 }
 
 func open(t testing.TB, tools Tools) *Dataplane {

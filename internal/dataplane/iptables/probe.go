@@ -14,7 +14,10 @@ import (
 // Tools are the programs of one backend and family.
 type Tools struct{ Iptables, Save, Restore string }
 
-// Backend is nft or legacy.
+// backends are the two ways to write rules, in the order in which Detect prefers them. A kernel has both.
+var backends = []string{"nft", "legacy"}
+
+// Backend is one of backends.
 func (t Tools) Backend() string {
 	if strings.Contains(t.Iptables, "legacy") {
 		return "legacy"
@@ -45,7 +48,7 @@ var hints = []string{":KUBE-IPTABLES-HINT ", ":KUBE-KUBELET-CANARY "}
 func Detect() (Tools, error) {
 	var found []Tools
 	var missing error
-	for _, backend := range []string{"nft", "legacy"} {
+	for _, backend := range backends {
 		t := tools(backend)
 		if _, err := exec.LookPath(t.Restore); err != nil {
 			missing = errors.Join(missing, err)

@@ -59,22 +59,39 @@ func (s *ruleset) change(changes []vip.Change) map[group]piece {
 }
 
 // tables is the whole of it, as iptables-save would list our chains: for each its rules. The
-// fixed rules of shared chains come last; shared tells how many they are there.
+// fixed rules of shared chains come last.
 func (s *ruleset) tables() map[chain][]string {
-	all := map[chain][]string{}
+	all := s.shared()
 	for _, p := range s.pieces {
 		maps.Copy(all, p.chains)
+	}
+	return all
+}
+
+// shared is the part of tables that does not belong to a Service port alone.
+func (s *ruleset) shared() map[chain][]string {
+	all := map[chain][]string{}
+	for _, p := range s.pieces {
 		for c, entries := range p.entries {
 			all[c] = append(all[c], entries...)
 		}
 	}
-	for c, rules := range all {
-		if !private(c) {
-			slices.Sort(rules)
-		}
+	for _, rules := range all {
+		slices.Sort(rules)
 	}
-	for c, rules := range fixed(s.host, s.v4, s.liberal) {
+	for c, rules := range s.fixed() {
 		all[c] = append(all[c], rules...)
 	}
 	return all
+}
+
+// fixed are the chains and rules that there are with any table.
+func (s *ruleset) fixed() map[chain][]string { return fixed(s.host, s.v4, s.liberal) }
+
+// jumps lead to the shared chains.
+func (s *ruleset) jumps() []jump { return jumps(s.host.NodePortLoopback && s.v4) }
+
+// repair is the script that makes what is there what want says, which is tables or shared.
+func (s *ruleset) repair(there listing, want map[chain][]string) script {
+	return repair(there, want, s.jumps(), s.fixed())
 }

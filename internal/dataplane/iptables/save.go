@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A listing is what iptables-save says: the rules of every chain, without its name.
+// A listing is what iptables-save or iptables -S says: the rules of chains, without their names.
 type listing map[chain][]string
 
 // parse reads the output of iptables-save. Counters and policies are passed over.

@@ -126,6 +126,18 @@ func (s script) String() string {
 	return b.String()
 }
 
+// chains returns the chains that the script writes, changes or deletes, sorted.
+func (s script) chains() (list []chain) {
+	for table, p := range s {
+		list = slices.Concat(list, p.write, p.drop)
+		for _, line := range slices.Concat(p.remove, p.insert) {
+			list = append(list, chain{table, strings.Fields(line)[1]})
+		}
+	}
+	slices.SortFunc(list, chain.compare)
+	return slices.Compact(list)
+}
+
 // private reports whether a chain belongs to one Service port alone.
 func private(c chain) bool {
 	return slices.ContainsFunc(ofPorts, func(prefix string) bool { return strings.HasPrefix(c.name, prefix) })

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"maps"
 	"strings"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -17,8 +16,7 @@ func Render(host dataplane.Host, t *vip.Table) (string, error) {
 		rules := newRuleset(&host, v4, false)
 		rules.change(changes)
 		b.WriteString(map[bool]string{true: "# iptables-restore\n", false: "# ip6tables-restore\n"}[v4])
-		want, loopback := rules.tables(), host.NodePortLoopback && v4
-		b.WriteString(repair(listing{}, want, jumps(loopback), maps.Clone(want)).String())
+		b.WriteString(rules.repair(listing{}, rules.tables()).String())
 	}
 	return b.String(), nil
 }
