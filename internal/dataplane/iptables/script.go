@@ -99,11 +99,12 @@ func (p *part) settle() {
 	p.drop = slices.Compact(p.drop)
 }
 
-// String prints the script. Table filter comes first: who is not translated any more is
-// refused at once, and not sent on to the default gateway.
+// String prints the script. Table nat comes first, table filter last: a rule that refuses what is not
+// translated must not be there before the rule that translates it. A packet between the two commits
+// meets no rule and is sent again, but a client that is refused gets an error.
 func (s script) String() string {
 	var b bytes.Buffer
-	for _, table := range slices.Sorted(maps.Keys(s)) {
+	for _, table := range slices.Backward(slices.Sorted(maps.Keys(s))) { // nat, mangle, filter
 		p := s[table]
 		p.settle()
 		fmt.Fprintf(&b, "*%s\n", table)
