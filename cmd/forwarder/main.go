@@ -107,7 +107,7 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 			return err
 		}
 	}
-	if err := removeOthers(ctx, c, "", peerRuns, log); err != nil {
+	if err := removeOthers(ctx, c, "", nil, peerRuns, log); err != nil {
 		return fmt.Errorf("removing the rules: %w", err)
 	}
 	return nil

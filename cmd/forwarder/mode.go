@@ -43,8 +43,9 @@ type mode struct {
 	// yield leaves new connections to the rules of another mode, once these are in place. Nil:
 	// they have them anyway.
 	yield func() error
-	// cleanPeer removes kube-proxy's rules of this mode, where they can be told from ours.
-	cleanPeer func(context.Context) (string, error)
+	// cleanPeer removes kube-proxy's rules of this mode, where they can be told from ours, which are
+	// those of own; own is nil if another mode routes.
+	cleanPeer func(ctx context.Context, own dataplane.Dataplane) (string, error)
 }
 
 // modes are in the order in which auto tries those that it may choose.
@@ -63,7 +64,7 @@ var modes = []mode{
 		},
 		there: func(context.Context) (bool, error) { return nftables.InUse() },
 		clean: func(ctx context.Context, _ *config.Config, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
-		cleanPeer: func(ctx context.Context) (string, error) {
+		cleanPeer: func(ctx context.Context, _ dataplane.Dataplane) (string, error) {
 			removed, err := nftables.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err
 		},
@@ -82,6 +83,14 @@ var modes = []mode{
 		},
 		there: func(ctx context.Context) (bool, error) { return iptables.InUse(ctx), nil },
 		clean: cleanIPTables,
+		cleanPeer: func(ctx context.Context, own dataplane.Dataplane) (string, error) {
+			d, routes := own.(*iptables.Dataplane)
+			if !routes { // clean removed all
+				return "", nil
+			}
+			n, err := d.CleanupOther(ctx)
+			return chains(n), err
+		},
 	},
 	{
 		name: config.ModeIPVS, dropsUnused: true, bindsExternal: true,
@@ -99,7 +108,7 @@ var modes = []mode{
 		clean: cleanIPVS,
 		leads: ipvsLeads,
 		yield: ipvs.Yield,
-		cleanPeer: func(ctx context.Context) (string, error) {
+		cleanPeer: func(ctx context.Context, _ dataplane.Dataplane) (string, error) {
 			removed, err := ipvs.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err
 		},
@@ -147,10 +156,15 @@ func cleanIPTables(ctx context.Context, _ *config.Config, peerRuns bool) (string
 		cleanup = iptables.CleanupBeside
 	}
 	n, err := cleanup(ctx)
+	return chains(n), err
+}
+
+// chains says how many chains of mode iptables were removed.
+func chains(n int) string {
 	if n == 0 {
-		return "", err
+		return ""
 	}
-	return fmt.Sprintf("%d chains KUBE-*", n), err
+	return fmt.Sprintf("%d chains KUBE-*", n)
 }
 
 // choose gives the mode that the user named, or else the first that this node can do.
@@ -184,8 +198,9 @@ func planned(c *config.Config) mode {
 }
 
 // removeOthers removes what is not of the mode that routes: our own rules of the other modes,
-// counters that nobody asked for and, if none runs, all of a kube-proxy.
-func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMode, peerRuns bool, log *slog.Logger) error {
+// counters that nobody asked for and, if none runs, all of a kube-proxy. own is the dataplane of
+// that mode; nil: none routes.
+func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMode, own dataplane.Dataplane, peerRuns bool, log *slog.Logger) error {
 	var errs []error
 	note := func(what string, err error) {
 		if what != "" {
@@ -206,7 +221,7 @@ func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMo
 			note(m.clean(ctx, c, peerRuns))
 		}
 		if m.cleanPeer != nil && !peerRuns {
-			note(m.cleanPeer(ctx))
+			note(m.cleanPeer(ctx, own))
 		}
 	}
 	return errors.Join(errs...)

@@ -35,7 +35,7 @@ func (f *forwarder) takeOver(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err := removeOthers(ctx, f.config, f.config.Wire.Mode, false, f.log); err != nil && ctx.Err() == nil {
+	if err := removeOthers(ctx, f.config, f.config.Wire.Mode, f.plane, false, f.log); err != nil && ctx.Err() == nil {
 		f.log.Warn("rules of another mode or proxy stay beside ours; forwarder --cleanup removes all", "error", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -150,4 +151,75 @@ func TestCleanupOfKubeProxy(t *testing.T) {
 	end()
 	cleanup(0)
 	cleanup(0)
+}
+
+// kubeProxyLegacy are the rules of a kube-proxy that wrote them by iptables-legacy. They lead the address of a Service
+// that was deleted long ago to a pod that is gone. The kubelet and a container runtime use iptables-nft.
+const kubeProxyLegacy = `
+iptables-nft -t nat -N DOCKER
+iptables-nft -t nat -A PREROUTING -j DOCKER
+for c in KUBE-SERVICES KUBE-SVC-AAAAAAAAAAAAAAAA KUBE-SEP-AAAAAAAAAAAAAAAA OTHERS; do iptables-legacy -t nat -N $c; done
+iptables-legacy -t nat -A KUBE-SEP-AAAAAAAAAAAAAAAA -p tcp -j DNAT --to-destination 10.244.1.99:8080
+iptables-legacy -t nat -A KUBE-SVC-AAAAAAAAAAAAAAAA -j KUBE-SEP-AAAAAAAAAAAAAAAA
+iptables-legacy -t nat -A KUBE-SERVICES -d 172.31.0.80/32 -p tcp --dport 8080 -j KUBE-SVC-AAAAAAAAAAAAAAAA
+iptables-legacy -t nat -A PREROUTING -j KUBE-SERVICES
+iptables-nft -t mangle -N KUBE-KUBELET-CANARY
+iptables-nft -t mangle -N KUBE-IPTABLES-HINT
+`
+
+// The rules that a kube-proxy wrote by the other backend of iptables are removed once ours are in place, and not
+// while it runs. Other programs' rules stay.
+func TestTakeOverFromTheOtherBackend(t *testing.T) {
+	for _, name := range []string{"iptables-nft", "iptables-legacy"} {
+		if _, err := exec.LookPath(name); err != nil {
+			netlab.Skip(t, err.Error()+" (apt-get install iptables)")
+		}
+	}
+	c := newTown(t)
+	c.serve("a", "b")
+	n := c.lab.Node(1)
+	command(t, n.Host, "sh", "-ec", kubeProxyLegacy)
+	legacy := func() string { return command(t, n.Host, "iptables-legacy-save", "-t", "nat") }
+	end := runKubeProxy(t, n.Host)
+	p := start(t, n.Host, false, "--manifests="+c.dir, "--proxy-mode=iptables", "--cluster-cidr=10.244.0.0/16", "--conntrack-max-per-core=0")
+	p.until("it sees the kube-proxy", func() (bool, string) {
+		return strings.Contains(p.logged(), "another proxy runs on this node"), p.logged()
+	})
+	if got := legacy(); strings.Count(got, "-A KUBE-") != 3 {
+		t.Errorf("the rules of a kube-proxy that runs:\n%s", got)
+	}
+	end()
+	p.until("the rules of the other backend are gone", func() (bool, string) {
+		got := legacy()
+		return !strings.Contains(got, "KUBE-"), got
+	})
+	if got := legacy(); !strings.Contains(got, ":OTHERS ") {
+		t.Errorf("another program's chain is gone:\n%s", got)
+	}
+	p.until("it says what it removed", func() (bool, string) {
+		return strings.Contains(p.logged(), `rules="3 chains KUBE-*"`), p.logged()
+	})
+	c.answers(c.pods["client"], "tcp", "10.96.0.20:80", "a", "b")
+}
+
+// What another program removes of the jumps and the shared chains in mode iptables comes back within the syncPeriod,
+// though no Service changes.
+func TestRepairsWithinTheSyncPeriod(t *testing.T) {
+	if _, err := exec.LookPath("iptables-nft"); err != nil {
+		netlab.Skip(t, err.Error()+" (apt-get install iptables)")
+	}
+	c := newTown(t)
+	c.serve("a", "b")
+	n := c.lab.Node(1)
+	p := start(t, n.Host, false, "--manifests="+c.dir, "--proxy-mode=iptables", "--iptables-sync-period=100ms", "--cluster-cidr=10.244.0.0/16", "--conntrack-max-per-core=0")
+	p.until("the rules are in place", func() (bool, string) {
+		return strings.Contains(p.logged(), "rules are in place"), p.logged()
+	})
+	for i, change := range []string{"-F KUBE-SERVICES", "-D PREROUTING 1"} {
+		command(t, n.Host, "sh", "-c", "iptables-nft -w -t nat "+change)
+		p.until("the rules are repaired after "+change, func() (bool, string) {
+			return strings.Count(p.logged(), "because=repair") == i+1, p.logged()
+		})
+		c.answers(c.pods["client"], "tcp", "10.96.0.20:80", "a", "b")
+	}
 }

@@ -12,7 +12,7 @@ import (
 // InUse reports whether there are rules of this mode, ours or kube-proxy's, of either backend. Where the
 // node has no programs for a backend, it has no rules of it.
 func InUse(ctx context.Context) bool {
-	for _, backend := range []string{"nft", "legacy"} {
+	for _, backend := range backends {
 		t := tools(backend)
 		if _, err := exec.LookPath(t.Iptables); err != nil || backend == "legacy" && !legacyUsed(true) {
 			continue
@@ -27,19 +27,27 @@ func InUse(ctx context.Context) bool {
 // Cleanup removes all rules of this mode, ours or kube-proxy's, by every backend and family
 // that the node has programs for, and returns how many chains that were. What the kubelet
 // has in the same tables stays.
-func Cleanup(ctx context.Context) (int, error) { return remove(ctx, ours) }
+func Cleanup(ctx context.Context) (int, error) { return remove(ctx, backends, ours) }
+
+// CleanupOther removes all rules of this mode by the backend that d does not use, and returns how many chains
+// that were. The kernel applies the rules of both, so what an earlier kube-proxy wrote by the other would
+// still translate.
+func (d *Dataplane) CleanupOther(ctx context.Context) (int, error) {
+	used := d.families[0].Backend()
+	return remove(ctx, slices.DeleteFunc(slices.Clone(backends), func(b string) bool { return b == used }), ours)
+}
 
 // CleanupBeside removes only the chains that kube-proxy does not know, so that one can run:
 // it has written the others anew.
 func CleanupBeside(ctx context.Context) (int, error) {
-	return remove(ctx, func(c chain) bool { return slices.Contains([]chain{refusedPorts, otherPorts, reject}, c) })
+	return remove(ctx, backends, func(c chain) bool { return slices.Contains([]chain{refusedPorts, otherPorts, reject}, c) })
 }
 
-// remove removes chains and what leads to them.
-func remove(ctx context.Context, which func(chain) bool) (int, error) {
+// remove removes chains of these backends and what leads to them.
+func remove(ctx context.Context, from []string, which func(chain) bool) (int, error) {
 	var errs []error
 	removed := 0
-	for _, backend := range []string{"nft", "legacy"} {
+	for _, backend := range from {
 		for _, v4 := range []bool{true, false} {
 			f := family{Tools: tools(backend).of(v4), v4: v4}
 			if _, err := exec.LookPath(f.Save); err != nil || backend == "legacy" && !legacyUsed(v4) {
