@@ -36,7 +36,8 @@ type Config struct {
 	// Notes are settings that have no effect, each with the reason.
 	Notes []string
 
-	args []string // what Load was called with
+	args  []string // what Load was called with
+	moved []string // fields of the section nftables whose values the user wrote in iptables: see setMode
 
 	// What follows is read from Wire.
 
@@ -145,7 +146,7 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	c.Notes = slices.Concat(c.Notes, gateNotes(c.Wire.FeatureGates), withoutEffect(&c.Wire), loopbackNotes(&c.Wire))
+	c.Notes = slices.Concat(c.Notes, gateNotes(c.Wire.FeatureGates), withoutEffect(&c.Wire), loopbackNotes(&c.Wire), c.withoutAPI())
 	return c, nil
 }
 

@@ -124,6 +124,11 @@ func TestLoad(t *testing.T) {
 		{"tracking", "", "--conntrack-max-per-core=0 --conntrack-tcp-timeout-established=0 --conntrack-udp-timeout=10s", func(c *Config) any {
 			return fmt.Sprint(*c.Wire.Conntrack.MaxPerCore, c.Wire.Conntrack.TCPEstablishedTimeout.Duration, c.Wire.Conntrack.UDPTimeout.Duration)
 		}, "0 0s 10s"},
+		{"node address by an empty variable", "", "--bind-address=", func(c *Config) any { return c.Wire.BindAddress + " " + c.Wire.HealthzBindAddress }, "0.0.0.0 0.0.0.0:10256"},
+		{"note of an API beside a folder", "", "--manifests=/m --kubeconfig=/k --master=m", func(c *Config) any { return c.Notes }, []string{
+			"clientConnection.kubeconfig (flag --kubeconfig) has no effect: --manifests reads a folder in place of the API",
+			"flag --master has no effect: --manifests reads a folder in place of the API",
+		}},
 		{"node address", "", "--bind-address=192.0.2.9", func(c *Config) any { return c.BindAddress }, netip.MustParseAddr("192.0.2.9")},
 		{"own flags", "", "--manifests=/m --init-only --cleanup --version --conntrack-cut-half-open --count-traffic=shop/web,*/dns", func(c *Config) any { return c.Flags },
 			Flags{Manifests: "/m", InitOnly: true, Cleanup: true, Version: true, CutHalfOpen: true,
@@ -210,6 +215,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"node address", "", "--bind-address=here", []string{`flag --bind-address: "here"`, "an IP address"}},
 		{"health by name", "", "--healthz-bind-address=localhost:1", []string{`flag --healthz-bind-address: "localhost:1"`}},
 		{"metrics port", head + "metricsBindAddress: 127.0.0.1:0", "", []string{`metricsBindAddress: "127.0.0.1:0"`, "from 1 to 65535"}},
+		{"mark of iptables, no mode", head + "iptables: {masqueradeBit: 40}", "", []string{"iptables.masqueradeBit: 40: expected a number from 0 to 31"}},
+		{"sync period of iptables, no mode", head + "iptables: {syncPeriod: -1s}", "", []string{"iptables.syncPeriod: -1s"}},
 		{"mark", head + "nftables: {masqueradeBit: 32}", "", []string{"nftables.masqueradeBit: 32", "0 to 31"}},
 		{"mark by flag", "", "--iptables-masquerade-bit=-1", []string{"--iptables-masquerade-bit: -1"}},
 		{"OOM score", "", "--oom-score-adj=1001", []string{"--oom-score-adj: 1001", "-1000 to 1000"}},

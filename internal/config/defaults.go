@@ -17,10 +17,12 @@ const (
 	metricsPort = 10249
 )
 
+const defaultBindAddress = "0.0.0.0"
+
 // setDefaults fills in what is empty with the values of kube-proxy 1.37. The mode and
 // what hangs on it stay empty: see complete.
 func setDefaults(w *v1alpha1.KubeProxyConfiguration) {
-	setDefault(&w.BindAddress, "0.0.0.0")
+	setDefault(&w.BindAddress, defaultBindAddress)
 	health, metrics := "0.0.0.0", "127.0.0.1"
 	if a, err := netip.ParseAddr(w.BindAddress); err == nil && a.Is6() {
 		health, metrics = "::", "::1"

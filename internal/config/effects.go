@@ -117,6 +117,21 @@ func withoutEffect(w *v1alpha1.KubeProxyConfiguration) []string {
 	return notes
 }
 
+// withoutAPI notes what says how to reach an API where the objects come from a folder.
+func (c *Config) withoutAPI() []string {
+	var notes []string
+	if c.Flags.Manifests == "" {
+		return nil
+	}
+	if c.Wire.ClientConnection.Kubeconfig != "" {
+		notes = append(notes, "clientConnection.kubeconfig (flag --kubeconfig) has no effect: --manifests reads a folder in place of the API")
+	}
+	if c.Flags.Master != "" {
+		notes = append(notes, "flag --master has no effect: --manifests reads a folder in place of the API")
+	}
+	return notes
+}
+
 // inUse reports whether a field has an effect by what another says.
 func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 	switch path {

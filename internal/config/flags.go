@@ -223,6 +223,9 @@ func (p *parser) flagged() v1alpha1.KubeProxyConfiguration {
 	w.HealthzBindAddress = p.bound("healthz-bind-address", w.HealthzBindAddress, p.healthzPort)
 	w.MetricsBindAddress = p.bound("metrics-bind-address", w.MetricsBindAddress, p.metricsPort)
 	w.HostnameOverride = hostname(w.HostnameOverride)
+	if w.BindAddress == "" { // an empty variable in the file of a service manager: kube-proxy takes its default, too
+		w.BindAddress = defaultBindAddress
+	}
 	return w
 }
 

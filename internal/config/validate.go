@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,9 +25,11 @@ func (c *Config) setMode() {
 		w.IPTables.MasqueradeAll = false
 		if w.NFTables.MasqueradeBit == nil {
 			w.NFTables.MasqueradeBit, w.IPTables.MasqueradeBit = w.IPTables.MasqueradeBit, nil
+			c.moved = append(c.moved, "masqueradeBit")
 		}
 		if w.NFTables.SyncPeriod.Duration == syncPeriod {
 			w.NFTables.SyncPeriod, w.IPTables.SyncPeriod = w.IPTables.SyncPeriod, w.NFTables.SyncPeriod
+			c.moved = append(c.moved, "syncPeriod")
 		}
 	}
 	setPointer(&w.NFTables.MasqueradeBit, masqueradeBit)
@@ -40,7 +43,7 @@ func (c *Config) setMode() {
 // complete checks the wire form and reads from it what others need.
 func (c *Config) complete() error {
 	w := &c.Wire
-	k := checker{fromFile: c.Flags.ConfigFile != ""}
+	k := checker{fromFile: c.Flags.ConfigFile != "", moved: c.moved}
 	k.mode(w.Mode)
 	k.gates(w)
 	k.numbers(w)
@@ -79,12 +82,16 @@ func (c *Config) Choose(m v1alpha1.ProxyMode) { c.Wire.Mode = m }
 // checker gathers what is wrong.
 type checker struct {
 	fromFile bool
+	moved    []string // see Config.moved
 	found    []error
 }
 
 // wrong notes a field with its value and what was expected of it. It is named as the
 // user wrote it, field or flag.
 func (k *checker) wrong(field string, value any, want string) {
+	if name, of := strings.CutPrefix(field, "nftables."); of && slices.Contains(k.moved, name) {
+		field = "iptables." + name
+	}
 	if !k.fromFile {
 		field = flagOf(field)
 	}
