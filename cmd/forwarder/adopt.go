@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -63,7 +64,7 @@ func fallBackIn(c *config.Config, log *slog.Logger, why error) (mode, error) {
 		return mode{}, errors.Join(why, err)
 	}
 	if err := m.probe(c); err != nil {
-		return mode{}, errors.Join(why, err)
+		return mode{}, errors.Join(why, fmt.Errorf("mode %s: %w", m.name, err))
 	}
 	return m, nil
 }

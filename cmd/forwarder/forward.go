@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -130,7 +131,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 		return f, err
 	}
 	if f.plane, err = m.open(c, log); err != nil {
-		return f, err
+		return f, fmt.Errorf("mode %s: %w", m.name, err)
 	}
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {
 		return f, err

@@ -176,15 +176,15 @@ func choose(c *config.Config, log *slog.Logger) (mode, error) {
 		}
 		err := m.probe(c)
 		if err == nil {
+			for _, e := range errs {
+				log.Warn("this node cannot do a mode", "instead", string(m.name), "error", e)
+			}
 			c.Choose(m.name)
 			return m, nil
 		}
-		errs = append(errs, err)
-		if c.Wire.Mode == config.ModeAuto {
-			log.Warn("this node cannot do a mode", "mode", string(m.name), "error", err)
-		}
+		errs = append(errs, fmt.Errorf("mode %s: %w", m.name, err))
 	}
-	return mode{}, fmt.Errorf("mode %s: %w", c.Wire.Mode, errors.Join(errs...))
+	return mode{}, errors.Join(errs...)
 }
 
 // planned is the mode that plan shows: auto is settled on the node only.

@@ -22,11 +22,11 @@ func TestChoose(t *testing.T) {
 	}{
 		{"the best", "", map[v1alpha1.ProxyMode]bool{"nftables": true, "iptables": true}, "nftables", ""},
 		{"the next", "--proxy-mode=auto", map[v1alpha1.ProxyMode]bool{"iptables": true}, "iptables", ""},
-		{"none", "", nil, "", "mode auto: nftables: this kernel cannot\niptables: this kernel cannot"},
+		{"none", "", nil, "", "mode nftables: this kernel cannot\nmode iptables: this kernel cannot"},
 		{"the one that is named", "--proxy-mode=iptables", map[v1alpha1.ProxyMode]bool{"nftables": true, "iptables": true}, "iptables", ""},
-		{"never ipvs unless it is named", "", map[v1alpha1.ProxyMode]bool{"ipvs": true}, "", "mode auto: nftables: this kernel cannot\niptables: this kernel cannot"},
+		{"never ipvs unless it is named", "", map[v1alpha1.ProxyMode]bool{"ipvs": true}, "", "mode nftables: this kernel cannot\nmode iptables: this kernel cannot"},
 		{"ipvs", "--proxy-mode=ipvs", map[v1alpha1.ProxyMode]bool{"nftables": true, "ipvs": true}, "ipvs", ""},
-		{"the one that is named, and cannot", "--proxy-mode=nftables", map[v1alpha1.ProxyMode]bool{"iptables": true}, "", "mode nftables: nftables: this kernel cannot"},
+		{"the one that is named, and cannot", "--proxy-mode=nftables", map[v1alpha1.ProxyMode]bool{"iptables": true}, "", "mode nftables: this kernel cannot"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			modes = nil
@@ -35,7 +35,7 @@ func TestChoose(t *testing.T) {
 					if c.can[m.name] {
 						return nil
 					}
-					return errors.New(string(m.name) + ": this kernel cannot")
+					return errors.New("this kernel cannot")
 				}
 				modes = append(modes, m)
 			}

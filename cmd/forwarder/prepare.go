@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 
@@ -33,7 +34,9 @@ func prepare(c *config.Config, log *slog.Logger) error {
 		log.Info("set a kernel parameter", "parameter", s.String())
 	}
 	if c.Wire.Mode == config.ModeIPVS {
-		err = errors.Join(err, ipvs.Prepare(ipvsOptions(c, log)))
+		if failed := ipvs.Prepare(ipvsOptions(c, log)); failed != nil {
+			err = errors.Join(err, fmt.Errorf("mode ipvs: %w", failed))
+		}
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
@@ -244,10 +245,34 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
+// Without the capability the error names it, once for each mode, and blames neither the kernel nor the mode.
 func TestWithoutTheRight(t *testing.T) {
 	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
-	p := start(t, n.Host, true, "--manifests="+t.TempDir())
-	if code := p.ends(); code != 1 || !strings.Contains(p.logged(), "NET_ADMIN") {
+	for mode, errors := range map[string]int{"nftables": 1, "iptables": 1, "auto": 2} {
+		if _, err := exec.LookPath("iptables-nft-restore"); err != nil && mode != "nftables" {
+			if os.Getenv("CI") == "true" {
+				t.Error(err)
+			}
+			t.Logf("mode %s is not tried: %v: install iptables", mode, err)
+			continue
+		}
+		p := start(t, n.Host, true, "--manifests="+t.TempDir(), "--proxy-mode="+mode)
+		code, log := p.ends(), p.logged()
+		if code != 1 || strings.Count(log, "expected the capability NET_ADMIN") != errors || strings.Count(log, "mode ") != errors ||
+			strings.Contains(log, "not supported") || strings.Contains(log, "may work") {
+			t.Errorf("mode %s ended with %d:\n%s", mode, code, log)
+		}
+	}
+}
+
+// Without the module the error says so once, and no library logs in another form.
+func TestWithoutIPVS(t *testing.T) {
+	if _, err := netlink.GenlFamilyGet("IPVS"); err == nil {
+		t.Skip("this kernel has IPVS")
+	}
+	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
+	p := start(t, n.Host, false, "--manifests="+t.TempDir(), "--proxy-mode=ipvs", "--logging-format=json")
+	if code := p.ends(); code != 1 || !strings.HasPrefix(p.logged(), "forwarder: mode ipvs: not supported by this kernel: it has no module ip_vs") {
 		t.Errorf("ended with %d:\n%s", code, p.logged())
 	}
 }

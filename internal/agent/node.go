@@ -137,6 +137,11 @@ func (a *Agent) sayNodePorts(n vip.Node, host dataplane.Host) {
 			"node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
 		return
 	}
+	if missing := slices.DeleteFunc(slices.Clone(n.Addrs), func(p netip.Addr) bool { return slices.Contains(host.NodePortAddrs, p) }); a.NodePorts.Primary && len(missing) > 0 {
+		a.Log.Warn("this machine does not have an address by which the node is known (nodePortAddresses primary): no NodePort is served on it",
+			"node", a.NodeName, "missing", fmt.Sprint(missing), "addresses", fmt.Sprint(host.NodePortAddrs))
+		return
+	}
 	a.Log.Info("addresses that serve NodePorts", "node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
 }
 

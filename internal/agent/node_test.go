@@ -81,6 +81,23 @@ func TestNodeChanges(t *testing.T) {
 	})
 }
 
+// A node is known by an address that the machine does not have, as behind a cloud's NAT: the log says that no
+// NodePort is served on it.
+func TestNodeAddressIsElsewhere(t *testing.T) {
+	play(t, func(s *stage) {
+		s.machine.addrs = []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("fd00:30::11")}
+		s.put(&cluster.Node{Name: "node-1", Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("fd00:30::11")}})
+		s.store.MarkSynced()
+		s.start()
+		if got := fmt.Sprint(s.kernel.host.NodePortAddrs); got != "[fd00:30::11]" {
+			t.Errorf("NodePorts are served on %s", got)
+		}
+		if log := s.notes.take(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "missing=[203.0.113.9] addresses=[fd00:30::11]") {
+			t.Errorf("log %q", log)
+		}
+	})
+}
+
 // The ranges of ClusterIPs may change at any time; Services do not depend on them.
 func TestServiceCIDRs(t *testing.T) {
 	play(t, func(s *stage) {

@@ -57,8 +57,7 @@ func Detect() (Tools, error) {
 		found = append(found, t)
 	}
 	if len(found) == 0 {
-		return Tools{}, fmt.Errorf("mode iptables needs the programs iptables-nft-restore or iptables-legacy-restore "+
-			"(Debian's package iptables); mode nftables needs none: %w", missing)
+		return Tools{}, fmt.Errorf("find iptables-nft-restore or iptables-legacy-restore (Debian's package iptables; mode nftables needs no program): %w", missing)
 	}
 	if len(found) == 1 || !legacyUsed(true) { // asking would make its tables, and reading all rules takes long
 		return found[0], nil
@@ -96,6 +95,19 @@ func (t Tools) works() error {
 	return err
 }
 
+// denied reports whether a program failed for the rights of this process.
+func denied(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "Permission denied") || strings.Contains(err.Error(), "Operation not permitted"))
+}
+
+// rights are the capabilities that the programs need: those of legacy open a raw socket.
+func (t Tools) rights() string {
+	if t.Backend() == "legacy" {
+		return "NET_ADMIN, and NET_RAW,"
+	}
+	return "NET_ADMIN"
+}
+
 // Probe says whether this process can use the dataplane here, in the network namespace of
 // the calling thread, and why not. It changes nothing that stays.
 func Probe() error {
@@ -103,8 +115,10 @@ func Probe() error {
 	if err != nil {
 		return err
 	}
-	if err := t.works(); err != nil {
-		return fmt.Errorf("mode iptables with the backend %s: %w (%w); mode nftables may work", t.Backend(), err, dataplane.ErrNotSupported)
+	if err := t.works(); denied(err) {
+		return fmt.Errorf("list rules with the backend %s: %w: expected the capability %s in this network namespace", t.Backend(), err, t.rights())
+	} else if err != nil {
+		return fmt.Errorf("list rules with the backend %s: %w (%w); mode nftables may work", t.Backend(), err, dataplane.ErrNotSupported)
 	}
 	// The kernel tries the matches and targets in chains that nothing leads to.
 	trial := "*nat\n:SIGNPOST-PROBE - [0:0]\n" +
@@ -112,7 +126,7 @@ func Probe() error {
 		"-A SIGNPOST-PROBE -m addrtype --src-type LOCAL -m recent --rcheck --seconds 1 --reap --name SIGNPOST-PROBE --rsource -j MARK --set-xmark 0x4000/0x4000\n" +
 		"-A SIGNPOST-PROBE -p tcp -j DNAT --to-destination 192.0.2.1:80\nCOMMIT\n"
 	if _, err := run(context.Background(), []byte(trial), t.Restore, "--noflush", "--test"); err != nil {
-		return fmt.Errorf("mode iptables with the backend %s: the kernel lacks a module, for example xt_statistic, xt_recent "+
+		return fmt.Errorf("try rules with the backend %s: the kernel lacks a module, for example xt_statistic, xt_recent "+
 			"or xt_addrtype: %w (%w)", t.Backend(), err, dataplane.ErrNotSupported)
 	}
 	return nil

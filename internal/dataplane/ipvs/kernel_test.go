@@ -217,7 +217,7 @@ func TestProbeWithout(t *testing.T) {
 	if !errors.Is(err, dataplane.ErrNotSupported) {
 		t.Fatal(err)
 	}
-	for _, word := range []string{"mode ipvs", "ip_vs", "nftables", "iptables"} {
+	for _, word := range []string{"ip_vs", "modprobe", "nftables", "iptables"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%v: expected it to name %s", err, word)
 		}

@@ -3,6 +3,7 @@ package ipvs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,17 +20,17 @@ import (
 const instead = "the modes nftables and iptables need none of this"
 
 // openHandle opens the socket to IPVS. Asked for it, the kernel loads the module with the program modprobe of
-// the node. The library calls that of the container too, and its warning that there is none helps nobody.
+// the node. The library calls that of the container too, and logs that there is none: the error says it.
 func openHandle() (*moby.Handle, error) {
 	_, _ = netlink.GenlFamilyGet("IPVS")
-	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetOutput(io.Discard)
 	handle, err := moby.New("")
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to IPVS: %w", err)
 	}
 	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
 		handle.Close()
-		return nil, fmt.Errorf("mode ipvs: %w: it has no module ip_vs (modprobe ip_vs): %s", dataplane.ErrNotSupported, instead)
+		return nil, fmt.Errorf("%w: it has no module ip_vs (modprobe ip_vs): %s", dataplane.ErrNotSupported, instead)
 	}
 	return handle, nil
 }
@@ -46,15 +47,12 @@ func Probe(o Options) error {
 
 func (d *Dataplane) probe() error {
 	if err := d.hasScheduler(d.options.Scheduler); err != nil {
-		return fmt.Errorf("mode ipvs: %w: %s", err, instead)
+		return fmt.Errorf("%w: %s", err, instead)
 	}
 	if err := d.probeLink(); err != nil {
-		return fmt.Errorf("mode ipvs: %w: %s", err, instead)
+		return fmt.Errorf("%w: %s", err, instead)
 	}
-	if err := d.companion.probe(newLayout(&dataplane.Host{MasqueradeMark: 1}, true)); err != nil {
-		return fmt.Errorf("mode ipvs: %w", err)
-	}
-	return nil
+	return d.companion.probe(newLayout(&dataplane.Host{MasqueradeMark: 1}, true))
 }
 
 // probeLink makes an interface of the kind of kube-ipvs0, unless that is there, and removes it.

@@ -51,7 +51,7 @@ func (c *conn) probe() (features, error) {
 		case err == nil:
 			can.families = append(can.families, f)
 		case errors.Is(err, unix.EPERM):
-			return can, fmt.Errorf("nftables: try the rules of table %s %s: %w: expected the capability NET_ADMIN in this network namespace",
+			return can, fmt.Errorf("try the rules of table %s %s: %w: expected the capability NET_ADMIN in this network namespace",
 				f.name, tableName, err)
 		default:
 			errs = append(errs, unsupported(f, err))
@@ -65,7 +65,7 @@ func (c *conn) probe() (features, error) {
 }
 
 func unsupported(f *family, err error) error {
-	return fmt.Errorf("nftables: try the rules of table %s %s on Linux %s: %w (%w): expected Linux %s or newer with nf_tables, NAT and reject",
+	return fmt.Errorf("try the rules of table %s %s on Linux %s: %w (%w): expected Linux %s or newer with nf_tables, NAT and reject",
 		f.name, tableName, release(), dataplane.ErrNotSupported, err, minimumKernel)
 }
 
