@@ -160,12 +160,12 @@ func BenchmarkTake(b *testing.B) {
 		b.Run(fmt.Sprint(many), func(b *testing.B) {
 			sub := NewStore().Subscribe()
 			for i := range many {
-				sub.mark(Ref{KindService, Key{"default", fmt.Sprint("service-", i)}})
+				sub.mark(Ref{KindService, Key{"default", fmt.Sprint("service-", i)}}, touches{services: 1})
 			}
 			sub.Take()
 			b.ReportAllocs()
 			for b.Loop() {
-				sub.mark(Ref{KindService, Key{"default", "web"}})
+				sub.mark(Ref{KindService, Key{"default", "web"}}, touches{services: 1})
 				sub.Take()
 			}
 		})

@@ -35,7 +35,7 @@ func (s *Store) changeCIDR(name string, c *ServiceCIDR) {
 	slices.SortFunc(all, netip.Prefix.Compare)
 	all = slices.Compact(all)
 	s.serviceCIDRs.Store(&all)
-	s.told(Ref{KindServiceCIDR, Key{Name: name}})
+	s.told(Ref{KindServiceCIDR, Key{Name: name}}, touches{})
 }
 
 // ServiceCIDRs returns the ranges from which ClusterIPs are allocated, sorted, each

@@ -18,6 +18,7 @@ type draft struct {
 	settled  map[*Slice]*Slice // of those received, what readers see instead: see settle
 	clashes  clashes
 	dirty    map[netip.Addr]struct{} // addresses that clash or did, in the slices that change
+	slices   int                     // changes of slices
 
 	after *Entry
 	cell  *cell[Entry] // nil if there was nothing before and is nothing after
@@ -76,6 +77,7 @@ func compareSlices(a, b *Slice) int {
 // change replaces one version of a slice by the next; either may be nil. The
 // cost is that of what changed, times the number of slices.
 func (d *draft) change(old, next *Slice) {
+	d.slices++
 	d.touch(old)
 	if old != nil {
 		at, _ := slices.BinarySearchFunc(d.received, old, compareSlices)
@@ -103,6 +105,15 @@ func (d *draft) touch(s *Slice) {
 			d.dirty[a] = struct{}{}
 		}
 	}
+}
+
+// touches counts what changed.
+func (d *draft) touches() touches {
+	t := touches{slices: d.slices}
+	if d.service != d.before.Service {
+		t.services = 1
+	}
+	return t
 }
 
 // see has readers see a slice in place of one that was received.

@@ -80,8 +80,8 @@ func (w *write) publish(version uint64) {
 	w.store.outside.publish()
 	w.store.podAddrs.publish()
 	w.store.wrote(version)
-	for k := range w.drafts { // last: who is woken looks at once
-		w.store.told(Ref{KindService, k})
+	for k, d := range w.drafts { // last: who is woken looks at once
+		w.store.told(Ref{KindService, k}, d.touches())
 	}
 }
 
@@ -145,7 +145,7 @@ func (w *write) delete(r Ref) {
 		w.store.deletePod(r.Key)
 	case KindNode:
 		w.store.nodes.delete(r.Key)
-		w.store.told(r)
+		w.store.told(r, touches{})
 	case KindServiceCIDR:
 		w.store.changeCIDR(r.Key.Name, nil)
 	case KindServiceImport:
@@ -211,7 +211,7 @@ func (n *Node) put(w *write) {
 		return
 	}
 	w.store.nodes.put(&Key{Name: n.Name}, n)
-	w.store.told(n.Ref())
+	w.store.told(n.Ref(), touches{})
 }
 
 // put adds the addresses before it removes the old ones, so that one which stays
