@@ -55,6 +55,20 @@ type Limit struct {
 	Tell     bool // whether each Service is to hear of it by an Event
 }
 
+// Counted is a Dataplane that counts its rules by table.
+type Counted interface {
+	// Rules returns the counts after the last Sync or Apply, the tables in a fixed order.
+	Rules() []Rules
+}
+
+// Rules counts the rules of a table.
+type Rules struct {
+	Table   string // nat, filter
+	IPv6    bool
+	There   int // in chains of ours
+	Written int // by the last Sync or Apply
+}
+
 // Host is what the rules depend on besides the table. It is not to be changed
 // once passed. All of it may be another at each Sync, while the process runs.
 type Host struct {

@@ -44,12 +44,14 @@ type family struct {
 	Tools
 	v4      bool
 	rules   *ruleset
-	written int // lines that restore was given
+	written int   // lines that restore was given
+	last    tally // rules that it was given in the last Sync or Apply
 }
 
 var (
 	_ dataplane.Dataplane = (*Dataplane)(nil)
 	_ dataplane.Limited   = (*Dataplane)(nil)
+	_ dataplane.Counted   = (*Dataplane)(nil)
 )
 
 // Open opens a dataplane in the network namespace of the calling thread. It changes
@@ -174,6 +176,8 @@ func (f *family) save(ctx context.Context) (listing, error) {
 
 // restore writes a script, if there is anything in it.
 func (f *family) restore(ctx context.Context, s script) error {
+	f.last = tally{}
+	f.last.script(s)
 	if len(s) == 0 {
 		return nil
 	}

@@ -15,10 +15,15 @@ type ruleset struct {
 	liberal bool // the kernel forwards what it takes for no part of a flow
 	routes  map[group]map[vip.Frontend]*vip.Route
 	pieces  map[group]piece
+	count   tally
 }
 
 func newRuleset(h *dataplane.Host, v4, liberal bool) *ruleset {
-	return &ruleset{v4, h, liberal, map[group]map[vip.Frontend]*vip.Route{}, map[group]piece{}}
+	s := &ruleset{v4, h, liberal, map[group]map[vip.Frontend]*vip.Route{}, map[group]piece{}, tally{}}
+	for c, rules := range fixed(h, v4, liberal) {
+		s.count[c.table] += len(rules)
+	}
+	return s
 }
 
 // change takes routes in and out, and returns the groups that this concerns with the
@@ -46,7 +51,8 @@ func (s *ruleset) change(changes []vip.Change) map[group]piece {
 			touch(c.New)[c.Frontend] = c.New
 		}
 	}
-	for g := range was {
+	for g, old := range was {
+		s.count.piece(old, -1)
 		if len(s.routes[g]) == 0 {
 			delete(s.routes, g)
 			delete(s.pieces, g)
@@ -54,6 +60,7 @@ func (s *ruleset) change(changes []vip.Change) map[group]piece {
 		}
 		routes := slices.SortedFunc(maps.Values(s.routes[g]), func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
 		s.pieces[g] = render(s.host, g, routes)
+		s.count.piece(s.pieces[g], 1)
 	}
 	return was
 }
