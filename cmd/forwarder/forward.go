@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/signpost-dns/signpost/internal/agent"
@@ -106,8 +105,8 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	facts := node.ReadFacts()
 	warn(c, facts, log)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics := agent.NewMetrics(registry, families(facts)...)
+	registerInfo(registry, c)
+	metrics := agent.NewMetrics(registry, string(c.Wire.Mode), families(facts)...)
 	health := healthcheck.NewHealth(2*c.SyncPeriod, families(facts)...)
 	if _, there := adopted(log); there {
 		health.Adopted()

@@ -46,6 +46,7 @@ func TestHealthFollowsTheKernel(t *testing.T) {
 	p.answers("endpointslices are forbidden", empty)
 	server.RefuseKind("endpointslices", 0)
 	p.answers("they are allowed", well)
+	p.describesItself()
 	p.routes("10.244.1.2")
 	p.Kill()
 

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+	"k8s.io/klog/v2"
 
 	"github.com/signpost-dns/signpost/internal/agent"
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -18,15 +20,74 @@ import (
 // verbose is the level of -v from which on all is logged that happens to a Service.
 const verbose = 4
 
+// newLog returns the log of the process. Its libraries write to it, too.
 func newLog(c *config.Config, to io.Writer) *slog.Logger {
+	log := slog.New(loglimit.NewHandler(logHandler(c, to)))
+	takeOverLibraries(log)
+	return log
+}
+
+func logHandler(c *config.Config, to io.Writer) slog.Handler {
 	o := slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: loglimit.Shorten}
 	if c.Wire.Logging.Verbosity >= verbose {
 		o.Level = slog.LevelDebug
 	}
 	if c.Wire.Logging.Format == "json" {
-		return slog.New(loglimit.NewHandler(slog.NewJSONHandler(to, &o)))
+		return slog.NewJSONHandler(to, &o)
 	}
-	return slog.New(loglimit.NewHandler(slog.NewTextHandler(to, &o)))
+	return slog.NewTextHandler(to, &o)
+}
+
+// takeOverLibraries gives the lines of libraries the form of ours: those of Kubernetes' by klog, that for IPVS
+// by logrus, and net/http by package log.
+func takeOverLibraries(to *slog.Logger) {
+	log := slog.New(libraryHandler{to.Handler()})
+	klog.StopFlushDaemon() // it reads what the next line sets, and there are no files
+	klog.SetSlogLogger(log)
+	slog.SetLogLoggerLevel(slog.LevelWarn)
+	slog.SetDefault(log)
+	logrus.SetOutput(io.Discard)
+	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
+	logrus.AddHook(logrusHook{log})
+}
+
+// libraryHandler counts all lines of libraries as one cause: parts of their messages change.
+type libraryHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h libraryHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.Handler.Handle(loglimit.WithCause(ctx, "a library"), r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h libraryHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return libraryHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h libraryHandler) WithGroup(name string) slog.Handler {
+	return libraryHandler{h.Handler.WithGroup(name)}
+}
+
+// logrusHook passes on lines of logrus.
+type logrusHook struct{ log *slog.Logger }
+
+// Levels implements logrus.Hook.
+func (logrusHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+// Fire implements logrus.Hook.
+func (h logrusHook) Fire(e *logrus.Entry) error {
+	level := slog.LevelDebug
+	switch {
+	case e.Level <= logrus.ErrorLevel:
+		level = slog.LevelError
+	case e.Level == logrus.WarnLevel:
+		level = slog.LevelWarn
+	case e.Level == logrus.InfoLevel:
+		level = slog.LevelInfo
+	}
+	h.log.Log(context.Background(), level, e.Message)
+	return nil
 }
 
 // longestLine is how many bytes of a text of a source are logged.

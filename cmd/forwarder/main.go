@@ -20,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/signpost-dns/signpost/internal/config"
@@ -126,14 +125,9 @@ func writeConfig(c *config.Config) error {
 
 // version is what the module was built from.
 func version() string {
-	v, revision := "unknown", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v = info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = ", " + s.Value
-			}
-		}
+	v, revision := build()
+	if revision != "" {
+		revision = ", " + revision
 	}
 	return fmt.Sprintf("%s (%s, %s/%s%s)", v, runtime.Version(), runtime.GOOS, runtime.GOARCH, revision)
 }

@@ -36,3 +36,26 @@ func (p *process) metricsAreDocumented() {
 		}
 	}
 }
+
+// describesItself looks for the metrics that kube-proxy has from Kubernetes' libraries, and for those that say what
+// this process is.
+func (p *process) describesItself() {
+	p.t.Helper()
+	_, page := p.get("http://127.0.0.1:10249/metrics")
+	for _, want := range []string{
+		`rest_client_requests_total\{code="200",host="127.0.0.1:\d+",method="GET"\} `,
+		`rest_client_request_duration_seconds_count\{host="127.0.0.1:\d+",verb="GET"\} `,
+		`rest_client_rate_limiter_duration_seconds_count\{`,
+		`kubeproxy_sync_proxy_rules_service_changes_total [1-9]`,
+		`kubeproxy_sync_proxy_rules_endpoint_changes_total [1-9]`,
+		`kubeproxy_sync_proxy_rules_endpoint_changes_pending 0\n`,
+		`signpost_build_info\{goarch="[a-z0-9]+",goos="linux",goversion="go1[^"]*",revision="[^"]*",version="[^"]+"\} 1\n`,
+		`signpost_mode_info\{mode="nftables"\} 1\n`,
+		`go_goroutines `,
+		`process_resident_memory_bytes `,
+	} {
+		if !regexp.MustCompile(want).MatchString(page) {
+			p.t.Errorf("no metric %s in\n%s", want, page)
+		}
+	}
+}

@@ -182,6 +182,8 @@ func TestLife(t *testing.T) {
 		"http://127.0.0.1:10249/debug/table": "10.96.0.20 tcp 80 ClusterIP shop/web:http",
 		"http://127.0.0.1:10249/configz":     `"clusterCIDR":"10.244.0.0/16"`,
 		"http://127.0.0.1:10249/metrics":     `signpost_frontends{kind="ClusterIP"} 1`,
+		"http://127.0.0.1:10249/statusz":     "Paths: /configz /debug/table /flagz /healthz /metrics /proxyMode",
+		"http://127.0.0.1:10249/flagz":       "\ncluster-cidr: 10.244.0.0/16\n",
 	} {
 		if code, body := p.get(url); code != 200 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s, want %s", url, code, body, want)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/signpost-dns/signpost/internal/agent"
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -28,7 +27,7 @@ func servers(current *atomic.Pointer[config.Config], a *agent.Agent, store *clus
 	}
 	pages := healthcheck.Pages{
 		Mode: string(c.Wire.Mode), Table: a.Table, Config: func() any { return current.Load().Wire }, Profiling: c.Wire.EnableProfiling,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		Metrics: metricsPage(registry), Status: healthcheck.Status{Started: time.Now(), Version: version()}, Flags: c.CommandLine(),
 	}
 	var out []healthcheck.Server
 	if addr := c.Wire.HealthzBindAddress; addr != "" {

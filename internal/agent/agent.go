@@ -102,6 +102,9 @@ type Agent struct {
 	latency   *latency
 	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
 
+	changes *cluster.Subscription
+	built   map[cluster.Key]struct{} // Services that the next write brings up to date
+
 	settings chan Options // what is configured otherwise now
 
 	inPlace     chan struct{} // closed once the kernel has the table for the first time
@@ -118,6 +121,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	inPlace := make(chan struct{})
 	return &Agent{
+		changes: o.Store.Subscribe(), built: map[cluster.Key]struct{}{},
 		settings: make(chan Options, 1), inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.BuildWithin, table: vip.NewTable(), budget: vip.NewBudget(vip.NodeRoom), lane: newLane(), leftOut: newLeftOut(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
@@ -156,7 +160,7 @@ func (a *Agent) InPlace() <-chan struct{} { return a.inPlace }
 // Run works until ctx is done, and returns nil then. The rules stay. It returns an error
 // at once if another process has the rules.
 func (a *Agent) Run(ctx context.Context) error {
-	changes := a.Store.Subscribe()
+	a.Metrics.follow(a.changes)
 	if !a.waitForStore(ctx) {
 		return nil
 	}
@@ -168,7 +172,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	a.look()
 	a.latency.take()
-	a.take(changes.Take(), true)
+	a.take(a.changes.Take(), true)
 	a.enforce()
 	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
 		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
@@ -178,7 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.lane.rest.timer.Stop()
 	for {
 		a.startBuild()
-		wake, told := changes.Wake(), a.latency.wake
+		wake, told := a.changes.Wake(), a.latency.wake
 		if rest.resting {
 			wake, told = nil, nil
 		}
@@ -188,9 +192,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-rest.timer.C:
 			rest.resting = false
 		case <-wake:
-			rest.after(func() { a.follow(ctx, changes) })
+			rest.after(func() { a.follow(ctx) })
 		case <-told: // changes may have been taken before their time was told
-			rest.after(func() { a.follow(ctx, changes) })
+			rest.after(func() { a.follow(ctx) })
 		case jobs := <-a.lane.built:
 			a.begin(jobs)
 		case <-a.lane.rest.timer.C:
@@ -198,7 +202,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-a.lane.ready():
 			select { // first what is not large, for between these cases chance decides
 			case <-wake:
-				rest.after(func() { a.follow(ctx, changes) })
+				rest.after(func() { a.follow(ctx) })
 			default:
 			}
 			a.step(ctx)
@@ -216,13 +220,26 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // follow takes the changes that there are.
-func (a *Agent) follow(ctx context.Context, changes *cluster.Subscription) {
+func (a *Agent) follow(ctx context.Context) {
 	a.latency.take()
-	if refs := changes.Take(); len(refs) > 0 {
+	if refs := a.changes.Take(); len(refs) > 0 {
 		a.change(ctx, refs)
 	} else if !a.dirty {
 		a.latency.done(a.Metrics, a.lane.has)
 	}
+}
+
+// finish notes that the kernel has what was built. What waits in the lane is not finished.
+func (a *Agent) finish() {
+	for k := range a.built {
+		if !a.lane.has(k) {
+			a.changes.Done(k)
+		}
+	}
+	if len(a.built) > 0 {
+		a.built = map[cluster.Key]struct{}{} // not cleared: to walk through a map costs what it once held
+	}
+	a.latency.done(a.Metrics, a.lane.has)
 }
 
 // waitForStore waits until the Store is complete; false: ctx is done before.

@@ -55,7 +55,7 @@ func others(b *testing.B, ports, endpoints int, p pace) {
 	store := cluster.NewStore()
 	a := New(Options{
 		Store: store, Dataplane: w, Machine: &machine{}, Flows: nowhere{}, Log: slog.New(slog.DiscardHandler),
-		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry()), NodeName: "node-1", MasqueradeMark: 1,
+		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry(), modeNFTables), NodeName: "node-1", MasqueradeMark: 1,
 	})
 	a.lane.pace = p
 	var version atomic.Uint64

@@ -40,10 +40,10 @@ func loaded(t testing.TB, services int) (toggle, follow func()) {
 	store.Put(1, objects...)
 	a := New(Options{
 		Store: store, Dataplane: nowhere{}, Machine: &machine{}, Flows: nowhere{}, Log: slog.New(slog.DiscardHandler),
-		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry()), NodeName: "node-1", MasqueradeMark: 1,
+		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry(), modeNFTables), NodeName: "node-1", MasqueradeMark: 1,
 	})
 	a.retry = time.NewTimer(time.Hour)
-	changes := store.Subscribe()
+	changes := a.changes
 	a.look()
 	a.take(changes.Take(), true)
 	if err := a.sync(t.Context(), "test"); err != nil {

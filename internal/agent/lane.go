@@ -176,6 +176,7 @@ func (a *Agent) step(ctx context.Context) {
 	changes, ended := a.advance()
 	for _, j := range ended {
 		delete(l.busy, j.service)
+		a.built[j.service] = struct{}{}
 		a.flows.update(j.service, j.serving, j.routes, j.look)
 		a.latency.release(j.moments)
 	}

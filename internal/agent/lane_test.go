@@ -58,6 +58,7 @@ func (s *stage) checkLane() {
 	if n := len(s.agent.latency.written); n > 0 {
 		s.t.Errorf("%d changes wait for their latency to be observed", n)
 	}
+	s.checkPending(0, 0)
 }
 
 // stepwise has each write of the kernel wait for next, until free is called.

@@ -2,25 +2,30 @@ package agent
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/conntrack"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Metrics are what Prometheus is told. Those named kubeproxy_ mean what they mean with
+// Metrics are what Prometheus reads. Those named kubeproxy_ mean what they mean with
 // kube-proxy, which writes the families apart: ours are written together, so both
 // have the same times.
 type Metrics struct {
 	families []healthcheck.Family
+	changes  atomic.Pointer[cluster.Subscription]
 
 	// As kube-proxy has them.
 	rulesDuration, fullDuration, partialDuration *prometheus.HistogramVec
 	lastQueued, lastWritten                      *prometheus.GaugeVec
-	failures                                     *prometheus.CounterVec
+	failures, partialFailures                    *prometheus.CounterVec
+	rules, rulesWritten                          *prometheus.GaugeVec
 	healthz, livez                               *prometheus.CounterVec
 	programming, cleanDuration                   *prometheus.HistogramVec
 	noLocal                                      *prometheus.GaugeVec
@@ -41,8 +46,8 @@ type Metrics struct {
 	serviceChanges prometheus.Counter
 }
 
-// NewMetrics registers the metrics of a node that routes these families.
-func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metrics {
+// NewMetrics registers the metrics of a node that routes these families in a mode.
+func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.Family) *Metrics {
 	m := &Metrics{
 		families:        families,
 		rulesDuration:   histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Time to write rules, all or those that changed.", 0.001, 15, "ip_family"),
@@ -50,7 +55,10 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 		partialDuration: histogram("kubeproxy_sync_partial_proxy_rules_duration_seconds", "Time to write the rules that changed.", 0.001, 15, "ip_family"),
 		lastQueued:      gauges("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When there was something to write last.", "ip_family"),
 		lastWritten:     gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When rules were written last, without an error.", "ip_family"),
-		failures:        counters("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "Attempts to write rules that failed.", "ip_family"),
+		failures:        counters(failuresOf(mode), "Attempts to write rules that failed.", "ip_family"),
+		partialFailures: counters("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "Attempts to write the rules that changed that failed; all rules are written after that.", "ip_family"),
+		rules:           gauges("kubeproxy_sync_proxy_rules_iptables_total", "Rules in the chains of the forwarder.", "table", "ip_family"),
+		rulesWritten:    gauges("kubeproxy_sync_proxy_rules_iptables_last", "Rules that the last write wrote.", "table", "ip_family"),
 		programming: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kubeproxy_network_programming_duration_seconds", Help: "Time from the change of a pod or Service to the rules that lead to its endpoints.",
 			Buckets: programmingBuckets(),
@@ -77,15 +85,58 @@ func NewMetrics(to prometheus.Registerer, families ...healthcheck.Family) *Metri
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested, m.refused,
 		m.routesFailing, m.leftOut, m.notEnforced, m.repairs, m.cleanFailures, m.serviceChanges)
+	m.registerChanges(to)
+	if mode == modeIPTables {
+		to.MustRegister(m.partialFailures, m.rules, m.rulesWritten)
+	}
 	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
 	}
 	for _, f := range families {
 		m.failures.WithLabelValues(string(f))
+		m.partialFailures.WithLabelValues(string(f))
 		m.cleaned.WithLabelValues(string(f))
 	}
 	return m
 }
+
+// The modes that have names of their own in metrics.
+const (
+	modeNFTables = "nftables"
+	modeIPTables = "iptables"
+)
+
+// failuresOf is what kube-proxy calls writes that fail in a mode.
+func failuresOf(mode string) string {
+	if mode == modeNFTables {
+		return "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"
+	}
+	return "kubeproxy_sync_proxy_rules_iptables_restore_failures_total" // ipvs, too
+}
+
+// registerChanges registers the counts of changes that follow makes known.
+func (m *Metrics) registerChanges(to prometheus.Registerer) {
+	for kind, pick := range map[string]func(*cluster.Subscription) cluster.Progress{
+		"service":  func(s *cluster.Subscription) cluster.Progress { services, _ := s.Progress(); return services },
+		"endpoint": func(s *cluster.Subscription) cluster.Progress { _, slices := s.Progress(); return slices },
+	} {
+		progress := func() (p cluster.Progress) {
+			if s := m.changes.Load(); s != nil {
+				p = pick(s)
+			}
+			return p
+		}
+		object := map[string]string{"service": "Services", "endpoint": "EndpointSlices"}[kind]
+		to.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "kubeproxy_sync_proxy_rules_" + kind + "_changes_total", Help: "Changes of " + object + " that were seen.",
+		}, func() float64 { return float64(progress().Seen) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "kubeproxy_sync_proxy_rules_" + kind + "_changes_pending", Help: "Changes of " + object + " that are not in the kernel yet.",
+		}, func() float64 { return float64(progress().Open) }))
+	}
+}
+
+// follow has the changes of a subscription counted.
+func (m *Metrics) follow(s *cluster.Subscription) { m.changes.Store(s) }
 
 func histogram(name, help string, least float64, buckets int, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -150,6 +201,9 @@ func (m *Metrics) wrote(what string, took time.Duration, err error) {
 		detail.WithLabelValues(string(f)).Observe(took.Seconds())
 		if err != nil {
 			m.failures.WithLabelValues(string(f)).Inc()
+			if what == changed {
+				m.partialFailures.WithLabelValues(string(f)).Inc()
+			}
 		}
 	}
 }
@@ -159,6 +213,22 @@ func (m *Metrics) inPlace(failing int) {
 	m.routesFailing.Set(float64(failing))
 	for _, f := range m.families {
 		m.lastWritten.WithLabelValues(string(f)).SetToCurrentTime()
+	}
+}
+
+// counted notes the rules of a dataplane that counts them.
+func (m *Metrics) counted(d dataplane.Dataplane) {
+	c, ok := d.(dataplane.Counted)
+	if !ok {
+		return
+	}
+	for _, r := range c.Rules() {
+		family := healthcheck.IPv4
+		if r.IPv6 {
+			family = healthcheck.IPv6
+		}
+		m.rules.WithLabelValues(r.Table, string(family)).Set(float64(r.There))
+		m.rulesWritten.WithLabelValues(r.Table, string(family)).Set(float64(r.Written))
 	}
 }
 

@@ -37,6 +37,7 @@ func (a *Agent) take(refs []cluster.Ref, all bool) []vip.Change {
 		a.flows.update(s.Key, servingOf(s.Key, entry, routes, a.flows.tracks), routes, newOwners(differ))
 		a.note(s.Key, routes, differ)
 		a.conflicts.keep(s.Key, routes)
+		a.built[s.Key] = struct{}{}
 		changes = append(changes, differ...)
 	}
 	a.Metrics.serviceChanges.Add(float64(len(services)))
@@ -186,7 +187,7 @@ func (a *Agent) write(ctx context.Context, changes []vip.Change) {
 		a.apply(ctx, changes)
 	default:
 		a.Health.Updated()
-		a.latency.done(a.Metrics, a.lane.has)
+		a.finish()
 	}
 	if !a.dirty {
 		a.clean() // also where no route changed: a backend may have served old flows alone
@@ -252,8 +253,9 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.pause.reset()
 	a.refused(refused, touched)
 	a.Metrics.inPlace(len(a.failing))
+	a.Metrics.counted(a.Dataplane)
 	a.Health.Updated()
-	a.latency.done(a.Metrics, a.lane.has)
+	a.finish()
 	a.tellChecks()
 	a.tellInPlace()
 	return true

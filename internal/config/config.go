@@ -152,3 +152,12 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 
 // Usage lists the flags.
 func Usage() string { return newParser().flags.FlagUsages() }
+
+// CommandLine returns the value of each flag: as it was given, or else its default.
+func (c *Config) CommandLine() map[string]string {
+	p := newParser()
+	_ = p.flags.Parse(c.args) // Load has parsed them before
+	values := map[string]string{}
+	p.flags.VisitAll(func(f *pflag.Flag) { values[f.Name] = f.Value.String() })
+	return values
+}

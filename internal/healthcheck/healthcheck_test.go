@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,48 @@ func TestPages(t *testing.T) {
 				t.Errorf("%d %q, want %d %q", w.Code, w.Body, c.code, c.body)
 			}
 		})
+	}
+}
+
+// The pages of the process have the form of those of Kubernetes' components.
+func TestStatusAndFlags(t *testing.T) {
+	started := time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
+	got := Status{Started: started, Version: "v1.2.3"}.text(started.Add(26*time.Hour+4*time.Minute+5*time.Second), []string{"/metrics", "/healthz"})
+	want := `
+signpost-forwarder statusz
+Warning: this page is for people, and its form may change.
+
+Started: Mon Nov 30 08:00:00 UTC 2026
+Up: 26 hr 04 min 05 sec
+Go version: ` + runtime.Version() + `
+Binary version: v1.2.3
+Paths: /healthz /metrics
+`
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	p := Pages{Metrics: http.NotFoundHandler(), Table: func() string { return "" }, Config: func() any { return nil }, Flags: map[string]string{"v": "2", "proxy-mode": ""}, Profiling: true}
+	want = `
+signpost-forwarder flagz
+Warning: this page is for people, and its form may change.
+proxy-mode: 
+v: 2
+`
+	if w := get(p.Handler(), "/flagz"); w.Code != 200 || w.Body.String() != want {
+		t.Errorf("%d %s\nwant %s", w.Code, w.Body, want)
+	}
+	status := get(p.Handler(), "/statusz").Body.String()
+	_, paths, _ := strings.Cut(status, "Paths: ")
+	for _, path := range strings.Fields(paths) {
+		if path == "/debug/pprof/profile" || path == "/debug/pprof/trace" {
+			continue // they take their time
+		}
+		if w := get(p.Handler(), path); w.Code == 404 && path != "/metrics" {
+			t.Errorf("%s is listed and not there", path)
+		}
+	}
+	if n := len(strings.Fields(paths)); n != 12 {
+		t.Errorf("%d paths, want 12: %s", n, status)
 	}
 }
 

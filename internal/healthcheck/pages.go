@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"time"
 )
 
 // Probes are the pages for load balancers and kubelets.
@@ -56,11 +57,13 @@ func (p Probes) answer(w http.ResponseWriter, page string, r report, good bool) 
 
 // Pages are those for Prometheus and people.
 type Pages struct {
-	Mode      string        // of the proxy: nftables
-	Metrics   http.Handler  // of /metrics
-	Config    func() any    // of /configz: what is in force, to be written as JSON
-	Table     func() string // of /debug/table: a line for each frontend
-	Profiling bool          // serve /debug/pprof
+	Mode      string            // of the proxy: nftables
+	Metrics   http.Handler      // of /metrics
+	Config    func() any        // of /configz: what is in force, to be written as JSON
+	Table     func() string     // of /debug/table: a line for each frontend
+	Status    Status            // of /statusz
+	Flags     map[string]string // of /flagz: the value of each flag
+	Profiling bool              // serve /debug/pprof
 }
 
 // configName is the key under which /configz has the configuration.
@@ -68,11 +71,12 @@ const configName = "kubeproxy.config.k8s.io"
 
 // Handler serves the pages.
 func (p Pages) Handler() http.Handler {
-	mux := http.NewServeMux()
+	mux := listing{ServeMux: http.NewServeMux()}
 	mux.Handle("/metrics", p.Metrics)
 	mux.HandleFunc("/healthz", text(func() string { return "ok" }))
 	mux.HandleFunc("/proxyMode", text(func() string { return p.Mode }))
 	mux.HandleFunc("/debug/table", text(p.Table))
+	mux.HandleFunc("/flagz", text(func() string { return flagz(p.Flags) }))
 	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
 		body, err := json.Marshal(map[string]any{configName: p.Config()})
 		if err != nil {
@@ -90,7 +94,8 @@ func (p Pages) Handler() http.Handler {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+	mux.HandleFunc("/statusz", text(func() string { return p.Status.text(time.Now(), mux.paths) }))
+	return mux.ServeMux
 }
 
 func text(f func() string) http.HandlerFunc {
