@@ -77,6 +77,9 @@ func explain(ctx context.Context, c *config.Config, env environment, p vip.Packe
 	}
 	if r := x.Route; r != nil {
 		e := v.store.Service(r.Owner.Service.Namespace, r.Owner.Service.Name)
+		if why := r.Unserved(e, v.node); why != "" && x.Action == vip.Reject {
+			text += "  refused: " + why + "\n"
+		}
 		if !x.Filtered {
 			for _, line := range r.Endpoints(e, v.node, x.Class) {
 				text += "  endpoint " + line + "\n"

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -13,13 +14,8 @@ import (
 // entry is that of the Service from which Build made the route for n. A route of no
 // port has none.
 func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
-	if e == nil || e.Service == nil || r.Kind == OtherPorts || r.Kind == HealthCheck {
-		return nil
-	}
-	i := slices.IndexFunc(e.Service.Ports, func(p cluster.ServicePort) bool {
-		return p.Name == r.Owner.Port && p.Protocol == r.Protocol
-	})
-	if i < 0 {
+	p := r.port(e)
+	if p == nil {
 		return nil
 	}
 	d := r.Decisions[class]
@@ -27,10 +23,10 @@ func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
 	if d.Action == Drop {
 		set = Local // which is empty
 	}
-	usable := candidates(e, &e.Service.Ports[i], r.Addr.Is4(), &n)
+	usable := candidates(e, p, r.Addr.Is4(), &n)
 	taken, near := choose(usable, &n).of(set), nearness(usable, &n)
 	var lines []string
-	all := listed(e, &e.Service.Ports[i], r.Addr.Is4(), &n)
+	all := listed(e, p, r.Addr.Is4(), &n)
 	for i := range all {
 		c := &all[i]
 		why := "taken"
@@ -48,7 +44,68 @@ func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
 		}
 		lines = append(lines, fmt.Sprintf("%v on %s, %s", c.AddrPort, c.where(), why))
 	}
+	for _, c := range r.portless(e, p, &n) {
+		lines = append(lines, fmt.Sprintf("%v on %s, not taken: its EndpointSlice has no %s", c.Endpoint.Addr, c.where(), portName(p)))
+	}
 	return lines
+}
+
+// Unserved says why a route that refuses has no endpoint. The entry is as with Endpoints;
+// "" if the route is of no port.
+func (r *Route) Unserved(e *cluster.Entry, n Node) string {
+	p := r.port(e)
+	if p == nil {
+		return ""
+	}
+	family := map[bool]string{true: "IPv4", false: "IPv6"}[r.Addr.Is4()]
+	portless := r.portless(e, p, &n)
+	ready := len(backends(portless, func(c *candidate) bool { return c.Has(cluster.Ready) }))
+	switch {
+	case len(portless) == 0 && len(listed(e, p, r.Addr.Is4(), &n)) == 0:
+		return fmt.Sprintf("no EndpointSlice lists an %s endpoint of %v: expected a pod that spec.selector matches and that has an address", family, e.Service.Key)
+	case ready > 0:
+		return fmt.Sprintf("%d endpoints are ready, and their EndpointSlices have no %s: expected targetPort to be a port of the pods", ready, portName(p))
+	}
+	return "no endpoint is ready, and none serves while it terminates"
+}
+
+// port is the Service port of a route; nil if it is of none.
+func (r *Route) port(e *cluster.Entry) *cluster.ServicePort {
+	if e == nil || e.Service == nil || r.Kind == OtherPorts || r.Kind == HealthCheck {
+		return nil
+	}
+	i := slices.IndexFunc(e.Service.Ports, func(p cluster.ServicePort) bool {
+		return p.Name == r.Owner.Port && p.Protocol == r.Protocol
+	})
+	if i < 0 {
+		return nil
+	}
+	return &e.Service.Ports[i]
+}
+
+// portless are the endpoints of the route's family in slices that do not have its port, sorted by address.
+func (r *Route) portless(e *cluster.Entry, p *cluster.ServicePort, n *Node) []candidate {
+	var list []candidate
+	for _, s := range e.Slices {
+		if portOf(s, p) >= 0 {
+			continue
+		}
+		for i := range s.Endpoints {
+			if ep := &s.Endpoints[i]; ep.Addr.Is4() == r.Addr.Is4() {
+				list = append(list, candidate{Backend{AddrPort: netip.AddrPortFrom(ep.Addr, 0), Local: n.has(ep)}, ep, s, i})
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b candidate) int { return a.Endpoint.Addr.Compare(b.Endpoint.Addr) })
+	return list
+}
+
+// portName names the port of a Service as an EndpointSlice has it.
+func portName(p *cluster.ServicePort) string {
+	if p.Name == "" {
+		return fmt.Sprintf("%v port without a name", p.Protocol)
+	}
+	return fmt.Sprintf("%v port named %q", p.Protocol, p.Name)
 }
 
 // state tells why an endpoint could not be used anyway.

@@ -178,8 +178,7 @@ func (x *Explanation) sayDecision(r *Route, d Decision) {
 		x.say("the forwarder answers itself; endpoints of this node that are ready: %d", r.Healthy)
 		return
 	case d.Action == Reject:
-		x.say("refused: no endpoint is ready, and none serves while it terminates")
-		return
+		return // Unserved says why
 	case d.Action == Drop:
 		x.say("dropped: %s is Local, and none of its endpoints is on this node", policy)
 		return

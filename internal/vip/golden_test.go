@@ -39,6 +39,9 @@ func TestTables(t *testing.T) {
 			text += "\n" + x.String()
 			if x.Route != nil && !x.Filtered {
 				e := s.store.Service("ns", x.Route.Owner.Service.Name)
+				if why := x.Route.Unserved(e, s.node); why != "" && x.Action == Reject {
+					text += "  refused: " + why + "\n"
+				}
 				for _, line := range x.Route.Endpoints(e, s.node, x.Class) {
 					text += fmt.Sprintf("  endpoint %s\n", line)
 				}
