@@ -133,9 +133,25 @@ func TestApplyCannotChangeTheMachine(t *testing.T) {
 	if !strings.Contains(err.Error(), "setting net.netfilter.nf_conntrack_max = ") {
 		t.Errorf("error %v", err)
 	}
-	changed, err := Apply([]Sysctl{{trackedMax, before - 1}})
-	if len(changed) > 0 || err != nil {
-		t.Errorf("the machine tracks one more than is wanted: changed %v, error %v", changed, err)
+	enough := func(when string) {
+		t.Helper()
+		changed, err := Apply([]Sysctl{{trackedMax, before - 1}})
+		if len(changed) > 0 || err != nil {
+			t.Errorf("%s, the machine tracks one more than is wanted: changed %v, error %v", when, changed, err)
+		}
+	}
+	enough("without the right")
+	const dir = "/proc/sys/net"
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		t.Fatal(err)
+	}
+	enough("on a file system for reading")
+	if _, err := Apply([]Sysctl{{trackedMax, before + 1}}); !errors.Is(err, unix.EROFS) {
+		t.Errorf("on a file system for reading, one more is wanted: error %v", err)
 	}
 }
 

@@ -98,9 +98,9 @@ func (s Sysctl) set() (bool, error) {
 		return false, nil
 	}
 	err = os.WriteFile(path, []byte(strconv.Itoa(s.Value)), 0)
-	if err != nil && s.Key == trackedMax && now > s.Value && errors.Is(err, fs.ErrPermission) {
-		// A node that is a container of another machine (kind, k3d): the limit is that
-		// machine's, the kernel shows it for reading, and it is enough.
+	if err != nil && s.Key == trackedMax && now > s.Value && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)) {
+		// A node that is a container of another machine (kind, k3d), or a container without
+		// privileges: the limit is only there for reading, and it is enough.
 		return false, nil
 	}
 	if err != nil {
