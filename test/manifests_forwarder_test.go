@@ -185,8 +185,8 @@ func TestForwarderIsLockedDown(t *testing.T) {
 		t.Errorf("host network %t, PIDs %t, IPC %t: want the network, and it alone", pod.HostNetwork, pod.HostPID, pod.HostIPC)
 	}
 	for _, v := range pod.Volumes {
-		if v.ConfigMap == nil {
-			t.Errorf("volume %s is no ConfigMap", v.Name)
+		if v.ConfigMap == nil && v.Projected == nil {
+			t.Errorf("volume %s is no ConfigMap and no token", v.Name)
 		}
 	}
 	for _, m := range append(init.VolumeMounts, main.VolumeMounts...) {
@@ -227,15 +227,49 @@ func TestForwarderRunsOnEveryNode(t *testing.T) {
 // and with the account that RBAC knows. The Service default/kubernetes is what the
 // pod itself routes.
 func TestForwarderReachesTheAPI(t *testing.T) {
-	pod, _, main := forwarderPod(t)
+	pod, init, main := forwarderPod(t)
 	want := []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{
 		LocalObjectReference: corev1.LocalObjectReference{Name: "kubernetes-services-endpoint"},
 	}}}
 	if diff := cmp.Diff(want, main.EnvFrom); diff != "" {
 		t.Errorf("where the API is (-want +got):\n%s", diff)
 	}
-	if pod.ServiceAccountName != "signpost-forwarder" || pod.AutomountServiceAccountToken != nil {
-		t.Errorf("account %q, automount %v: want signpost-forwarder with its token", pod.ServiceAccountName, pod.AutomountServiceAccountToken)
+	if pod.ServiceAccountName != "signpost-forwarder" || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Errorf("account %q, automount %v: want signpost-forwarder, and false", pod.ServiceAccountName, pod.AutomountServiceAccountToken)
+	}
+	// The container that is privileged gets no token; client-go finds that of the other one in its place.
+	at := func(c corev1.Container) (paths []string) {
+		for _, m := range c.VolumeMounts {
+			if m.Name == "token" {
+				paths = append(paths, m.MountPath)
+			}
+		}
+		return paths
+	}
+	if diff := cmp.Diff([]string{"/var/run/secrets/kubernetes.io/serviceaccount"}, at(main)); diff != "" {
+		t.Errorf("where the token is (-want +got):\n%s", diff)
+	}
+	if got := at(init); len(got) > 0 {
+		t.Errorf("the init container has a token at %s", got)
+	}
+	var files []string
+	for _, v := range pod.Volumes {
+		if v.Name != "token" {
+			continue
+		}
+		for _, s := range v.Projected.Sources {
+			switch {
+			case s.ServiceAccountToken != nil:
+				files = append(files, s.ServiceAccountToken.Path)
+			case s.ConfigMap != nil:
+				files = append(files, s.ConfigMap.Name+"/"+s.ConfigMap.Items[0].Path)
+			case s.DownwardAPI != nil:
+				files = append(files, s.DownwardAPI.Items[0].Path)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"token", "kube-root-ca.crt/ca.crt", "namespace"}, files); diff != "" {
+		t.Errorf("files beside the token (-want +got):\n%s", diff)
 	}
 	m := object[*corev1.ConfigMap](t, render(t, fresh), "ConfigMap kube-system/signpost-forwarder")
 	if c := loadInPod(t, pod, main, main.Args, m); c.Wire.ClientConnection.Kubeconfig != "" || c.Flags.Master != "" {
@@ -270,6 +304,53 @@ func TestKubeadmOverlayChangesTheProxysImageOnly(t *testing.T) {
 	c := loadInPod(t, pod, pod.Containers[0], pod.Containers[0].Command[1:], m)
 	if kubeconfig := c.Wire.ClientConnection.Kubeconfig; kubeconfig != "/var/lib/kube-proxy/kubeconfig.conf" || c.Wire.Mode != config.ModeAuto {
 		t.Errorf("kubeconfig %q, mode %s, want kubeadm's file and auto", kubeconfig, c.Wire.Mode)
+	}
+}
+
+// TestUnprivilegedKubeadm merges the component into kubeadm's DaemonSet: what stays has the rights of the fresh
+// overlay's container, and what prepares the node reads the same configuration.
+func TestUnprivilegedKubeadm(t *testing.T) {
+	theirs, m := kubeadmProxy()
+	objects := render(t, overlay(t, "resources: [KUBEADM]\ncomponents: [UNPRIVILEGED]\nimages:\n  - {name: signpost/forwarder, newName: example.org/vip, newTag: v2}\n"))
+	patch := object[*appsv1.DaemonSet](t, objects, "DaemonSet kube-system/kube-proxy")
+	before, err := json.Marshal(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := strategicpatch.StrategicMergePatch(before, partial(t, patch), appsv1.DaemonSet{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got appsv1.DaemonSet
+	if err := json.Unmarshal(merged, &got); err != nil {
+		t.Fatal(err)
+	}
+	pod := got.Spec.Template.Spec
+	init, main := pod.InitContainers[0], pod.Containers[0]
+	_, freshInit, freshMain := forwarderPod(t)
+	no := false
+	wantMain := freshMain.SecurityContext.DeepCopy()
+	wantMain.Privileged = &no // kubeadm's says true
+	if diff := cmp.Diff(wantMain, main.SecurityContext); diff != "" {
+		t.Errorf("main container (-fresh overlay +component):\n%s", diff)
+	}
+	if diff := cmp.Diff(freshInit.SecurityContext, init.SecurityContext); diff != "" {
+		t.Errorf("init container (-fresh overlay +component):\n%s", diff)
+	}
+	if pod.SecurityContext == nil || pod.SecurityContext.SeccompProfile == nil || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("security context of the pod %v, want the runtime's seccomp profile", pod.SecurityContext)
+	}
+	for _, c := range []corev1.Container{init, main} {
+		if c.Image != "example.org/vip:v2" {
+			t.Errorf("container %s: image %s, want that of the images block", c.Name, c.Image)
+		}
+	}
+	prepares, runs := loadInPod(t, pod, init, init.Command[1:], m), loadInPod(t, pod, main, main.Command[1:], m)
+	if !prepares.Flags.InitOnly || runs.Flags.InitOnly {
+		t.Errorf("--init-only: %t in the init container and %t in the main one, want true and false", prepares.Flags.InitOnly, runs.Flags.InitOnly)
+	}
+	if diff := cmp.Diff(runs.Wire, prepares.Wire); diff != "" {
+		t.Errorf("the two containers read different configurations (-main +init):\n%s", diff)
 	}
 }
 
@@ -345,8 +426,18 @@ func TestImageFileFitsTheDaemonSets(t *testing.T) {
 		t.Error("the image names a user, who would start without NET_ADMIN")
 	}
 	coredns := readFile(t, manifests+"/images/coredns.Dockerfile")
-	from := regexp.MustCompile(`(?m)^FROM .* AS build$`)
+	// Both are built by one Go, and every base image can be given by its digest.
+	from := regexp.MustCompile(`(?m)^ARG GO_IMAGE=.*$`)
 	if got, want := from.FindString(text), from.FindString(coredns); got != want || got == "" {
 		t.Errorf("built by %q, and CoreDNS by %q", got, want)
+	}
+	for name, file := range map[string]string{"forwarder": text, "coredns": coredns} {
+		stages := map[string]bool{"scratch": true}
+		for _, m := range regexp.MustCompile(`(?m)^FROM (?:--platform=\S+ )?(\S+)(?: AS (\S+))?$`).FindAllStringSubmatch(file, -1) {
+			if base := m[1]; !stages[base] && !strings.Contains(file, "\nARG "+strings.TrimPrefix(base, "$")+"=") {
+				t.Errorf("%s.Dockerfile: the base %s is no argument", name, base)
+			}
+			stages[m[2]] = true
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/modfile"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -45,6 +46,9 @@ func TestPortsAndProbesFollowTheCorefile(t *testing.T) {
 	}
 	if got := c.ReadinessProbe.HTTPGet; got.Path != "/ready" || got.Port != intstr.FromString("readiness-probe") {
 		t.Errorf("readiness probe asks %s on %s, want /ready on readiness-probe", got.Path, got.Port.String())
+	}
+	if c.ReadinessProbe.InitialDelaySeconds == 0 { // each probe that fails is a Warning Event
+		t.Error("the readiness probe asks before the process can answer")
 	}
 	wantService := []corev1.ServicePort{
 		{Name: "dns", Port: 53, Protocol: "UDP", TargetPort: intstr.FromString("dns")},
@@ -159,6 +163,38 @@ func TestMemoryLimitReachesTheRuntime(t *testing.T) {
 		want := &corev1.ResourceFieldSelector{ContainerName: c.Name, Resource: "limits.memory"}
 		if diff := cmp.Diff(want, c.Env[i].ValueFrom.ResourceFieldRef); diff != "" {
 			t.Errorf("%s: GOMEMLIMIT (-want +got):\n%s", c.Name, diff)
+		}
+	}
+}
+
+// The policy is for the pods of the Deployment and lets in whoever asks for a name, by the ports that it has.
+func TestNetworkPolicyFitsTheDeployment(t *testing.T) {
+	for _, base := range []string{"FRESH", "KUBEADM"} {
+		objects := render(t, overlay(t, "resources: ["+base+"]\ncomponents: [POLICY]\n"))
+		p := object[*networkingv1.NetworkPolicy](t, objects, "NetworkPolicy kube-system/coredns")
+		d := object[*appsv1.Deployment](t, render(t, fresh), "Deployment kube-system/coredns")
+		if diff := cmp.Diff(d.Spec.Template.Labels, p.Spec.PodSelector.MatchLabels); diff != "" {
+			t.Errorf("%s: the pods of the policy (-Deployment +policy):\n%s", base, diff)
+		}
+		if diff := cmp.Diff([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, p.Spec.PolicyTypes); diff != "" {
+			t.Errorf("%s: what it restricts (-want +got):\n%s", base, diff)
+		}
+		var all, some []string
+		for _, rule := range p.Spec.Ingress {
+			for _, port := range rule.Ports {
+				there := func(c corev1.ContainerPort) bool { return c.Name == port.Port.StrVal && c.Protocol == *port.Protocol }
+				if !slices.ContainsFunc(d.Spec.Template.Spec.Containers[0].Ports, there) {
+					t.Errorf("%s: the container has no port %s/%s", base, port.Port, *port.Protocol)
+				}
+				if len(rule.From) == 0 {
+					all = append(all, port.Port.StrVal)
+				} else {
+					some = append(some, port.Port.StrVal)
+				}
+			}
+		}
+		if diff := cmp.Diff([][]string{{"dns", "dns-tcp"}, {"metrics"}}, [][]string{all, some}); diff != "" {
+			t.Errorf("%s: ports for all, and for some (-want +got):\n%s", base, diff)
 		}
 	}
 }
@@ -366,11 +402,14 @@ func TestImageFileFitsTheDeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`(?m)^FROM scratch$`,
+		`(?m)^FROM scratch AS image$`,
 		`(?m)^USER 65532:65532$`,
 		`(?m)^ENTRYPOINT \["/coredns"\]$`,
-		`(?m)^RUN CGO_ENABLED=0 .*-o /coredns \./cmd/coredns$`,
-		`(?m)^RUN setcap cap_net_bind_service=\+ep /coredns$`,
+		`(?m)^FROM source AS build\nRUN CGO_ENABLED=0 \S+ \S+ go build -trimpath .*-o /coredns \./cmd/coredns\nRUN setcap cap_net_bind_service=\+ep /coredns$`,
+		`(?m)^FROM source AS build-full\nRUN CGO_ENABLED=0 .*-tags release .*-o /coredns \./cmd/coredns\nRUN setcap cap_net_bind_service=\+ep /coredns$`,
+		`(?m)^FROM image AS full\nCOPY --from=build-full /coredns /coredns$`,
+		// What is built without --target is the last stage: without the plugins of cloud vendors.
+		`(?m)^FROM image AS slim\nCOPY --from=build /coredns /coredns\n\z`,
 	} {
 		if !regexp.MustCompile(want).Match(data) {
 			t.Errorf("no line matches %s", want)
@@ -385,7 +424,7 @@ func TestImageFileFitsTheDeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := strings.Join(strings.SplitN(f.Go.Version, ".", 3)[:2], ".")
-	if !bytes.Contains(data, []byte(" golang:"+release+"-")) {
+	if !bytes.Contains(data, []byte("\nARG GO_IMAGE=golang:"+release+"-")) {
 		t.Errorf("the image is not built with Go %s, which go.mod asks for", release)
 	}
 }

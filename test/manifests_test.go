@@ -371,14 +371,15 @@ func object[T runtime.Object](t *testing.T, objects map[string]runtime.Object, n
 }
 
 // overlay writes a kustomization as a user would, beside the repository's own.
-// FRESH, KUBEADM, PODS, SNAPSHOT, NAMESPACED and CLUSTERSET stand for the folders.
+// FRESH, KUBEADM, PODS, SNAPSHOT, NAMESPACED, CLUSTERSET, POLICY and UNPRIVILEGED stand for the folders.
 func overlay(t *testing.T, body string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for word, target := range map[string]string{
 		"FRESH": fresh, "KUBEADM": kubeadm, "PODS": manifests + "/components/pods-verified",
 		"SNAPSHOT": manifests + "/components/snapshot", "NAMESPACED": manifests + "/components/namespaced",
-		"CLUSTERSET": manifests + "/components/multicluster",
+		"CLUSTERSET": manifests + "/components/multicluster", "POLICY": manifests + "/components/networkpolicy",
+		"UNPRIVILEGED": manifests + "/components/kubeadm-unprivileged",
 	} {
 		abs, err := filepath.Abs(target)
 		if err != nil {

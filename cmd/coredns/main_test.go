@@ -3,7 +3,9 @@ package main
 import (
 	"go/parser"
 	"go/token"
+	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +44,19 @@ func TestPluginsAreThoseOfCoreDNS(t *testing.T) {
 	}
 }
 
+// Who needs a plugin that the default image leaves out finds its name where the image is built.
+func TestReadmeNamesThePluginsOfTheRelease(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, plugin := range imports(t, "plugins_release.go") {
+		if !strings.Contains(string(readme), "`"+path.Base(plugin)+"`") {
+			t.Errorf("README.md does not say that the default image has no plugin %s", path.Base(plugin))
+		}
+	}
+}
+
 func imports(t *testing.T, file string) []string {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
@@ -50,11 +65,11 @@ func imports(t *testing.T, file string) []string {
 	}
 	var paths []string
 	for _, s := range f.Imports {
-		path, err := strconv.Unquote(s.Path.Value)
+		name, err := strconv.Unquote(s.Path.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, path)
+		paths = append(paths, name)
 	}
 	return paths
 }

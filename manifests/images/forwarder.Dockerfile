@@ -5,7 +5,13 @@
 # One static file under two names: existing manifests of kube-proxy call the
 # second. The nftables mode talks to the kernel itself; for the iptables mode there
 # are Debian's programs of both backends, with the libraries that they load.
-FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+#
+# The tags of the base images move. To build from ones that do not, give their digests:
+# --build-arg GO_IMAGE=golang:1.26-bookworm@sha256:…
+# --build-arg DEBIAN_IMAGE=debian:bookworm-slim@sha256:…
+ARG GO_IMAGE=golang:1.26-bookworm
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+FROM --platform=$BUILDPLATFORM $GO_IMAGE AS build
 ARG TARGETOS
 ARG TARGETARCH
 WORKDIR /src
@@ -20,7 +26,7 @@ RUN mkdir -p /root-of-image/usr/local/bin && cp /forwarder /root-of-image/forwar
 
 # For the platform that the image is for. Of the links to the two programs those
 # that name their backend are kept: which of them a node uses is found out there.
-FROM debian:bookworm-slim AS tools
+FROM $DEBIAN_IMAGE AS tools
 RUN apt-get update && apt-get install -y --no-install-recommends iptables
 RUN mkdir -p /root-of-tools/usr/bin /root-of-tools/usr/lib /root-of-tools/usr/lib64 /root-of-tools/run /root-of-tools/tmp \
 	&& ln -s usr/lib /root-of-tools/lib && ln -s usr/lib64 /root-of-tools/lib64 \
