@@ -179,7 +179,7 @@ func (d *draft) settle() {
 		if slices.Equal(d.settled[s].Endpoints, s.Endpoints) {
 			delete(d.settled, s)
 		} else {
-			d.settled[s].count()
+			d.settled[s].countReady()
 		}
 	}
 }
@@ -248,12 +248,8 @@ func (d *draft) publish(s *Store) {
 		*key = d.key
 	}
 	d.cell = s.services.put(key, d.after)
-	for a := range d.after.indexedNotIn(d.before) {
-		s.byAddr.add(a, d.cell)
-	}
-	for a := range d.after.outsideNotIn(d.before) {
-		s.outside.add(a, d.cell)
-	}
+	s.byAddr.addAll(d.after.indexedNotIn(d.before), d.cell)
+	s.outside.addAll(d.after.outsideNotIn(d.before), d.cell)
 }
 
 // retire takes away what is no more.
@@ -261,12 +257,8 @@ func (d *draft) retire(s *Store) {
 	if d.cell == nil {
 		return
 	}
-	for a := range d.before.indexedNotIn(d.after) {
-		s.byAddr.remove(a, d.cell)
-	}
-	for a := range d.before.outsideNotIn(d.after) {
-		s.outside.remove(a, d.cell)
-	}
+	s.byAddr.removeAll(d.before.indexedNotIn(d.after), d.cell)
+	s.outside.removeAll(d.before.outsideNotIn(d.after), d.cell)
 	if d.before.Service != nil && d.after.Service == nil {
 		s.serviceCount--
 		s.changeNamespace(d.key.Namespace, func(n *namespace) { n.services-- })

@@ -34,7 +34,7 @@ func NewSlice(key, service Key, version uint64, ports []Port, endpoints []Endpoi
 		listed = listed || ep.Has(Ready)
 	}
 	s := &Slice{Key: key, Service: service, Version: version, Ports: ports, Endpoints: endpoints, portsHash: hashPorts(ports)}
-	s.count()
+	s.countReady()
 	return s
 }
 
@@ -46,7 +46,7 @@ func hashPorts(ports []Port) uint32 {
 	return uint32(h)
 }
 
-func (s *Slice) count() {
+func (s *Slice) countReady() {
 	s.ready4, s.ready6, s.repeated = 0, 0, 0
 	for i := range s.Endpoints {
 		switch ep := &s.Endpoints[i]; {
@@ -180,29 +180,24 @@ func (e *Entry) Endpoints() iter.Seq2[*Endpoint, []Port] {
 // in how many. It is kept so that an event costs what it changes, not all endpoints.
 type clashes map[netip.Addr]int32
 
-// change notes that old became next beside the other slices; either may be nil.
+// change notes that old became next beside the other slices; either may be nil. The cost is
+// that of the addresses that differ, times the number of slices.
 func (c *clashes) change(old, next *Slice, others []*Slice) {
-	for a := range next.addrs() {
-		if old.lists(a) {
+	come := slices.Collect(addrsNotIn(next, old))
+	listed := make([]int32, len(come)) // in how many others
+	for _, o := range others {
+		o.count(come, listed)
+	}
+	for i, a := range come {
+		if listed[i] == 0 {
 			continue
 		}
-		n := int32(1)
-		for _, o := range others {
-			if o.lists(a) {
-				n++
-			}
-		}
-		if n > 1 && *c == nil {
+		if *c == nil {
 			*c = clashes{}
 		}
-		if n > 1 {
-			(*c)[a] = n
-		}
+		(*c)[a] = 1 + listed[i]
 	}
-	for a := range old.addrs() {
-		if next.lists(a) {
-			continue
-		}
+	for a := range addrsNotIn(old, next) {
 		if n := (*c)[a]; n > 2 {
 			(*c)[a] = n - 1
 		} else {
@@ -211,6 +206,38 @@ func (c *clashes) change(old, next *Slice, others []*Slice) {
 	}
 	if len(*c) == 0 {
 		*c = nil
+	}
+}
+
+// addrsNotIn yields the addresses that s lists and other does not, sorted.
+func addrsNotIn(s, other *Slice) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for a := range s.addrs() {
+			if !other.lists(a) && !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// count adds one for each of the sorted addresses that s lists. It searches from where the
+// address before was found, at twice the distance each time, so that it does not matter whether the
+// addresses of a Service lie apart by slice or mixed.
+func (s *Slice) count(addrs []netip.Addr, in []int32) {
+	rest := s.Endpoints
+	for i, a := range addrs {
+		far := 1
+		for far < len(rest) && rest[far].Addr.Less(a) {
+			far *= 2
+		}
+		near := rest[far/2 : min(far+1, len(rest))]
+		at, found := slices.BinarySearchFunc(near, a, func(ep Endpoint, a netip.Addr) int { return ep.Addr.Compare(a) })
+		if found {
+			in[i]++
+		}
+		if rest = rest[far/2+at:]; len(rest) == 0 {
+			return
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"iter"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/gaissmai/bart"
@@ -57,6 +58,25 @@ func (x *addresses[V]) inside(p netip.Prefix) iter.Seq[netip.Addr] {
 // when it is done.
 func (x *addresses[V]) add(a netip.Addr, c *cell[V]) { x.change(a, c, +1) }
 
+// addAll is add for each of the addresses, and removeAll is remove.
+func (x *addresses[V]) addAll(addrs iter.Seq[netip.Addr], c *cell[V])    { x.changeAll(addrs, c, +1) }
+func (x *addresses[V]) removeAll(addrs iter.Seq[netip.Addr], c *cell[V]) { x.changeAll(addrs, c, -1) }
+
+func (x *addresses[V]) changeAll(addrs iter.Seq[netip.Addr], c *cell[V], delta int32) {
+	list := slices.Collect(addrs)
+	x.copyFor(len(list))
+	for _, a := range list {
+		x.change(a, c, delta)
+	}
+}
+
+// copyFor starts to change in a copy, if that costs less than the paths of n more changes.
+func (x *addresses[V]) copyFor(n int) {
+	if now := x.trie.Load(); x.copied == nil && x.changes+n > 8+now.Size()/128 {
+		x.copied = now.Clone()
+	}
+}
+
 // remove takes one such place away. Only for the writer, as add.
 func (x *addresses[V]) remove(a netip.Addr, c *cell[V]) { x.change(a, c, -1) }
 
@@ -68,17 +88,12 @@ func (x *addresses[V]) change(a netip.Addr, c *cell[V], delta int32) {
 		list = list.changed(c, delta)
 		return list, list == nil
 	}
-	if x.copied != nil {
+	if x.copyFor(1); x.copied != nil {
 		x.copied.Modify(host(a), update)
 		return
 	}
-	now := x.trie.Load()
-	if x.changes++; x.changes <= 8+now.Size()/128 {
-		x.trie.Store(now.ModifyPersist(host(a), update))
-		return
-	}
-	x.copied = now.Clone()
-	x.copied.Modify(host(a), update)
+	x.changes++
+	x.trie.Store(x.trie.Load().ModifyPersist(host(a), update))
 }
 
 // publish shows all changes to readers.
