@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -36,6 +37,7 @@ type lane struct {
 	built    chan []*job
 	dropped  bool   // what is being built is of no use any more
 	moves    []*job // that are written, in turn
+	written  []*job // that are in the table; the dataplane may be writing them
 
 	took time.Duration // since the last rest
 	rest *rest
@@ -78,8 +80,8 @@ func (l *lane) add(k cluster.Key, large bool) {
 // clear forgets all of it: everything is built anew without the lane. It returns the
 // jobs that do not end.
 func (l *lane) clear() []*job {
-	jobs := slices.Concat(l.building, l.moves)
-	l.small, l.big, l.moves = nil, nil, nil
+	jobs := slices.Concat(l.building, l.moves, l.written)
+	l.small, l.big, l.moves, l.written = nil, nil, nil, nil
 	l.queued, l.busy = map[cluster.Key]bool{}, map[cluster.Key]bool{}
 	l.dropped = l.building != nil
 	return jobs
@@ -116,7 +118,7 @@ var anyTime = func() <-chan struct{} {
 
 // ready is readable if there is a step to make.
 func (l *lane) ready() <-chan struct{} {
-	if len(l.moves) == 0 || l.rest.resting {
+	if len(l.moves)+len(l.written) == 0 || l.rest.resting {
 		return nil
 	}
 	return anyTime
@@ -173,23 +175,48 @@ func (a *Agent) step(ctx context.Context) {
 		a.begin(jobs)
 	default:
 	}
-	changes, ended := a.advance()
-	for _, j := range ended {
-		delete(l.busy, j.service)
-		a.built[j.service] = struct{}{}
-		a.flows.update(j.service, j.serving, j.routes, j.look)
-		a.latency.release(j.moments)
+	var changes []vip.Change
+	unfinished := a.unfinished()
+	if !unfinished {
+		changes = a.advance()
 	}
-	a.write(ctx, changes)
+	if !a.dirty && (unfinished || len(changes) > 0) {
+		a.apply(ctx, changes)
+	}
+	large := false
+	if !a.unfinished() {
+		large = a.end(ctx)
+	}
 	l.took += time.Since(start)
-	if len(l.moves)+len(l.small)+len(l.big) == 0 || slices.ContainsFunc(ended, func(j *job) bool { return j.large }) {
+	if len(l.moves)+len(l.written)+len(l.small)+len(l.big) == 0 || large {
 		l.rest.begin(l.took)
 		l.took = 0
 	}
 }
 
+// unfinished reports whether the dataplane has not completely written the last changes.
+func (a *Agent) unfinished() bool {
+	d, slices := a.Dataplane.(dataplane.Sliced)
+	return slices && !a.dirty && d.Unfinished()
+}
+
+// end takes the jobs that are written out of the lane, and reports whether one was large.
+func (a *Agent) end(ctx context.Context) (large bool) {
+	l := &a.lane
+	for _, j := range l.written {
+		delete(l.busy, j.service)
+		a.built[j.service] = struct{}{}
+		a.flows.update(j.service, j.serving, j.routes, j.look)
+		a.latency.release(j.moments)
+		large = large || j.large
+	}
+	l.written = nil
+	a.write(ctx, nil)
+	return large
+}
+
 // advance brings a part of what was built into the table, from each Service in turn.
-func (a *Agent) advance() (changes []vip.Change, ended []*job) {
+func (a *Agent) advance() (changes []vip.Change) {
 	l := &a.lane
 	for cost := 0; cost <= l.step/2 && len(l.moves) > 0; {
 		j := l.moves[0]
@@ -206,7 +233,7 @@ func (a *Agent) advance() (changes []vip.Change, ended []*job) {
 			break
 		}
 		a.conflicts.keep(j.service, j.routes)
-		ended = append(ended, j)
+		l.written = append(l.written, j)
 	}
-	return a.noted(changes), ended
+	return a.noted(changes)
 }

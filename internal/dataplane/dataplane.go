@@ -40,6 +40,15 @@ type Dataplane interface {
 	Close() error
 }
 
+// Sliced is a Dataplane whose Apply returns before a large change is in the kernel, so that
+// other changes need not wait for it. Until then, new connections to its frontends have backends of
+// the old or the new route.
+type Sliced interface {
+	// Unfinished reports that Apply must be called again. Without changes it writes the next
+	// slice; with changes it writes these. Sync finishes all.
+	Unfinished() bool
+}
+
 // Limited is a Dataplane that cannot do all that routes may ask for, because the means of the
 // kernel do not allow it. It does what comes nearest.
 type Limited interface {

@@ -62,7 +62,7 @@ func TestAffinityOfPackets(t *testing.T) {
 			n.Owner, n.Affinity = vip.Owner{Service: cluster.Key{Namespace: "lab", Name: "sticky"}}, seconds
 			at[i] = n
 		}
-		if err := l.d.Apply(context.Background(), l.table.Set(at[0].Owner.Service, at)); err != nil {
+		if err := applyAll(l.d, l.table.Set(at[0].Owner.Service, at)); err != nil {
 			t.Fatal(err)
 		}
 	}

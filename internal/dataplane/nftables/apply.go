@@ -113,6 +113,9 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 	if d.doubt != nil {
 		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
 	}
+	if len(changes) == 0 {
+		return d.proceed(ctx)
+	}
 	var errs []error
 	for _, f := range families {
 		var ours []vip.Change
@@ -120,6 +123,9 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 			if familyOf(ch.Frontend) == f {
 				ours = append(ours, ch)
 			}
+		}
+		if len(ours) == 0 {
+			continue
 		}
 		err := d.applyTo(ctx, f, ours)
 		if fatal(err) {

@@ -286,7 +286,7 @@ func TestTransactionsFit(t *testing.T) {
 			rt.Fatal(err)
 		}
 		i := rapid.IntRange(0, 3).Draw(rt, "service")
-		if err := d.Apply(context.Background(), table.Set(service(i), modelRoutes(rt, i))); err != nil {
+		if err := applyAll(d, table.Set(service(i), modelRoutes(rt, i))); err != nil {
 			rt.Fatal(err)
 		}
 	})

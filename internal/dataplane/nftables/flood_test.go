@@ -21,7 +21,7 @@ func TestInventedSourcesLeaveNothing(t *testing.T) {
 	sticky := func(port uint16, seconds uint32) netip.AddrPort {
 		r := l.route(vip.Frontend{Addr: vip.AnyNode4, Port: port, Protocol: cluster.TCP}, vip.NodePort, l.pods[:3]...)
 		r.Affinity = seconds
-		if err := l.d.Apply(context.Background(), l.table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
+		if err := applyAll(l.d, l.table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
 			t.Fatal(err)
 		}
 		return netip.AddrPortFrom(l.node.IPv4, port)

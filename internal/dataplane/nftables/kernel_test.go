@@ -324,8 +324,15 @@ func wantedState(f *family, table *vip.Table) map[string]frontendState {
 	return state
 }
 
+// mustProceed writes the next slice of what Apply left.
+func mustProceed(t interface{ Fatal(...any) }, d *Dataplane) {
+	if err := d.Apply(context.Background(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestChangesLeadToTheFreshState applies random changes, one by one, and compares
-// the kernel with the table after each.
+// the kernel with the table after each that is not left unfinished.
 func TestChangesLeadToTheFreshState(t *testing.T) {
 	netlab.OwnNetwork(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -343,12 +350,23 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 			} else {
 				services[i] = randomRoutes(rt, i)
 			}
-			mustApply(t, d, table.Set(service(i), services[i]))
+			if err := d.Apply(context.Background(), table.Set(service(i), services[i])); err != nil {
+				rt.Fatal(err)
+			}
+			for n := rapid.IntRange(0, 9).Draw(rt, "slices"); n > 0 && d.Unfinished(); n-- {
+				mustProceed(rt, d)
+			}
+			if d.Unfinished() {
+				continue // the next change comes before the rest of this one
+			}
 			for _, f := range families {
 				if diff := cmp.Diff(wantedState(f, table), kernelState(rt, d, f), equalAddrPorts); diff != "" {
 					rt.Fatalf("%s: %s", f.name, diff)
 				}
 			}
+		}
+		for d.Unfinished() {
+			mustProceed(rt, d)
 		}
 		if g, err := d.conn.generation(); err != nil || g != d.expectedGeneration() {
 			rt.Fatalf("generation %d, expected %d after our own commits, %v", g, d.expectedGeneration(), err)

@@ -3,6 +3,7 @@ package nftables
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -59,9 +60,18 @@ func mustSync(t testing.TB, d *Dataplane, table *vip.Table) {
 
 func mustApply(t testing.TB, d *Dataplane, changes []vip.Change) {
 	t.Helper()
-	if err := d.Apply(context.Background(), changes); err != nil {
+	if err := applyAll(d, changes); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// applyAll is Apply, and all of what it leaves.
+func applyAll(d *Dataplane, changes []vip.Change) error {
+	errs := []error{d.Apply(context.Background(), changes)}
+	for d.Unfinished() && !fatal(errs[len(errs)-1]) {
+		errs = append(errs, d.Apply(context.Background(), nil))
+	}
+	return errors.Join(errs...)
 }
 
 func mustIntact(t testing.TB, d *Dataplane, want bool) {

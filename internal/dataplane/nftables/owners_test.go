@@ -27,7 +27,7 @@ func TestOwnersAreBounded(t *testing.T) {
 	for i := range 3 {
 		mustApply(t, d, sticky(i, 5))
 	}
-	err := d.Apply(context.Background(), sticky(3, 5))
+	err := applyAll(d, sticky(3, 5))
 	if routes := routesIn(t, err); len(routes) != 3 || routes[0] != service(3).String()+":http" {
 		t.Fatalf("errors about %v, want the 3 frontends of service-3: %v", routes, err)
 	}
@@ -41,7 +41,7 @@ func TestOwnersAreBounded(t *testing.T) {
 		}
 	}
 	without(3)
-	if routes := routesIn(t, d.Apply(context.Background(), sticky(3, 6))); len(routes) != 3 {
+	if routes := routesIn(t, applyAll(d, sticky(3, 6))); len(routes) != 3 {
 		t.Errorf("a change: errors about %v, want 3", routes)
 	}
 	mustApply(t, d, table.Set(service(3), nil))

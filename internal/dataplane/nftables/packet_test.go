@@ -64,7 +64,7 @@ func newLab(t testing.TB, pods int) *lab {
 func (l *lab) serve(f vip.Frontend, kind vip.Kind, pods ...*netlab.Host) {
 	l.t.Helper()
 	r := l.route(f, kind, pods...)
-	if err := l.d.Apply(context.Background(), l.table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
+	if err := applyAll(l.d, l.table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
 		l.t.Fatal(err)
 	}
 }

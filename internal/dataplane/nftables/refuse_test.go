@@ -51,7 +51,7 @@ func TestOneRouteCannotStopTheOthers(t *testing.T) {
 
 	// The routes that were refused may change and go, and others come.
 	changes := full.Set(service(9), []*vip.Route{testRoute(9, 4)})
-	if refused := routesIn(t, d.Apply(context.Background(), changes)); len(refused) != 1 {
+	if refused := routesIn(t, applyAll(d, changes)); len(refused) != 1 {
 		t.Errorf("Apply refuses %v, want service-9", refused)
 	}
 	mustApply(t, d, full.Set(service(8), nil))
@@ -125,7 +125,7 @@ func TestRoutesThatCannotBe(t *testing.T) {
 		table := testTable(1, 2)
 		mustSync(t, d, table)
 		changes := table.Set(service(1), []*vip.Route{&bad})
-		if routes := routesIn(t, d.Apply(context.Background(), changes)); len(routes) != 1 {
+		if routes := routesIn(t, applyAll(d, changes)); len(routes) != 1 {
 			t.Errorf("%s: Apply refuses %v, want service-1", name, routes)
 		}
 		if routes := routesIn(t, d.Sync(context.Background(), testHost, table)); len(routes) != 1 {
@@ -226,7 +226,7 @@ func TestOneFamily(t *testing.T) {
 	}
 	r := testRoute(99, 1)
 	r.Addr, r.Cluster = addr("fd00:96::99"), nil
-	if routes := routesIn(t, d.Apply(context.Background(), table.Set(service(99), []*vip.Route{r}))); len(routes) != 1 {
+	if routes := routesIn(t, applyAll(d, table.Set(service(99), []*vip.Route{r}))); len(routes) != 1 {
 		t.Errorf("Apply refuses %v, want one", routes)
 	}
 	mustApply(t, d, table.Set(service(99), nil))

@@ -217,6 +217,7 @@ func (l *layout) ops(f vip.Frontend, have, want installed) []op {
 	}
 	for _, p := range have.slots {
 		keep := len(want.slotsIn(p.set))
+		ops = slices.Grow(ops, max(0, len(p.slots)-keep))
 		for i := len(p.slots) - 1; i >= keep; i-- {
 			if p.slots[i].IsValid() {
 				k.slot = uint16(i)
@@ -229,6 +230,7 @@ func (l *layout) ops(f vip.Frontend, have, want installed) []op {
 
 // appendSlots writes the slots that differ, but empties none.
 func appendSlots(ops []op, s *set, k key, have, want []netip.AddrPort) []op {
+	ops = slices.Grow(ops, max(0, len(want)-len(have)))
 	for i, b := range want {
 		k.slot = uint16(i)
 		switch {

@@ -15,9 +15,7 @@ import (
 // none twice), given what the slots have now; the zero AddrPort is an empty slot.
 // It changes as few slots as possible.
 func place(have []netip.AddrPort, want []vip.Backend) []netip.AddrPort {
-	return fillSlots(have, len(want),
-		func(b netip.AddrPort) (int, bool) { return find(want, b) },
-		func(i int) netip.AddrPort { return want[i].AddrPort })
+	return fillSlots(have, len(want), finder(want), func(i int) netip.AddrPort { return want[i].AddrPort })
 }
 
 // fillSlots is place for n of anything: find tells which of them something is, and at
@@ -43,8 +41,20 @@ func fillSlots[T comparable](have []T, n int, find func(T) (int, bool), at func(
 	return now
 }
 
-func find(sorted []vip.Backend, b netip.AddrPort) (int, bool) {
-	return slices.BinarySearchFunc(sorted, b, func(e vip.Backend, b netip.AddrPort) int { return e.Compare(b) })
+// finder returns a function that finds backends in a sorted list. It tries the one after
+// the last found first: slots are mostly in that order.
+func finder(sorted []vip.Backend) func(netip.AddrPort) (int, bool) {
+	next := 0
+	return func(b netip.AddrPort) (int, bool) {
+		at, ok := next, next < len(sorted) && sorted[next].AddrPort == b
+		if !ok {
+			at, ok = slices.BinarySearchFunc(sorted, b, func(e vip.Backend, b netip.AddrPort) int { return e.Compare(b) })
+		}
+		if ok {
+			next = at + 1
+		}
+		return at, ok
+	}
 }
 
 // order says in which slots the backends of a route are, in two bytes each: slot i
@@ -54,9 +64,9 @@ type order []uint16
 // orderOf is the order of backends in slots.
 func orderOf(slots []netip.AddrPort, backends []vip.Backend) order {
 	o := make(order, len(slots))
-	sorted := true
+	sorted, find := true, finder(backends)
 	for i, b := range slots {
-		at, _ := find(backends, b)
+		at, _ := find(b)
 		o[i] = uint16(at)
 		sorted = sorted && at == i
 	}

@@ -20,12 +20,13 @@ type table struct {
 	name   string
 	handle uint64 // the kernel's number: a table that is made again has another
 
-	orders   map[orderKey]order         // slots, of backends that are not in the order of the route
-	behind   map[vip.Frontend]installed // what the kernel has of frontends whose route it refused
-	made     made                       // what was made on demand
-	hairpins map[netip.Addr]int         // pods of this node: how many backends they are
-	owners   owners                     // whose clients are remembered
-	elements map[*set]int               // how many elements each set has
+	orders     map[orderKey]order         // slots, of backends that are not in the order of the route
+	behind     map[vip.Frontend]installed // what the kernel has of frontends whose route it refused
+	made       made                       // what was made on demand
+	hairpins   map[netip.Addr]int         // pods of this node: how many backends they are
+	owners     owners                     // whose clients are remembered
+	elements   map[*set]int               // how many elements each set has
+	unfinished []*remainder               // what Apply has left, the oldest first
 }
 
 // orderKey is a frontend and one of its sets of backends.
@@ -43,13 +44,15 @@ func newTable(c *conn, l *layout, name string) *table {
 }
 
 // apply brings the table from the routes before the changes to those after. It
-// fails with RouteErrors only if all else is done.
+// fails with RouteErrors only if all else is done. A frontend that is too large for one transaction
+// leaves a remainder.
 func (t *table) apply(ctx context.Context, changes []vip.Change) error {
-	if len(changes) == 0 {
-		return nil
-	}
 	changes, without := t.limitedChanges(changes)
 	u := t.useOf(changes)
+	about := touch(changes, u)
+	if err := t.finishFor(ctx, about); err != nil {
+		return err
+	}
 	plan := t.plan(u)
 	need := t.made.clone()
 	need.add(u.need)
@@ -57,6 +60,7 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 		return err
 	}
 	w := newWriter(ctx, t)
+	w.once = true
 	w.report(without)
 	if err := t.collect(w, u, plan, changes); err != nil {
 		return err
@@ -64,7 +68,11 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	plan.done()
+	if len(w.left) == 0 {
+		plan.done()
+	} else {
+		t.unfinished = append(t.unfinished, &remainder{about, w.left, plan.done})
+	}
 	return w.refusals()
 }
 

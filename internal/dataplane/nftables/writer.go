@@ -17,6 +17,7 @@ type unit struct {
 	route *vip.Route // whose they are; nil if they are nobody's
 	have  installed  // what stays in the kernel if it refuses them
 	ops   []op
+	cut   bool // others of the same unit are written: all of these must be
 }
 
 // writer collects operations on the elements of a table and writes them in as few
@@ -30,6 +31,8 @@ type writer struct {
 	bytes   int // of the units, and of the messages that they need
 	room    int // for both in a transaction
 	refused []error
+	once    bool   // write only the first transaction of a unit that is too large for one
+	left    []unit // what is not written because of that, in order
 	lists   map[*set]*lists
 	order   []*lists
 }
@@ -71,6 +74,10 @@ func (w *writer) add(u unit) error {
 	if len(u.ops) == 0 {
 		return nil
 	}
+	if len(w.left) > 0 {
+		w.left = append(w.left, u)
+		return nil
+	}
 	size := w.open(u.ops)
 	if w.bytes+size > w.room {
 		if err := w.flush(); err != nil {
@@ -78,7 +85,7 @@ func (w *writer) add(u unit) error {
 		}
 		size = w.open(u.ops)
 	}
-	if size <= w.room {
+	if size <= w.room && !u.cut {
 		w.units = append(w.units, u)
 		w.bytes += size
 		return nil
@@ -124,6 +131,10 @@ func (w *writer) listsOf(s *set) *lists {
 // addCut writes a unit that is too large for one transaction, in several.
 func (w *writer) addCut(u unit) error {
 	for begin := 0; begin < len(u.ops); {
+		if w.once && begin > 0 {
+			w.left = append(w.left, unit{route: u.route, ops: u.ops[begin:], cut: true})
+			return nil
+		}
 		w.close()
 		end, size := begin+1, w.open(u.ops[begin:begin+1])
 		for end < len(u.ops) {

@@ -1,0 +1,120 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// remainder is what one Apply left, because a frontend has so many backends that their
+// operations do not fit into one transaction. Changes of other Services are written before it.
+// Operations may be cut anywhere (layout.ops), so packets never notice.
+type remainder struct {
+	touched
+	units []unit
+	done  func()
+}
+
+// touched is what changes are about. Changes that share none of it can be written in any order.
+type touched struct {
+	frontends map[vip.Frontend]bool
+	services  map[cluster.Key]bool // their Owners may have affinity
+	pods      map[netip.Addr]int   // keys: those with a hairpin element
+}
+
+var _ dataplane.Sliced = (*Dataplane)(nil)
+
+// Unfinished implements dataplane.Sliced.
+func (d *Dataplane) Unfinished() bool {
+	for _, t := range d.tables {
+		if len(t.unfinished) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// proceed writes one transaction of a remainder, if there is one.
+func (d *Dataplane) proceed(ctx context.Context) error {
+	for _, t := range d.tables {
+		if len(t.unfinished) == 0 {
+			continue
+		}
+		err := t.proceed(ctx)
+		if fatal(err) {
+			d.doubt = d.explain(t.family, err)
+			return d.doubt
+		}
+		return err
+	}
+	return nil
+}
+
+// proceed writes one transaction of the oldest remainder.
+func (t *table) proceed(ctx context.Context) error {
+	r := t.unfinished[0]
+	w := newWriter(ctx, t)
+	w.once = true
+	for _, u := range r.units {
+		if err := w.add(u); err != nil {
+			return err
+		}
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	if r.units = w.left; len(r.units) == 0 {
+		r.done()
+		t.unfinished = t.unfinished[1:]
+	}
+	return w.refusals()
+}
+
+// finishFor writes all remainders if one of them shares something with the changes: these start
+// from what it ends with.
+func (t *table) finishFor(ctx context.Context, changes touched) error {
+	if !slices.ContainsFunc(t.unfinished, func(r *remainder) bool { return r.overlaps(changes) }) {
+		return nil
+	}
+	var errs []error
+	for len(t.unfinished) > 0 {
+		err := t.proceed(ctx)
+		if fatal(err) {
+			return err
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// touch returns what changes are about.
+func touch(changes []vip.Change, u *use) touched {
+	t := touched{map[vip.Frontend]bool{}, map[cluster.Key]bool{}, u.pods}
+	for _, ch := range changes {
+		t.frontends[ch.Frontend] = true
+		for _, r := range []*vip.Route{ch.Old, ch.New} {
+			if r != nil {
+				t.services[r.Owner.Service] = true
+			}
+		}
+	}
+	return t
+}
+
+func (t touched) overlaps(o touched) bool {
+	return overlap(t.frontends, o.frontends) || overlap(t.services, o.services) || overlap(t.pods, o.pods)
+}
+
+func overlap[K comparable, V any](a, b map[K]V) bool {
+	for k := range a {
+		if _, ok := b[k]; ok {
+			return true
+		}
+	}
+	return false
+}

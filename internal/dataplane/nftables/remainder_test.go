@@ -1,0 +1,85 @@
+package nftables
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// A frontend with many backends is written in slices of one transaction. Changes of another
+// Service are complete when Apply returns; one of the same Service completes the one before.
+func TestLargeFrontendInSlices(t *testing.T) {
+	netlab.OwnNetwork(t)
+	d := open(t, shared)
+	d.conn.limit = 20 << 10 // bytes: about 300 elements
+	table := vip.NewTable()
+	mustSync(t, d, table)
+	large := func(n int) []vip.Change {
+		r := testRoute(0, n)
+		return table.Set(r.Owner.Service, []*vip.Route{r})
+	}
+	in := func(f vip.Frontend) int { return len(kernelState(t, d, ip4)[f.String()].In) }
+	first := testRoute(0, 1).Frontend
+	for _, n := range []int{2000, 4000, 1000, 4000, 0} {
+		before, finishes := d.conn.commits, d.Unfinished()
+		mustApplyPart(t, d, large(n))
+		if made := d.conn.commits - before; made > 2 && !finishes { // one may make a class
+			t.Fatalf("%d backends: %d commits at once, want at most 2", n, made)
+		}
+		for i := 1; i < 3; i++ {
+			other := testRoute(i, n%7+1)
+			mustApplyPart(t, d, table.Set(other.Owner.Service, []*vip.Route{other}))
+			if in(other.Frontend) != 1 {
+				t.Fatalf("%d backends: %v of another Service is not written", n, other.Frontend)
+			}
+			mustProceed(t, d)
+			if n > 0 && n != 2000 && in(first) != 1 {
+				t.Fatalf("%d backends: %v is missing between slices", n, first)
+			}
+		}
+		if !d.Unfinished() {
+			t.Fatalf("%d backends are written already; the test needs more", n)
+		}
+		if n == 1000 { // the next change comes before the last slice
+			continue
+		}
+		mustApply(t, d, nil)
+		if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+// Sync writes what Apply left.
+func TestSyncFinishes(t *testing.T) {
+	netlab.OwnNetwork(t)
+	d := open(t, shared)
+	most := d.conn.limit
+	table := vip.NewTable()
+	mustSync(t, d, table)
+	d.conn.limit = 20 << 10
+	r := testRoute(0, 2000)
+	mustApplyPart(t, d, table.Set(r.Owner.Service, []*vip.Route{r}))
+	if !d.Unfinished() {
+		t.Fatal("all is written at once")
+	}
+	d.conn.limit = most
+	mustSync(t, d, table)
+	if d.Unfinished() {
+		t.Error("unfinished after a Sync")
+	}
+	if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func mustApplyPart(t *testing.T, d *Dataplane, changes []vip.Change) {
+	t.Helper()
+	if err := d.Apply(context.Background(), changes); err != nil {
+		t.Fatal(err)
+	}
+}
