@@ -38,7 +38,7 @@ func TestCountsFollowTheRules(t *testing.T) {
 
 // iptables-save lists as many rules in our chains as are counted, and one backend is written by few.
 func TestRulesOfMetrics(t *testing.T) {
-	for _, tools := range backends(t) {
+	for _, tools := range installed(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
 			netlab.OwnNetwork(t)
 			table := many(20)
