@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -23,8 +22,8 @@ type remainder struct {
 // touched is what changes are about. Changes that share none of it can be written in any order.
 type touched struct {
 	frontends map[vip.Frontend]bool
-	services  map[cluster.Key]bool // their Owners may have affinity
-	pods      map[netip.Addr]int   // keys: those with a hairpin element
+	owners    map[*owner]bool
+	pods      map[netip.Addr]int // keys: those with a hairpin element
 }
 
 var _ dataplane.Sliced = (*Dataplane)(nil)
@@ -94,20 +93,15 @@ func (t *table) finishFor(ctx context.Context, changes touched) error {
 
 // touch returns what changes are about.
 func touch(changes []vip.Change, u *use) touched {
-	t := touched{map[vip.Frontend]bool{}, map[cluster.Key]bool{}, u.pods}
+	t := touched{map[vip.Frontend]bool{}, u.owners, u.pods}
 	for _, ch := range changes {
 		t.frontends[ch.Frontend] = true
-		for _, r := range []*vip.Route{ch.Old, ch.New} {
-			if r != nil {
-				t.services[r.Owner.Service] = true
-			}
-		}
 	}
 	return t
 }
 
 func (t touched) overlaps(o touched) bool {
-	return overlap(t.frontends, o.frontends) || overlap(t.services, o.services) || overlap(t.pods, o.pods)
+	return overlap(t.frontends, o.frontends) || overlap(t.owners, o.owners) || overlap(t.pods, o.pods)
 }
 
 func overlap[K comparable, V any](a, b map[K]V) bool {
