@@ -231,15 +231,19 @@ func (d *draft) newest(a netip.Addr) map[sighting]*Slice {
 // publish shows readers the new Entry, then adds addresses to the index. Nothing
 // goes before retire, so that what stays is never missing; and the namespace
 // comes first, since a name that exists has an existing parent.
-func (d *draft) publish(s *Store) {
+func (d *draft) publish(w *write) {
+	s := w.store
 	d.settle()
 	d.after = &Entry{Service: d.service, Slices: d.shown(), clashes: d.clashes}
 	if d.before.empty() && d.after.empty() {
 		return
 	}
+	if !sameNames(d.before, d.after) {
+		w.changed[PartNames] = true
+	}
 	if d.before.Service == nil && d.after.Service != nil {
 		s.serviceCount++
-		s.changeNamespace(d.key.Namespace, func(n *namespace) { n.services++ })
+		w.changeNamespace(d.key.Namespace, func(n *namespace) { n.services++ })
 	}
 	key := new(Key)
 	if d.service != nil {
@@ -253,15 +257,16 @@ func (d *draft) publish(s *Store) {
 }
 
 // retire takes away what is no more.
-func (d *draft) retire(s *Store) {
+func (d *draft) retire(w *write) {
 	if d.cell == nil {
 		return
 	}
+	s := w.store
 	s.byAddr.removeAll(d.before.indexedNotIn(d.after), d.cell)
 	s.outside.removeAll(d.before.outsideNotIn(d.after), d.cell)
 	if d.before.Service != nil && d.after.Service == nil {
 		s.serviceCount--
-		s.changeNamespace(d.key.Namespace, func(n *namespace) { n.services-- })
+		w.changeNamespace(d.key.Namespace, func(n *namespace) { n.services-- })
 	}
 	if d.after.empty() {
 		s.services.delete(d.key) // no owner holds the cell: its last address is removed

@@ -24,6 +24,7 @@ func (p *pair) RelistNamespace(t *rapid.T) {
 		return false
 	}
 	list = slices.DeleteFunc(list, func(o any) bool { return !in(o) })
+	p.twice = repeats(list)
 	drop := rapid.Bool().Draw(t, "drop")
 	if drop {
 		version, list = 0, nil

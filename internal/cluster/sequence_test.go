@@ -20,6 +20,9 @@ type pair struct {
 	sub   *Subscription
 	seen  map[Key]*Entry // what was there at the last Check
 	nodes map[string]*Node
+
+	numbered [partCount]numbered
+	twice    bool // the last write had an object twice
 }
 
 func newPair() *pair {
@@ -53,6 +56,7 @@ func (p *pair) offered(t *rapid.T, list []any) []Object {
 
 func (p *pair) put(t *rapid.T, list ...any) {
 	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
+	p.twice = repeats(list)
 	for _, o := range list {
 		p.twin.put(o)
 	}
@@ -84,6 +88,7 @@ func (p *pair) Crowd(t *rapid.T) {
 }
 
 func (p *pair) Delete(t *rapid.T) {
+	p.twice = false
 	version := rapid.Uint64Range(0, 100).Draw(t, "resourceVersion")
 	var refs []Ref
 	for range rapid.IntRange(1, 3).Draw(t, "n") {
@@ -109,6 +114,7 @@ func (p *pair) Relist(t *rapid.T) {
 			}
 		}
 	}
+	p.twice = repeats(list)
 	p.twin.empty(kind)
 	for _, o := range list {
 		p.twin.put(o)
@@ -117,12 +123,30 @@ func (p *pair) Relist(t *rapid.T) {
 	p.store.Replace(version, kind, p.offered(t, list))
 }
 
+// refOf names an object that a twin takes.
+func refOf(o any) string {
+	if sl, ok := o.(twinSlice); ok {
+		return fmt.Sprint(Ref{KindSlice, sl.key})
+	}
+	return fmt.Sprint(o.(Object).Ref())
+}
+
+// repeats reports whether a list has an object twice.
+func repeats(list []any) bool {
+	seen := map[string]bool{}
+	for _, o := range list {
+		seen[refOf(o)] = true
+	}
+	return len(seen) < len(list)
+}
+
 func compareForTest(a, b Key) int {
 	return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
 }
 
 // Check compares everything that can be read with the twin.
 func (p *pair) Check(t *rapid.T) {
+	p.checkSerials(t)
 	p.checkServices(t)
 	p.checkNamespaces(t)
 	p.checkAddresses(t)
@@ -395,12 +419,7 @@ func TestSequences(t *testing.T) {
 // arrives before its Service, or before a better slice, must not leave a trace.
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		list := rapid.SliceOfNDistinct(genAnything, 0, 12, func(o any) string {
-			if sl, ok := o.(twinSlice); ok {
-				return fmt.Sprint(Ref{KindSlice, sl.key})
-			}
-			return fmt.Sprint(o.(Object).Ref())
-		}).Draw(t, "objects")
+		list := rapid.SliceOfNDistinct(genAnything, 0, 12, refOf).Draw(t, "objects")
 		p := newPair()
 		for _, o := range rapid.Permutation(list).Draw(t, "order") {
 			p.twin.put(o)

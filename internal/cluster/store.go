@@ -28,6 +28,7 @@ type Store struct {
 	version  atomic.Uint64
 	changes  atomic.Uint64
 	objects  [kindCount]atomic.Int64
+	parts    [partCount]atomic.Uint64 // serials
 
 	mu            sync.Mutex     // one writer at a time; guards what is below
 	slices        map[Key]*Slice // by their own key, as received
@@ -35,6 +36,7 @@ type Store struct {
 	declared      int            // Namespaces; that table also holds those only Services live in
 	cidrs         map[string]*ServiceCIDR
 	subscriptions []*Subscription
+	serials       serials
 }
 
 // namespace exists if the API says so or a Service lives in it: the watches of
@@ -168,7 +170,8 @@ func (s *Store) Synced() bool { return s.synced.Load() }
 // MarkSynced is the feed's word that every kind it watches was listed once.
 func (s *Store) MarkSynced() { s.synced.Store(true) }
 
-// Version is the highest resourceVersion seen (KEP-5504: they are comparable).
+// Version is the highest resourceVersion seen (KEP-5504: they are comparable) since the
+// API was restored last.
 func (s *Store) Version() uint64 { return s.version.Load() }
 
 // Count returns how many objects of a kind are in the Store.

@@ -1,11 +1,14 @@
 package cluster
 
+import "slices"
+
 // write is one call of Put, Delete or Replace. What it changes about Services is
 // drafted first and published at the end, each Service at once.
 type write struct {
 	store   *Store
 	drafts  map[Key]*draft
 	imports *write // nil if there is nothing for them
+	changed [partCount]bool
 }
 
 // Put adds objects or replaces those of the same kind and key. Version is the
@@ -69,17 +72,19 @@ func (s *Store) replace(version uint64, kind Kind, objects []Object, meant func(
 func (w *write) publish(version uint64) {
 	if w.imports != nil {
 		w.imports.publish(version)
+		w.changed[PartImports] = w.imports.changed[PartNames]
 	}
 	for _, d := range w.drafts {
-		d.publish(w.store)
+		d.publish(w)
 	}
 	for _, d := range w.drafts {
-		d.retire(w.store)
+		d.retire(w)
 	}
 	w.store.byAddr.publish()
 	w.store.outside.publish()
 	w.store.podAddrs.publish()
 	w.store.wrote(version)
+	w.store.number(version, w.changed)
 	for k, d := range w.drafts { // last: who is woken looks at once
 		w.store.told(Ref{KindService, k}, d.touches())
 	}
@@ -140,9 +145,9 @@ func (w *write) delete(r Ref) {
 	case KindSlice:
 		w.deleteSlice(r.Key)
 	case KindNamespace:
-		w.store.changeNamespace(r.Key.Name, func(n *namespace) { n.declared = false })
+		w.changeNamespace(r.Key.Name, func(n *namespace) { n.declared = false })
 	case KindPod:
-		w.store.deletePod(r.Key)
+		w.deletePod(r.Key)
 	case KindNode:
 		w.store.nodes.delete(r.Key)
 		w.store.told(r, touches{})
@@ -184,12 +189,13 @@ func (w *write) deleteSlice(k Key) {
 }
 
 func (n *Namespace) put(w *write) {
-	w.store.changeNamespace(n.Name, func(n *namespace) { n.declared = true })
+	w.changeNamespace(n.Name, func(n *namespace) { n.declared = true })
 }
 
-func (s *Store) changeNamespace(name string, change func(*namespace)) {
-	n := namespace{name: name}
-	if old := s.namespaces.get(Key{Name: name}); old != nil {
+func (w *write) changeNamespace(name string, change func(*namespace)) {
+	s, n := w.store, namespace{name: name}
+	old := s.namespaces.get(Key{Name: name})
+	if old != nil {
 		n = *old
 	}
 	if n.declared {
@@ -199,10 +205,14 @@ func (s *Store) changeNamespace(name string, change func(*namespace)) {
 	if n.declared {
 		s.declared++
 	}
-	if n.declared || n.services > 0 {
+	exists := n.declared || n.services > 0
+	if exists {
 		s.namespaces.put(&Key{Name: name}, &n)
 	} else {
 		s.namespaces.delete(Key{Name: name})
+	}
+	if exists != (old != nil) {
+		w.changed[PartPods] = true
 	}
 }
 
@@ -222,6 +232,9 @@ func (p *Pod) put(w *write) {
 	if old == p {
 		return
 	}
+	if old == nil || !slices.Equal(old.Addrs, p.Addrs) {
+		w.changed[PartPods] = true
+	}
 	c := s.pods.put(&p.Key, p)
 	for _, a := range p.Addrs {
 		s.podAddrs.add(a, c)
@@ -231,8 +244,10 @@ func (p *Pod) put(w *write) {
 	}
 }
 
-func (s *Store) deletePod(k Key) {
+func (w *write) deletePod(k Key) {
+	s := w.store
 	if old := s.pods.get(k); old != nil {
+		w.changed[PartPods] = true
 		s.removePodAddrs(old, s.pods.put(&old.Key, old))
 		s.pods.delete(k)
 	}

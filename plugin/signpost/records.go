@@ -124,9 +124,22 @@ func (s *Signpost) soa(owner string, z *zone) dns.SOA {
 	ttl := s.negativeIn(z)
 	return dns.SOA{
 		Hdr: header(owner, dns.TypeSOA, min(ttl, soaMaxTTL)),
-		Ns:  z.nameserver, Mbox: z.mailbox, Serial: uint32(s.store.Version()),
+		Ns:  z.nameserver, Mbox: z.mailbox, Serial: uint32(s.serial(z)),
 		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl,
 	}
+}
+
+// serial is the number of the last change of a zone, or of another zone that is made of
+// the same objects: see cluster.Store.Serial. A SOA record has its low 32 bits.
+func (s *Signpost) serial(z *zone) uint64 {
+	serial := s.store.Serial(cluster.PartNames) // of every zone: NS records lead to a Service
+	if z.tree == clustersetTree || len(s.clusterset) > 0 && (z.reverse || z.name == ".") {
+		serial = max(serial, s.store.Serial(cluster.PartImports))
+	}
+	if s.pods == podsVerified && z.tree == clusterTree && !z.reverse {
+		serial = max(serial, s.store.Serial(cluster.PartPods))
+	}
+	return serial
 }
 
 // schemaVersion is that of the DNS specification which we follow; its TXT record

@@ -3,6 +3,7 @@ package signpost
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"path/filepath"
 	"slices"
@@ -130,8 +131,8 @@ func TestTransferBySerial(t *testing.T) {
 	store := fixture()
 	s := plugged(store, nil)
 	all := len(transferred(t, s, "cluster.local.", 0))
-	for _, step := range []struct {
-		version uint64 // of the store from now on
+	for i, step := range []struct {
+		version uint64 // of a change; 0: of one that no name shows
 		serial  uint32 // that the client has
 		records int
 	}{
@@ -141,9 +142,57 @@ func TestTransferBySerial(t *testing.T) {
 		{1<<32 + 3, 1<<32 - 5, all}, // the low 32 bits went round (RFC 1982)
 		{0, 3, 1},
 	} {
-		store.Put(step.version)
+		if step.version == 0 {
+			store.Put(store.Version() + 1)
+		} else {
+			store.Put(step.version, service("ns", "web", nil, fmt.Sprintf("10.0.1.%d", i)))
+		}
 		if got := transferred(t, s, "cluster.local.", step.serial); len(got) != step.records {
 			t.Errorf("version %d, client at %d: %d records, want %d", store.Version(), step.serial, len(got), step.records)
+		}
+	}
+}
+
+// Secondaries are notified of a zone when its records changed, and its serial stays
+// while nothing of it does.
+func TestNotifyOnlyOfChanges(t *testing.T) {
+	store := fixture()
+	s := plugged(store, func(s *Signpost) { s.pods = podsVerified })
+	pod := func(text, ip string) *cluster.Pod {
+		return &cluster.Pod{Key: cluster.Key{Namespace: "ns", Name: "p"}, Addrs: addrs(ip, "fd00::11"), Labels: cluster.MakeLabels(map[string]string{"a": text})}
+	}
+	last, seed := make([]notified, len(s.zones)), maphash.MakeSeed()
+	version := uint64(10)
+	for _, step := range []struct {
+		what    string
+		put     cluster.Object
+		serials []bool // of these zones rise
+		notify  []bool // secondaries of these zones
+	}{
+		{"the first sync", nil, []bool{false, false, false}, []bool{true, true, true}},
+		{"nothing", nil, []bool{false, false, false}, []bool{false, false, false}},
+		{"another label of a pod", pod("x", "172.16.0.1"), []bool{false, false, false}, []bool{false, false, false}},
+		{"another version of a Service", service("ns", "web", func(s *cluster.Service) { s.Version = 99 }, "10.0.0.1"), []bool{false, false, false}, []bool{false, false, false}},
+		{"an endpoint that is not ready", slice("ns", "web", "web-1", http8080, ready("172.16.0.1", ""), unready("172.16.0.9"), unready("172.16.0.8")), []bool{false, false, false}, []bool{false, false, false}},
+		{"another address of a pod", pod("x", "172.16.0.7"), []bool{true, false, false}, []bool{true, false, false}},
+		{"an IPv4 address", service("ns", "web", nil, "10.0.0.77"), []bool{true, true, true}, []bool{true, true, false}},
+		{"a port", service("ns", "six", func(s *cluster.Service) { s.Ports[0].Number = 81 }, "fd00:1::1"), []bool{true, true, true}, []bool{true, false, false}},
+	} {
+		var before []uint64
+		for i := range s.zones {
+			before = append(before, s.serial(&s.zones[i]))
+		}
+		if version++; step.put != nil {
+			store.Put(version, step.put)
+		}
+		for i := range s.zones {
+			z := &s.zones[i]
+			if (s.serial(z) > before[i]) != step.serials[i] || s.serial(z) < before[i] {
+				t.Errorf("%s: serial of %s %d after %d, want it to rise: %v", step.what, z.name, s.serial(z), before[i], step.serials[i])
+			}
+			if got := s.differs(z, &last[i], seed); got != step.notify[i] {
+				t.Errorf("%s: NOTIFY of %s: %v, want %v", step.what, z.name, got, step.notify[i])
+			}
 		}
 	}
 }

@@ -132,6 +132,19 @@ func (s *Server) Expire() {
 	s.history, s.expired = nil, s.version
 }
 
+// Restore makes the API one that was restored from a backup: at a version, with these
+// objects and no other. It is to be stopped, as a server is while that happens.
+func (s *Server) Restore(version uint64, objects ...runtime.Object) {
+	s.mu.Lock()
+	s.version, s.expired, s.history = version-uint64(len(objects)), 0, nil
+	clear(s.objects)
+	s.mu.Unlock()
+	s.Put(objects...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = nil
+}
+
 // Version is the resourceVersion of the newest change.
 func (s *Server) Version() uint64 {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"mime"
@@ -29,6 +30,7 @@ type request struct {
 	codec    runtime.SerializerInfo
 	version  uint64 // watch from here
 	initial  bool   // watch list: first what there is, then a bookmark
+	atLeast  bool   // the answer must not be older than version
 	marks    bool   // bookmarks are welcome
 }
 
@@ -61,19 +63,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
-	case !r.URL.Query().Has("watch"):
-		s.list(w, q)
+	case q.atLeast && q.version > s.Version():
+		fail(w, http.StatusGatewayTimeout, metav1.StatusReasonTimeout, fmt.Sprintf("Too large resource version: %d, current: %d", q.version, s.Version()), metav1.CauseTypeResourceVersionTooLarge)
 	case q.initial && noStream:
 		fail(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch")
+	case !r.URL.Query().Has("watch"):
+		s.list(w, q)
 	default:
 		s.watch(w, r, q)
 	}
 }
 
-func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string, causes ...metav1.CauseType) {
+	var details struct {
+		Causes []metav1.StatusCause `json:"causes,omitempty"`
+	}
+	for _, c := range causes {
+		details.Causes = append(details.Causes, metav1.StatusCause{Type: c, Message: message})
+	}
+	text, _ := json.Marshal(details)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":%q,"code":%d}`, reason, message, code)
+	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":%q,"code":%d,"details":%s}`, reason, message, code, text)
 }
 
 // parse reads a request for a collection, in all namespaces or in one.
@@ -99,6 +110,7 @@ func parse(r *http.Request) (request, error) {
 	}
 	q.version, _ = strconv.ParseUint(v.Get("resourceVersion"), 10, 64)
 	q.initial, q.marks = v.Get("sendInitialEvents") == "true", v.Get("allowWatchBookmarks") == "true"
+	q.atLeast = q.initial || !v.Has("watch") // a watch from a version in the future waits for it
 	accept := r.Header.Get("Accept")
 	if q.of == imports {
 		accept = runtime.ContentTypeJSON // resources that are defined by objects have no protobuf

@@ -21,7 +21,7 @@ func BenchmarkSliceEvent(b *testing.B) {
 			b.Run(fmt.Sprintf("%d services/%d endpoints", services, endpoints), func(b *testing.B) {
 				store := cluster.NewStore()
 				quiet := func(string, string, ...any) {}
-				s := newSink(cluster.KindSlice, store, source.Options{}, newReports(func(source.Problem) {}), &health{kind: cluster.KindSlice, logf: quiet}, func() {})
+				s := newSink(cluster.KindSlice, store, source.Options{}, newReports(func(source.Problem) {}), &health{kind: cluster.KindSlice, logf: quiet}, newRestores(store, quiet), func() {})
 				for i := range services {
 					key := cluster.Key{Namespace: "default", Name: "other" + strconv.Itoa(i)}
 					store.Put(1, &cluster.Service{Key: key})

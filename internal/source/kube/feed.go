@@ -61,6 +61,7 @@ type Feed struct {
 	scope    *scope  // watches in namespaces; nil: there are none
 	gate     gate    // for the requests of all watches
 	patience patience
+	restores *restores
 	calls    sync.RWMutex // held for reading by requests in flight, for which Reflectors do not wait
 }
 
@@ -83,7 +84,7 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, gate: newGate(o.MaxInFlight), patience: usual}
+	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, gate: newGate(o.MaxInFlight), patience: usual, restores: newRestores(store, o.Logf)}
 	wide, inside := o.split()
 	if len(inside) > 0 {
 		f.barrier.expect() // which namespaces there are
@@ -135,7 +136,7 @@ func (o *Options) split() (wide, inside []cluster.Kind) {
 func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 	f.barrier.expect()
 	s := newSink(kind, f.store, f.options.Source, f.reports,
-		&health{kind: kind, namespace: namespace, logf: f.options.Logf}, sync.OnceFunc(f.barrier.listed))
+		&health{kind: kind, namespace: namespace, logf: f.options.Logf}, f.restores, sync.OnceFunc(f.barrier.listed))
 	s.namespace, s.programmed.tell = namespace, f.options.Programmed
 	l := &link{
 		resource: &resources[kind], namespace: namespace, client: f.clients.of(kind),
@@ -201,6 +202,9 @@ func (f *Feed) run(ctx context.Context, l *link, all *sync.WaitGroup) {
 	// operators, link and health say. So its lines are for debugging.
 	logger := klog.New(&logSink{logf: f.options.Logf})
 	ctx = klog.NewContext(ctx, logger)
+	if f.store.Restored() && !f.store.Synced() {
+		l.sink.resumes(f.store.Version())
+	}
 	r := cache.NewReflectorWithOptions(l.listWatch(ctx), l.resource.object, l.into, cache.ReflectorOptions{
 		Name: l.resource.name, TypeDescription: l.resource.name, Logger: &logger, Clock: impatient{ctx: ctx},
 	})

@@ -133,7 +133,7 @@ func TestBarrier(t *testing.T) {
 	quiet := func(string, string, ...any) {}
 	sinks := []*sink{}
 	for _, k := range allKinds[:2] {
-		sinks = append(sinks, newSink(k, store, source.Options{}, newReports(nil), &health{kind: k, logf: quiet}, b.listed))
+		sinks = append(sinks, newSink(k, store, source.Options{}, newReports(nil), &health{kind: k, logf: quiet}, newRestores(store, quiet), b.listed))
 	}
 	must(t, sinks[0].Replace(nil, "1"))
 	must(t, sinks[0].Replace(nil, "2"))

@@ -365,7 +365,7 @@ func sliceSink(t *testing.T) (*sink, *cluster.Store) {
 	store := cluster.NewStore()
 	store.Put(1, &cluster.Service{Key: web})
 	quiet := func(string, string, ...any) {}
-	return newSink(cluster.KindSlice, store, source.Options{}, newReports(func(source.Problem) {}), &health{kind: cluster.KindSlice, logf: quiet}, func() {}), store
+	return newSink(cluster.KindSlice, store, source.Options{}, newReports(func(source.Problem) {}), &health{kind: cluster.KindSlice, logf: quiet}, newRestores(store, quiet), func() {}), store
 }
 
 func must(t *testing.T, err error) {

@@ -2,9 +2,11 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -124,6 +126,7 @@ type link struct {
 	gate      gate
 	calls     *sync.RWMutex
 	patience  patience
+	lost      atomic.Bool //  the watch before did not end as it was asked to
 }
 
 // listWatch is what a Reflector asks through. It lists in a goroutine of its own, for
@@ -135,6 +138,7 @@ func (l *link) listWatch(ctx context.Context) *cache.ListWatch {
 
 func (l *link) request(o metav1.ListOptions) *rest.Request {
 	o.LabelSelector, o.FieldSelector = l.selector, l.fields
+	o.ResourceVersion = l.sink.from(o.ResourceVersion)
 	return l.client.Get().NamespaceIfScoped(l.namespace, l.namespace != "").Resource(l.resource.name).VersionedParams(&o, metav1.ParameterCodec)
 }
 
@@ -144,18 +148,11 @@ const listTimeout = 90 * time.Second
 
 // list fetches one page, and converts it before the next one comes.
 func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-	l.calls.RLock()
-	defer l.calls.RUnlock()
-	leave, err := l.gate.enter(ctx)
-	if err != nil {
-		return nil, err
+	if o.Continue == "" {
+		l.sink.seeks()
 	}
-	defer leave()
-	limited, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	page, err := l.request(o).Do(limited).Get()
+	page, err := l.page(ctx, listTimeout, o)
 	if err != nil {
-		l.failed(ctx, err)
 		return nil, err
 	}
 	out := &metainternal.List{}
@@ -167,6 +164,27 @@ func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, 
 		return nil
 	})
 	return out, err
+}
+
+// page fetches one page as it is, within a time.
+func (l *link) page(ctx context.Context, within time.Duration, o metav1.ListOptions) (runtime.Object, error) {
+	l.calls.RLock()
+	defer l.calls.RUnlock()
+	leave, err := l.gate.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	limited, cancel := context.WithTimeoutCause(ctx, within, errNoAnswer)
+	defer cancel()
+	page, err := l.request(o).Do(limited).Get()
+	if err != nil {
+		if errors.Is(context.Cause(limited), errNoAnswer) {
+			err = fmt.Errorf("%w within %v", errNoAnswer, within)
+		}
+		l.failed(ctx, err)
+	}
+	return page, err
 }
 
 // failed notes an error, unless it is our own end or an ordinary relist. Nobody waits

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"reflect"
 	"slices"
 	"time"
 
@@ -47,17 +46,10 @@ func newProgrammed(store *cluster.Store, tell func(Programmed)) *programmed {
 // what it shows now.
 func (p *programmed) service(obj any, before *cluster.Entry, o cluster.Object) {
 	now, ok := o.(*cluster.Service)
-	if p.tell == nil || !ok || before != nil && sameAnswers(before.Service, now) {
+	if p.tell == nil || !ok || before != nil && before.Service.Alike(now) {
 		return
 	}
 	p.say(pending{now.Key, changeOf(obj, cluster.KindService)})
-}
-
-// sameAnswers compares all that we know of a Service but its version.
-func sameAnswers(before, now *cluster.Service) bool {
-	was := *before
-	was.Version = now.Version
-	return reflect.DeepEqual(&was, now)
 }
 
 // slice is to be called after an event with what the Store showed before: next is

@@ -25,8 +25,10 @@ type sink struct {
 	reports   *reports
 	health    *health
 	listed    func() // called once: after the first list
+	restores  *restores
 
 	mu     sync.Mutex  // orders the writes of the Reflector and of release
+	place  place       // how far the watch has come
 	holder *holder     // for EndpointSlices, else nil
 	timer  *time.Timer // fires when release is to look at the holder
 
@@ -38,9 +40,9 @@ var (
 	_ cache.ResourceVersionUpdater = &sink{}
 )
 
-func newSink(kind cluster.Kind, store *cluster.Store, o source.Options, reports *reports, health *health, listed func()) *sink {
+func newSink(kind cluster.Kind, store *cluster.Store, o source.Options, reports *reports, health *health, restores *restores, listed func()) *sink {
 	o.Imported = kind == cluster.KindImportedSlice
-	s := &sink{kind: kind, store: store, options: o, reports: reports, health: health, listed: listed, programmed: newProgrammed(store, nil)}
+	s := &sink{kind: kind, store: store, options: o, reports: reports, health: health, restores: restores, listed: listed, programmed: newProgrammed(store, nil)}
 	if kind == cluster.KindSlice {
 		s.holder, s.timer = newHolder(), time.NewTimer(0)
 	}
@@ -226,7 +228,8 @@ func (s *sink) Replace(list []any, resourceVersion string) error {
 	if s.holder != nil {
 		s.holder.forget()
 	}
-	if version := source.Version(resourceVersion); s.namespace == "" {
+	s.place.reached(resourceVersion, s.restores)
+	if version := s.place.version; s.namespace == "" {
 		s.store.Replace(version, s.kind, objects)
 	} else {
 		s.store.ReplaceIn(version, s.kind, s.namespace, objects)
@@ -246,11 +249,6 @@ func (s *sink) without() {
 
 // Resync implements cache.ReflectorStore; the Store needs no reminders.
 func (s *sink) Resync() error { return nil }
-
-// UpdateResourceVersion implements cache.ResourceVersionUpdater: it is called
-// after every event, so it hears of bookmarks too. They say that nothing changed
-// up to a version; the Store's own version moves with changes only.
-func (s *sink) UpdateResourceVersion(string) { s.health.heard() }
 
 // largestReports is how many objects with problems are remembered.
 const largestReports = 4096

@@ -29,6 +29,11 @@ var usual = patience{begin: 30 * time.Second, quiet: 3*time.Minute + 30*time.Sec
 
 func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
+	if o.SendInitialEvents != nil {
+		l.sink.seeks()
+	} else if err := l.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	leave, err := l.gate.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -46,6 +51,7 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 		if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
 			return nil, err // an older server: the Reflector lists instead
 		}
+		l.lost.Store(true)
 		l.failed(ctx, err)
 		return nil, err
 	}
@@ -78,7 +84,7 @@ const veryShort = time.Second
 
 var (
 	errShort    = errors.New("the watch ended at once: the connection is lost, or the server takes no watches")
-	errNoAnswer = errors.New("the server does not answer the request for a watch")
+	errNoAnswer = errors.New("the server does not answer")
 	errStuck    = errors.New("the watch hangs")
 )
 
@@ -111,13 +117,15 @@ func (l *link) observe(ctx context.Context, w watch.Interface, end time.Duration
 		defer close(o.events)
 		defer closed()
 		defer w.Stop()
+		begin := time.Now()
 		o.run(ctx, end)
+		l.lost.Store(end == 0 || time.Since(begin) < end-l.patience.over-veryShort)
 	}()
 	return o
 }
 
 // run passes events on. A watch works when an event comes, or when it stays open although
-// none does.
+// none does. One that began before the server was restored ends.
 func (o *observed) run(ctx context.Context, end time.Duration) {
 	settled := time.NewTimer(veryShort)
 	defer settled.Stop()
@@ -129,8 +137,11 @@ func (o *observed) run(ctx context.Context, end time.Duration) {
 	}
 	quiet.Stop() // until the server shows that it sends bookmarks
 	regular := false
-	for {
+	behind, restored := o.link.sink.behind()
+	for !behind {
 		select {
+		case <-restored:
+			behind, restored = o.link.sink.behind()
 		case <-o.stopped:
 			return
 		case <-settled.C:
@@ -180,6 +191,7 @@ func bookmarks(ev watch.Event) (is, endsList bool) {
 // pass hands an event over; false: nobody wants it any more.
 func (o *observed) pass(ctx context.Context, ev watch.Event) bool {
 	if o.works = true; ev.Type == watch.Error {
+		o.link.lost.Store(true) // the Reflector does not wait for the end of run
 		o.link.failed(ctx, apierrors.FromObject(ev.Object))
 	} else {
 		o.link.sink.health.works()

@@ -49,7 +49,7 @@ func TestStuckWatch(t *testing.T) {
 				h := &health{kind: cluster.KindService, logf: func(string, string, ...any) {}}
 				l := &link{
 					resource: &resources[cluster.KindService], calls: &sync.RWMutex{}, patience: patience{quiet: quiet, over: 30 * time.Second},
-					sink: newSink(cluster.KindService, cluster.NewStore(), source.Options{}, newReports(func(source.Problem) {}), h, func() {}),
+					sink: newSink(cluster.KindService, cluster.NewStore(), source.Options{}, newReports(func(source.Problem) {}), h, newRestores(nil, h.logf), func() {}),
 				}
 				upstream, begin, closed := watch.NewFake(), time.Now(), false
 				w := l.observe(t.Context(), upstream, end, func() {}, func() { closed = true })
@@ -184,7 +184,7 @@ func TestHang(t *testing.T) {
 	}
 	server.Put(service("new", "10.0.0.9"))
 	l.until("it is noticed", said("the watch hangs: no event and no bookmark for 300ms; what is known stays"))
-	l.until("the next request is given up as well", said("the server does not answer the request for a watch within 300ms"))
+	l.until("the next request is given up as well", said("the server does not answer within 300ms"))
 	l.equal(oneOfEach()...)
 	hole.open()
 	l.equal(append(oneOfEach(), service("new", "10.0.0.9"))...)
