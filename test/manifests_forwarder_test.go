@@ -66,6 +66,9 @@ func loadInPod(t *testing.T, pod corev1.PodSpec, c corev1.Container, args []stri
 	for i := range args {
 		args[i] = strings.NewReplacer("$(NODE_NAME)", "worker-1", mounted+"/", dir+"/").Replace(args[i])
 	}
+	if words := config.Arguments(args); len(words) > 0 {
+		t.Errorf("arguments %q, want flags only", words)
+	}
 	got, err := config.Load(args)
 	if err != nil {
 		t.Fatalf("container %s, %q: %v", c.Name, args, err)

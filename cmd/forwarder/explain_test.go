@@ -28,6 +28,12 @@ func TestExplain(t *testing.T) {
 		"203.0.113.7 203.0.113.80:80" + flags + "--feature-gates=AllowServiceExternalIPs=false",
 		"203.0.113.7 198.51.100.9:80" + flags + "--feature-gates=AllowServiceExternalIPs=false", // of a load balancer
 		"10.244.1.9 10.96.0.40:80" + flags,                                                      // its slice is only to be resolved
+		"pod/shop/client web.shop:http" + flags + "--cluster-cidr=10.244.0.0/16",
+		"pod/client dns.shop.svc.cluster.local:53" + flags, // of UDP only
+		"203.0.113.7 192.0.2.2:30080" + flags,              // another node's address
+		"203.0.113.7 127.0.0.1:30080" + flags,
+		"203.0.113.7 10.96.0.50:80" + flags + "--proxy-mode=ipvs",
+		"203.0.113.7 10.96.0.50:80 --manifests=testdata/explain --hostname-override=nosuch",
 	} {
 		out, err := do(t, append([]string{"explain"}, strings.Fields(args)...)...)
 		if err != nil {
@@ -55,14 +61,27 @@ func TestExplainRefuses(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                             "expected forwarder explain SOURCE",
 		"10.0.0.1":                     "expected forwarder explain SOURCE",
-		"--manifests=x 10.0.0.1 1.2.3": "expected forwarder explain SOURCE",
-		"pod 10.96.0.1:80":             `source "pod" is no address`,
-		"10.0.0.1 web:80":              `destination "web:80" is no address with a port`,
-		"10.0.0.1 10.96.0.1":           `destination "10.96.0.1" is no address with a port`,
+		"--manifests=x 10.0.0.1 1.2.3": `destination "1.2.3": expected an address or a Service with a port`,
+		"web-1 10.96.0.1:80":           `source "web-1": expected an address, pod/NAME or pod/NAMESPACE/NAME`,
+		"10.0.0.1 web":                 `destination "web": expected an address or a Service with a port`,
+		"10.0.0.1 web.shop.pod:80":     `destination "web.shop.pod:80": expected`,
+		"10.0.0.1 .shop:80":            `destination ".shop:80": expected`,
+		"10.0.0.1 web.shop:":           `destination "web.shop:": expected`,
+		"10.0.0.1 10.96.0.1":           `destination "10.96.0.1": expected`,
+		"10.0.0.1 fd00::1":             `destination "fd00::1": expected`,
 		"10.0.0.1 [fd00::1]:80":        "two IP families",
-		"10.0.0.1 10.96.0.1:80/icmp":   `protocol "icmp" is none of tcp, udp, sctp`,
+		"10.0.0.1 10.96.0.1:80/icmp":   `protocol "icmp": expected tcp, udp or sctp`,
+		"10.0.0.1 web:80":              "there is no Service default/web that this proxy routes; one of this name is in shop",
+		"10.0.0.1 mesh.shop:80":        "there is no Service shop/mesh that this proxy routes",
+		"10.0.0.1 names.shop:80":       "the Service shop/names has no cluster IP",
+		"10.0.0.1 web.shop:https":      `port "https": expected one of the Service shop/web, which has http:80/tcp`,
+		"10.0.0.1 web.shop:http/udp":   `port "http": expected one of the Service shop/web`,
+		"10.0.0.1 10.96.0.1:http":      `destination "10.96.0.1:http": expected`,
+		"10.0.0.1 web.shop:70000":      `port "70000": expected one of`,
+		"fd00::1 web.shop:80":          "fd00::1 and 10.96.0.20 are of two IP families",
+		"pod/none web.shop:80":         "there is no pod default/none with an address in the manifests",
 	} {
-		if _, err := do(t, append([]string{"explain"}, strings.Fields(args)...)...); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := do(t, append([]string{"explain", "--manifests=testdata/explain"}, strings.Fields(args)...)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("explain %s: %v, want %q", args, err, want)
 		}
 	}

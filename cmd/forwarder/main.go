@@ -3,8 +3,10 @@
 //
 //	forwarder [flags]        run until SIGTERM; the rules stay
 //	forwarder plan [flags]   print the table and the rules, and change nothing
-//	forwarder explain SOURCE[@INTERFACE] ADDRESS:PORT[/PROTOCOL] [flags]
+//	forwarder explain SOURCE[@INTERFACE] DESTINATION:PORT[/PROTOCOL] [flags]
 //	                         print what becomes of a packet, and why
+//
+// The words and the flags may come in any order.
 //
 // The command is wiring: what is wanted comes from package config, what is there from
 // package node and a source, what is to be done from package vip, and package agent
@@ -20,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/signpost-dns/signpost/internal/config"
@@ -42,27 +45,22 @@ func main() {
 // run does what the arguments say and returns when it is done or ctx is.
 func run(ctx context.Context, args []string, env environment) error {
 	var refused error
-	do := func(ctx context.Context, c *config.Config, env environment) error {
-		return forward(ctx, c, env, refused)
-	}
-	routes := len(args) == 0 || args[0] != "plan" && args[0] != "explain"
-	switch {
-	case len(args) > 0 && args[0] == "plan":
-		do, args = plan, args[1:]
-	case len(args) > 0 && args[0] == "explain":
-		var err error
-		if do, args, err = explaining(args[1:]); err != nil {
-			return err
-		}
-	}
+	words := config.Arguments(args)
 	c, err := config.Load(args)
 	if errors.Is(err, config.ErrHelp) {
 		_, err = fmt.Fprintf(env.stdout, "Usage:\n  forwarder [flags]        route the addresses of Services on this node\n"+
 			"  forwarder plan [flags]   print the table and the rules, and change nothing\n  "+explainUsage+
-			"\n                           print what becomes of a packet, and why\n\nFlags:\n%s", config.Usage())
+			"\n                           print what becomes of a packet, and why\n\nSOURCE is an address, pod/NAME or pod/NAMESPACE/NAME, DESTINATION an address or "+
+			"a Service such as web.default.\n\nFlags:\n%s", config.Usage())
 		return err
 	}
-	if err != nil && routes {
+	if len(words) > 0 {
+		if err != nil {
+			return err
+		}
+		return show(ctx, words, c, env)
+	}
+	if err != nil {
 		refused = err
 		c, err = fallBack(args, env.stderr, err)
 	}
@@ -86,7 +84,33 @@ func run(ctx context.Context, args []string, env environment) error {
 		}
 		return err
 	}
-	return do(ctx, c, env)
+	return forward(ctx, c, env, refused)
+}
+
+// show does what the words of the command line say. It changes nothing on the node.
+func show(ctx context.Context, words []string, c *config.Config, env environment) error {
+	if f := c.Flags; f.Cleanup || f.InitOnly || f.WriteConfigTo != "" {
+		return fmt.Errorf("argument %q beside --cleanup, --init-only or --write-config-to: expected one of them", words[0])
+	}
+	unknown := words[0]
+	switch {
+	case c.Flags.Version:
+		_, err := fmt.Fprintln(env.stdout, "forwarder", version())
+		return err
+	case unknown == "plan" && len(words) > 1:
+		unknown = words[1]
+	case unknown == "plan":
+		return plan(ctx, c, env)
+	case unknown == "explain" && len(words) == 3:
+		q, err := asked(words[1], words[2])
+		if err != nil {
+			return fmt.Errorf("%w: expected %s", err, explainUsage)
+		}
+		return explain(ctx, c, env, q)
+	case unknown == "explain":
+		return fmt.Errorf("explaining %q: expected %s", strings.Join(words[1:], " "), explainUsage)
+	}
+	return fmt.Errorf("argument %q: expected plan or explain, or flags only, each with two dashes (forwarder --help lists them)", unknown)
 }
 
 // cleanup leaves nothing of ours in the kernel, nor of a kube-proxy. A forwarder that runs

@@ -77,7 +77,11 @@ func TestRefuses(t *testing.T) {
 		want []string // parts of the message
 	}{
 		{"unknown flag", "--no-such-flag", []string{"--no-such-flag", "does not exist"}},
-		{"unknown command", "plans --cleanup", []string{`"plans"`}},
+		{"unknown command", "plans", []string{`argument "plans": expected plan or explain, or flags only`}},
+		{"unknown command among flags", "--v=1 start --proxy-mode=iptables", []string{`argument "start": expected plan or explain, or flags only`}},
+		{"more than plan", "plan --manifests=" + empty + " node-1", []string{`argument "node-1"`}},
+		{"plan that would remove", "--cleanup plan --manifests=" + empty, []string{`argument "plan" beside --cleanup`}},
+		{"explain that would write", "explain 10.0.0.1 10.96.0.1:80 --write-config-to=" + empty + "/x", []string{`argument "explain" beside`}},
 		{"mode", "--proxy-mode=ebpf", []string{"--proxy-mode: ebpf", "expected nftables"}},
 		{"configuration", "--config=" + file, []string{file, "KubeProxyConfiguration"}},
 		{"folder of manifests", "plan --manifests=" + empty + "/none", []string{empty + "/none", "a folder that this process can read"}},

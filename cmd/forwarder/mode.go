@@ -28,6 +28,8 @@ type mode struct {
 	plan  func(*config.Config, dataplane.Host, *vip.Table) (string, error)
 	// auto says whether auto may choose it.
 	auto bool
+	// schedules says whether a Service may choose how backends are chosen.
+	schedules bool
 	// dropsUnused and bindsExternal are what vip.Host says about the mode.
 	dropsUnused, bindsExternal bool
 	// inspect tells what the kernel has for a frontend, and whether that is right.
@@ -93,7 +95,7 @@ var modes = []mode{
 		},
 	},
 	{
-		name: config.ModeIPVS, dropsUnused: true, bindsExternal: true,
+		name: config.ModeIPVS, schedules: true, dropsUnused: true, bindsExternal: true,
 		probe: func(c *config.Config) error { return ipvs.Probe(ipvsOptions(c, nil)) },
 		plan: func(c *config.Config, h dataplane.Host, t *vip.Table) (string, error) {
 			return ipvs.Render(ipvsOptions(c, nil), h, t), nil

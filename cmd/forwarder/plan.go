@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,7 +22,10 @@ const planPatience = time.Minute
 // view is what a node has to do, by the objects as they are now.
 type view struct {
 	config *config.Config
+	log    *slog.Logger
+	mode   mode // by which it routes, as far as that is known
 	store  *cluster.Store
+	object *cluster.Node // nil: there is no Node object
 	node   vip.Node
 	host   dataplane.Host
 	table  *vip.Table
@@ -35,7 +39,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	}
 	log := newLog(c, env.stderr)
 	warnOf(c.Notes, log)
-	v := &view{config: c, store: cluster.NewStore(), table: vip.NewTable()}
+	v := &view{config: c, log: log, mode: planned(c), store: cluster.NewStore(), table: vip.NewTable()}
 	objects, err := newFeed(c, name, v.store, log, report(log, nil, nil), nil)
 	if err != nil {
 		return nil, err
@@ -47,11 +51,12 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	if err != nil {
 		return nil, err
 	}
-	object, networks := v.store.Node(name), machine.Networks()
-	if object != nil && !meets(object.Addrs, machine.Addrs()) { // the plan is for another machine
+	v.object = v.store.Node(name)
+	networks := machine.Networks()
+	if v.object != nil && !meets(v.object.Addrs, machine.Addrs()) { // the plan is for another machine
 		networks = nil
 	}
-	v.node, v.host = agent.Surroundings(options(c, name, v.store), addresses(object, machine), networks)
+	v.node, v.host = agent.Surroundings(options(c, name, v.store), addresses(v.object, machine), networks)
 	v.host.Overlaps = agent.Overlaps(&v.host, v.store)
 	budget := vip.NewBudget(vip.NodeRoom)
 	for e := range v.store.Services() {
@@ -70,18 +75,42 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	if err != nil {
 		return err
 	}
-	rules, refused := planned(c).plan(c, v.host, v.table)
+	rules, refused := v.mode.plan(v.config, v.host, v.table)
 	text := v.table.String()
-	for _, line := range v.closed(netip.Addr{}) {
-		text += "# " + line
-	}
-	for _, line := range v.refused(netip.AddrPort{}) {
+	for _, line := range slices.Concat(v.stranger(), v.closed(netip.Addr{}), v.refused(netip.AddrPort{}), v.unscheduled()) {
 		text += "# " + line
 	}
 	if _, err := fmt.Fprintf(env.stdout, "%s\n%s", text, rules); err != nil {
 		return err
 	}
 	return refused
+}
+
+// stranger returns a line about a node that has no Node object, unless manifests need none.
+func (v *view) stranger() []string {
+	if v.object != nil || v.config.HostnameOverride == "" && v.config.Flags.Manifests != "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("no Node object is named %q: its zone and pod networks are not known, no endpoint is on it, and addresses are those of this machine\n", v.node.Name)}
+}
+
+// scheduled returns a line about a scheduler that a Service asks for and the mode does not have.
+func (v *view) scheduled(r *vip.Route) string {
+	if r.Scheduler == "" || v.mode.schedules {
+		return ""
+	}
+	return fmt.Sprintf("the scheduler %s of %v (annotation signpost.dev/scheduler) has no effect in mode %s\n", r.Scheduler, r.Owner.Service, v.mode.name)
+}
+
+// unscheduled returns the lines about schedulers, sorted, one for each Service.
+func (v *view) unscheduled() (lines []string) {
+	for r := range v.table.All() {
+		if line := v.scheduled(r); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines)
 }
 
 // addresses are those of a node by its object; without one, of this machine.

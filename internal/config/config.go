@@ -91,7 +91,7 @@ type LocalPods struct {
 	Prefix    string         // by the beginning of the name of that interface
 }
 
-// Load reads the command line, without the program's name, and the file that it
+// Load reads the flags of a command line, without the program's name, and the file that it
 // names. The error joins all that is wrong.
 func Load(args []string) (*Config, error) { return loadFrom(args, readFile) }
 
@@ -114,9 +114,6 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 			return nil, ErrHelp
 		}
 		return nil, flagError(err)
-	}
-	if err := noArguments(p.flags.Args()); err != nil {
-		return nil, err
 	}
 	counted, err := readServices("--count-traffic", p.countTraffic)
 	if err != nil {

@@ -178,7 +178,6 @@ func TestLoadRefuses(t *testing.T) {
 		{"gate without state", "", "--feature-gates=A", []string{"--feature-gates", `"A"`, "Name=true"}},
 		{"Services to count", "", "--count-traffic=shop/web,shop", []string{"--count-traffic", `"shop"`, "NAMESPACE/NAME"}},
 		{"Services to count by a pattern", "", "--count-traffic=shop/we*", []string{"--count-traffic", `"shop/we*"`}},
-		{"argument", "", "start", []string{`"start"`, "flags only"}},
 		{"no such file", "", "--config=/no/such/file", []string{"--config", "/no/such/file"}},
 		{"empty file", "\n# nothing\n", "", []string{"empty", "KubeProxyConfiguration"}},
 		{"two documents", head + "---\n" + head, "", []string{"two documents"}},

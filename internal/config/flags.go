@@ -271,11 +271,14 @@ func (p *parser) overruled() []string {
 // hostname brings a name into the form in which kubelets register their nodes.
 func hostname(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
 
-func noArguments(args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("argument %q: expected flags only, each with two dashes (forwarder --help lists them)", args[0])
+// Arguments returns the words of a command line that are no flags, nor values of flags. There are none if
+// Load does not take the flags.
+func Arguments(args []string) []string {
+	p := newParser()
+	if p.flags.Parse(args) != nil {
+		return nil
 	}
-	return nil
+	return p.flags.Args()
 }
 
 // flagError says what is wrong with the command line.

@@ -70,6 +70,7 @@ func (x *Explanation) rest(t *Table, h *Host) {
 		if h.ServesNodePorts(to) {
 			x.say("%v serves NodePorts, and none is %v", to, port)
 		}
+		x.sayNodePort(t, h)
 	case r != nil:
 		x.Route, x.Action = r, r.Decisions[x.Class].Action
 		x.say("%v is the cluster IP of %v, which has no port %v", to, r.Owner, port)
@@ -82,8 +83,28 @@ func (x *Explanation) rest(t *Table, h *Host) {
 		x.say("%v is in a range of cluster IPs and belongs to no Service", to)
 	default:
 		x.say("no Service has %v port %v on this node", to, port)
+		x.sayNodePort(t, h)
 		x.sayNotEnforced(h)
 	}
+}
+
+// sayNodePort names the Service that has the port as a NodePort, and the addresses that serve it.
+func (x *Explanation) sayNodePort(t *Table, h *Host) {
+	v4 := x.Destination.Addr().Is4()
+	r := t.Route(Frontend{anyNode(v4), x.Destination.Port(), x.Protocol})
+	if r == nil || r.Kind != NodePort {
+		return
+	}
+	var serve []string
+	for _, a := range h.NodePortAddrs {
+		if a.Is4() == v4 {
+			serve = append(serve, a.String())
+		}
+	}
+	if serve == nil {
+		serve = []string{"none of its addresses"}
+	}
+	x.say("%s is the NodePort of %v, which this node serves on %s", portText(x.Packet), r.Owner, strings.Join(serve, ", "))
 }
 
 // sayNotEnforced explains why a packet is left alone that is sent to a range of cluster IPs.
