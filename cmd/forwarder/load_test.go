@@ -89,8 +89,7 @@ func rollingReplacement(t *testing.T, mode string) {
 		time.Sleep(step)
 		f.serve(ready[1:], i) // preStop
 		time.Sleep(2 * step)
-		f.serve(ready[1:])
-		p.until("nothing leads to the pod any more", func() (bool, string) { return f.left(i) })
+		f.remove(p, i, ready[1:])
 		f.echoes[i].Close() // SIGTERM
 		f.lines[i].Close()
 	}
@@ -131,10 +130,8 @@ func killedUnderLoad(t *testing.T, mode string) {
 			t.Errorf("three restarts left\n%s\nbefore there was\n%s", after, before)
 		}
 	}
-	f.serve([]int{0, 1})
-	if mode == "ipvs" {
-		p.until("what is written is seen", func() (bool, string) { return f.left(2) })
-	} else {
+	f.remove(p, 2, []int{0, 1})
+	if mode != "ipvs" {
 		p.until("the watch sees what is written", func() (bool, string) { return len(w.writes()) > 0, w.text() })
 	}
 	f.end()

@@ -48,12 +48,17 @@ func newTown(t *testing.T) *town {
 	return c
 }
 
-// serve writes the Service echo, on TCP and UDP, with these pods behind it.
+// serve writes the Service echo, on TCP and UDP, with these pods behind it. A pod with "-" after its name terminates and
+// serves, one with "!" terminates and serves no more.
 func (c *town) serve(pods ...string) {
 	c.t.Helper()
 	var endpoints []string
-	for _, name := range pods {
-		endpoints = append(endpoints, fmt.Sprintf("{addresses: [%s], nodeName: %s}", c.pods[name].IPv4, c.home[name]))
+	for _, pod := range pods {
+		name := strings.TrimRight(pod, "-!")
+		conditions := map[string]string{
+			"": "", "-": "ready: false, serving: true, terminating: true", "!": "ready: false, serving: false, terminating: true",
+		}[strings.TrimPrefix(pod, name)]
+		endpoints = append(endpoints, fmt.Sprintf("{addresses: [%s], nodeName: %s, conditions: {%s}}", c.pods[name].IPv4, c.home[name], conditions))
 	}
 	text := fmt.Sprintf(`
 apiVersion: v1
@@ -71,11 +76,17 @@ addressType: IPv4
 ports: [{name: tcp, port: 8080}, {name: udp, port: 8080, protocol: UDP}]
 endpoints: [%s]
 `, strings.Join(endpoints, ", "))
+	c.write("echo", text)
+}
+
+// write writes a manifest in one step.
+func (c *town) write(name, text string) {
+	c.t.Helper()
 	next := filepath.Join(c.dir, ".next")
 	if err := os.WriteFile(next, []byte(text), 0o644); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := os.Rename(next, filepath.Join(c.dir, "echo.yaml")); err != nil {
+	if err := os.Rename(next, filepath.Join(c.dir, name+".yaml")); err != nil {
 		c.t.Fatal(err)
 	}
 }

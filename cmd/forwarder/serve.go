@@ -73,9 +73,9 @@ func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
 		switch {
 		case r.Err != nil && r.Err.Error() != told:
 			told = r.Err.Error()
-			log.Warn("removing UDP flows to backends that are gone; it will be tried again", "error", r.Err)
+			log.Warn("removing stale flows; it will be tried again", "error", r.Err)
 		case r.Removed > 0:
-			log.Debug("removed UDP flows to backends that are gone", "flows", r.Removed, "took", r.Took.String())
+			log.Debug("removed stale flows", "flows", r.Removed, "took", r.Took.String())
 		}
 	}
 }

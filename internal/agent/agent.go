@@ -75,7 +75,7 @@ type Options struct {
 	Traffic        Traffic    // nil: nobody's is counted
 	DropsUnused    bool       // as vip.Host has it
 	BindsExternal  bool       // as vip.Host has it
-	CutHalfOpen    bool       // have Flows remove TCP connections that nobody has answered, too
+	CutHalfOpen    bool       // have Flows remove TCP connections to backends that are gone, too, if they have no answer
 }
 
 // Agent is the loop. Make one with New.

@@ -415,13 +415,14 @@ func TestStaleFlows(t *testing.T) {
 		s.store.MarkSynced()
 		s.start()
 		happened("start: flows from before", "sync",
-			"clean [10.96.0.10 udp 53 keep [10.244.1.2:8053] node-ipv4 udp 30053 keep [10.244.1.2:8053]]")
+			"clean [10.96.0.10 udp 53 keep [10.244.1.2:8053] 10.96.0.20 tcp 80 keep what a rule translated "+
+				"node-ipv4 udp 30053 keep [10.244.1.2:8053]]")
 		s.put(slice(dns, "10.244.1.2", "10.244.1.3"))
 		happened("a backend more", "apply")
 		s.put(slice(dns, "10.244.1.2-", "10.244.1.3"))
 		happened("a backend terminates and serves", "apply",
-			"clean [10.96.0.10 udp 53 keep [10.244.1.3:8053] and streams to [10.244.1.2:8053] "+
-				"node-ipv4 udp 30053 keep [10.244.1.3:8053] and streams to [10.244.1.2:8053]]")
+			"clean [10.96.0.10 udp 53 keep [10.244.1.3:8053] and flows to [10.244.1.2:8053] "+
+				"node-ipv4 udp 30053 keep [10.244.1.3:8053] and flows to [10.244.1.2:8053]]")
 		s.put(slice(dns, "10.244.1.2x", "10.244.1.3"))
 		happened("it serves no more: no route changes",
 			"clean [10.96.0.10 udp 53 keep [10.244.1.3:8053] node-ipv4 udp 30053 keep [10.244.1.3:8053]]")
@@ -440,7 +441,11 @@ func TestStaleFlows(t *testing.T) {
 		happened("the Service is gone", "apply", "clean [10.96.0.10 udp 53 keep [] 192.0.2.9 udp 53 keep []]")
 		s.kernel.flush()
 		s.pass(inspectPeriod)
-		happened("repair without UDP", "sync")
+		happened("repair without UDP", "sync", "clean [10.96.0.20 tcp 80 keep what a rule translated]")
+		s.put(service("late", "10.96.0.30"))
+		happened("a Service of TCP is new", "apply", "clean [10.96.0.30 tcp 80 keep what a rule translated]")
+		s.del(ref("late"))
+		happened("a Service of TCP is gone", "apply")
 		if len(s.agent.flows.serving)+len(s.agent.flows.ports)+len(s.agent.flows.look) != 0 {
 			t.Errorf("left: %+v", s.agent.flows)
 		}

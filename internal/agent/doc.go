@@ -12,8 +12,8 @@
 //     told, and keep no other back.
 //   - Every second the dataplane looks whether its rules are still there, and the whole
 //     table goes again if they are not; as it does when the host's addresses change.
-//   - What is written is followed, not awaited, by the removal of UDP flows to backends
-//     that are gone.
+//   - What is written is followed, not awaited, by the removal of flows that the rules would
+//     not lead any more as they do.
 //
 // The package owns time, retries, logs and metrics. It must not know where objects come
 // from nor how rules are made: it takes any Store and any Dataplane.

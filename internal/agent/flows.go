@@ -9,14 +9,15 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// flows knows which UDP backends serve, and so which UDP frontends have flows to
-// look for; where half-open connections are cut, the same of TCP. A backend that takes no new flows may go on serving old ones: the routes
+// flows knows which frontends have flows to look for: those of UDP that lost a backend, and those of both UDP and
+// TCP that are new, for they may have flows that met no rule. Where half-open connections are cut, it knows the
+// backends of TCP, too. A backend that takes no new flows may go on serving old ones: the routes
 // do not tell (a policy must not cut a flow), so it is read from the endpoints.
 type flows struct {
-	tcp     bool                      // TCP, too
+	cut     bool                      // half-open TCP connections to backends that are gone
 	serving map[portKey]backends      // of each port that is tracked
 	ports   map[cluster.Key][]portKey // those of a Service
-	look    map[vip.Frontend]struct{} // frontends that lost something since the last stale
+	look    map[vip.Frontend]struct{} // frontends to look at since the last stale
 }
 
 // backends are endpoints that answer, sorted: those that are ready, and those that only
@@ -29,27 +30,32 @@ type portKey struct {
 	protocol cluster.Protocol
 }
 
-func newFlows(tcp bool) flows {
-	return flows{tcp: tcp, serving: map[portKey]backends{}, ports: map[cluster.Key][]portKey{}, look: map[vip.Frontend]struct{}{}}
+func newFlows(cut bool) flows {
+	return flows{cut: cut, serving: map[portKey]backends{}, ports: map[cluster.Key][]portKey{}, look: map[vip.Frontend]struct{}{}}
 }
 
-// tracks reports whether flows of a protocol may be stale.
-func (f *flows) tracks(p cluster.Protocol) bool { return p == cluster.UDP || f.tcp && p == cluster.TCP }
+// tracks reports whether flows of a protocol are stale once their backend is gone.
+func (f *flows) tracks(p cluster.Protocol) bool { return p == cluster.UDP || f.cut && p == cluster.TCP }
+
+// lookAt has stale return a frontend.
+func (f *flows) lookAt(at vip.Frontend) {
+	if at.Protocol == cluster.UDP || at.Protocol == cluster.TCP {
+		f.look[at] = struct{}{}
+	}
+}
 
 // update takes over the backends of a Service as it is now, with its routes and the
 // frontends that are new, gone or another's. The cost is that of this Service; without
 // ports that are tracked nearly nothing.
 func (f *flows) update(service cluster.Key, now map[portKey]backends, routes []*vip.Route, owned []vip.Frontend) {
 	for _, at := range owned {
-		if f.tracks(at.Protocol) { // a frontend that is new may have flows from before it was one
-			f.look[at] = struct{}{}
-		}
+		f.lookAt(at) // a frontend that is new may have flows from before it was one
 	}
 	for _, owner := range f.ports[service] {
 		before, after := f.serving[owner], now[owner]
 		// One that begins to drain is gone from the ready ones.
 		if lost(before.ready, after.ready) || lost(before.draining, after.draining) {
-			f.lookAt(owner, routes)
+			f.lookAtPort(owner, routes)
 		}
 		delete(f.serving, owner)
 	}
@@ -87,7 +93,7 @@ func servingOf(service cluster.Key, e *cluster.Entry, routes []*vip.Route, track
 	return now
 }
 
-func (f *flows) lookAt(port portKey, routes []*vip.Route) {
+func (f *flows) lookAtPort(port portKey, routes []*vip.Route) {
 	for _, r := range routes {
 		if r.Owner == port.Owner && r.Protocol == port.protocol {
 			f.look[r.Frontend] = struct{}{}
@@ -100,28 +106,27 @@ func (f *flows) lookAt(port portKey, routes []*vip.Route) {
 func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 	var out []conntrack.Keep
 	for at := range f.look {
-		k := conntrack.Keep{Frontend: at}
-		if r := t.Route(at); r != nil {
+		k := conntrack.Keep{Frontend: at, Untranslated: !f.tracks(at.Protocol)}
+		r := t.Route(at)
+		if r == nil && k.Untranslated {
+			continue // it has no rules that the client's next attempt could meet
+		}
+		if r != nil && !k.Untranslated {
 			there := f.serving[portKey{r.Owner, r.Protocol}]
 			k.Backends, k.Draining = there.ready, there.draining
 		}
 		out = append(out, k)
 	}
-	if len(out) > 0 {
+	if len(f.look) > 0 {
 		f.look = map[vip.Frontend]struct{}{} // not cleared: to walk through a map costs what it once held
 	}
 	return out
 }
 
-// lookAtAll has stale return every frontend that is tracked.
+// lookAtAll has stale return every frontend.
 func (f *flows) lookAtAll(t *vip.Table) {
-	if len(f.serving) == 0 {
-		return
-	}
 	for r := range t.All() {
-		if f.tracks(r.Protocol) {
-			f.look[r.Frontend] = struct{}{}
-		}
+		f.lookAt(r.Frontend)
 	}
 }
 

@@ -27,6 +27,6 @@ func TestHalfOpenConnectionsAreCut(t *testing.T) {
 		happened("a backend more", "apply")
 		s.put(slice(web, "10.244.1.2-", "10.244.1.4"))
 		happened("one is gone, one drains", "apply",
-			"clean [10.96.0.20 tcp 80 keep [10.244.1.4:8080] and streams to [10.244.1.2:8080]]")
+			"clean [10.96.0.20 tcp 80 keep [10.244.1.4:8080] and flows to [10.244.1.2:8080]]")
 	})
 }

@@ -167,7 +167,10 @@ func (k *kernel) Clean(nodeAddrs []netip.Addr, list []conntrack.Keep) {
 	for _, keep := range list {
 		line := fmt.Sprintf("%v keep %v", keep.Frontend, keep.Backends)
 		if len(keep.Draining) > 0 {
-			line += fmt.Sprintf(" and streams to %v", keep.Draining)
+			line += fmt.Sprintf(" and flows to %v", keep.Draining)
+		}
+		if keep.Untranslated {
+			line = fmt.Sprintf("%v keep what a rule translated", keep.Frontend)
 		}
 		lines = append(lines, line)
 	}

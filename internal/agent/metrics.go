@@ -66,8 +66,8 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		noLocal:       gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Service ports with a traffic policy Local and endpoints, but none on this node.", "traffic_policy", "ip_family"),
 		healthz:       counters("kubeproxy_proxy_healthz_total", "Answers of /healthz by HTTP status.", "code"),
 		livez:         counters("kubeproxy_proxy_livez_total", "Answers of /livez by HTTP status.", "code"),
-		cleanDuration: histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Time to look for stale UDP flows.", 0.001, 15, "ip_family"),
-		cleaned:       counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale UDP flows that were removed.", "ip_family"),
+		cleanDuration: histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Time to look for stale flows.", 0.001, 15, "ip_family"),
+		cleaned:       counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale flows that were removed.", "ip_family"),
 
 		written:        histogram("signpost_write_duration_seconds", "Time of one write into the kernel: all, or the changes.", 0.00005, 20, "what"),
 		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by where their address comes from.", "kind"),
@@ -79,7 +79,7 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		leftOut:        gauges("signpost_left_out", "Frontends and backends that are not routed on any node, because their Service or namespace has too many.", "what"),
 		notEnforced:    gauge("signpost_service_cidrs_not_enforced", "ServiceCIDRs that overlap addresses in use: packets to their unused addresses are not dropped."),
 		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
-		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale UDP flows that failed; they are repeated."),
+		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale flows that failed; they are repeated."),
 		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
 	}
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,

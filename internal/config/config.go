@@ -60,7 +60,7 @@ type Flags struct {
 	Manifests     string // folder that stands in for an API
 	Cleanup       bool
 	InitOnly      bool
-	CutHalfOpen   bool      // TCP connections to endpoints that are gone, if nobody has answered
+	CutHalfOpen   bool      // TCP connections to endpoints that are gone, if they have no answer
 	CountTraffic  []Service // whose connections, packets and bytes are counted
 	// ProtectedPorts are ports of the nodes that no Service takes, besides OwnPorts.
 	ProtectedPorts []Port

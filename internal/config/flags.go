@@ -115,8 +115,8 @@ func (p *parser) addOwn() {
 	f.StringVar(&o.ConfigFile, "config", "", "file with a KubeProxyConfiguration; most flags are passed over then")
 	f.StringVar(&o.WriteConfigTo, "write-config-to", "", "write the configuration to this file and exit")
 	f.StringVar(&o.Manifests, "manifests", "", "folder of manifests to read in place of an API")
-	f.BoolVar(&o.CutHalfOpen, "conntrack-cut-half-open", false, "forget TCP connections to an endpoint that is gone and never answered, so that the client's next attempt reaches another; "+
-		"reads all tracked connections then. Counts beside --config")
+	f.BoolVar(&o.CutHalfOpen, "conntrack-cut-half-open", false, "forget TCP connections to an endpoint that is gone and never answered, so that the client's next attempt reaches another "+
+		"(those that met no rule are forgotten in any case). Counts beside --config")
 	f.StringSliceVar(&p.countTraffic, "count-traffic", nil, "Services whose connections, packets and bytes are counted, as NAMESPACE/NAME, either of which may be *; "+
 		"a few series for each. Counts beside --config")
 	f.StringSliceVar(&p.protectedPorts, "protected-node-ports", []string{"22"}, "ports of the nodes that no Service takes by an external address that is a node's, or by a NodePort, "+

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +20,7 @@ const (
 	settle = 10 * time.Millisecond
 	// share keeps reading the table below 1/share of one processor's time.
 	share = 5
-	// drainLook is the pause between looks at the streams of backends that drain, and at least
+	// drainLook is the pause between looks at the flows of backends that drain, and at least
 	// so many times what a look took.
 	drainLook, drainShare = 500 * time.Millisecond, 4
 	// again is the pause before another attempt after an error.
@@ -47,7 +44,8 @@ type Cleaner struct {
 	report func(Result)
 	wake   chan struct{}
 	batch  int
-	stream *os.File // the kernel's setting for how long it remembers UDP streams; nil: it has none yet
+
+	unassured, stream setting // for how long the kernel remembers UDP flows
 
 	wait time.Duration // until pending is done though nobody asks; 0: not at all. Run's alone
 
@@ -66,39 +64,17 @@ func New(report func(Result)) (*Cleaner, error) {
 		report = func(Result) {}
 	}
 	c.report, c.wake = report, make(chan struct{}, 1)
-	c.openStream()
+	c.unassured.name, c.stream.name = "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"
+	c.unassured.open()
+	c.stream.open()
 	return c, nil
-}
-
-// openStream opens the setting, if the kernel tracks connections already: on a node that has just
-// started it does when there are rules. Opened it is that of the network namespace of the
-// calling thread, whoever reads it; who runs a Cleaner for a node has but one.
-func (c *Cleaner) openStream() {
-	if f, err := os.Open("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream"); err == nil {
-		c.stream = f
-	}
 }
 
 // Close frees the socket; Run must have ended.
 func (c *Cleaner) Close() {
 	c.socket.Socket.Close()
-	if c.stream != nil {
-		c.stream.Close()
-	}
-}
-
-// streamTimeout is for how many seconds the kernel remembers a UDP stream; 0: not known.
-func (c *Cleaner) streamTimeout() uint32 {
-	if c.stream == nil {
-		c.openStream()
-	}
-	if c.stream == nil {
-		return 0
-	}
-	text := make([]byte, 16)
-	n, _ := c.stream.ReadAt(text, 0)
-	seconds, _ := strconv.ParseUint(strings.TrimSpace(string(text[:n])), 10, 32) // 0 if it is none
-	return uint32(seconds)
+	c.unassured.close()
+	c.stream.close()
 }
 
 // Clean asks to look at these frontends; it does not wait. nodeAddrs are the addresses
@@ -156,7 +132,7 @@ func (c *Cleaner) once() time.Duration {
 		return settle
 	}
 	start := time.Now()
-	w.stream = c.streamTimeout()
+	w.remembers = timeouts{unassured: c.unassured.seconds(), stream: c.stream.seconds()}
 	if err := c.remove(&w); err != nil {
 		c.mu.Lock()
 		c.pending.later(w)

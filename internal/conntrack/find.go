@@ -28,7 +28,7 @@ func Find(f vip.Frontend, nodeAddrs []netip.Addr) ([]Tracked, error) {
 	}
 	defer c.Close()
 	var out []Tracked
-	err = c.execute(dumpRequest(part{f.Addr.Is6(), f.Protocol}), func(message []byte) bool {
+	err = c.execute(dumpRequest(part{v6: f.Addr.Is6(), protocol: f.Protocol}), func(message []byte) bool {
 		e, ok := parse(message)
 		to := e.dialled.Addr() == f.Addr || f.IsNodePort() && slices.Contains(nodeAddrs, e.dialled.Addr())
 		if !ok || e.protocol != f.Protocol || !to || e.dialled.Port() != f.Port {

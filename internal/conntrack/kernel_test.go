@@ -214,6 +214,24 @@ func TestKernelFiltersTheTable(t *testing.T) {
 	}
 }
 
+// Of TCP the kernel sends connections without an answer alone: most have one.
+func TestKernelFiltersAnswered(t *testing.T) {
+	d := newDraining(t, 514)
+	if _, err := d.client.Ask(t.Context(), "tcp", d.backend); err != nil {
+		t.Fatal(err)
+	}
+	trackAs(t, d.node.Host, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1000", "10.96.0.10:80", "10.96.0.10:80")
+	for unanswered, want := range map[bool]int{false: 2, true: 1} {
+		messages := 0
+		if err := d.cleaner.execute(dumpRequest(part{protocol: cluster.TCP, unanswered: unanswered}), func([]byte) bool { messages++; return true }); err != nil {
+			t.Fatal(err)
+		}
+		if messages != want {
+			t.Errorf("unanswered %v: the kernel sent %d connections, want %d", unanswered, messages, want)
+		}
+	}
+}
+
 // An error keeps the work for another time.
 func TestWorkOutlivesAnError(t *testing.T) {
 	_, c, results := host(t)

@@ -14,6 +14,7 @@ import (
 // Attributes of ctnetlink that package nl does not name (linux/netfilter/nfnetlink_conntrack.h).
 const (
 	ctaFilter          = 25
+	ctaStatusMask      = 26
 	ctaFilterOrigFlags = 1
 	filterProtoNum     = 1 << 3 // net/netfilter/nf_conntrack_netlink.c, CTA_FILTER_F_CTA_PROTO_NUM
 
@@ -39,7 +40,7 @@ func (p part) family() uint8 {
 }
 
 // dumpRequest asks for the flows of a part. Kernels before 5.8 do not know the filter and
-// send all flows.
+// send all flows; those before 5.15 do not know that of unanswered flows.
 func dumpRequest(p part) *nl.NetlinkRequest {
 	r := request(p.family(), nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
 	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
@@ -49,6 +50,10 @@ func dumpRequest(p part) *nl.NetlinkRequest {
 	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{byte(p.protocol)})
 	r.AddData(filter)
 	r.AddData(tuple)
+	if p.unanswered {
+		r.AddData(nl.NewRtAttr(nl.CTA_STATUS, nl.BEUint32Attr(0)))
+		r.AddData(nl.NewRtAttr(ctaStatusMask, nl.BEUint32Attr(seenReply)))
+	}
 	return r
 }
 
@@ -110,7 +115,7 @@ func parse(message []byte) (e entry, ok bool) {
 	e.dialled = netip.AddrPortFrom(there.dst, there.dstPort)
 	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
 	e.protocol = cluster.Protocol(there.protocol)
-	e.over = status&(seenReply|assured) == seenReply
+	e.assured = status&assured != 0
 	// A flow that IPVS leads may begin with an answer, if what came before was removed.
 	forth := status&dstNAT == 0 && e.answerer != e.dialled
 	e.led = forth || status&srcNAT == 0 && (back.dst != there.src || back.dstPort != there.srcPort)

@@ -67,101 +67,115 @@ func TestStale(t *testing.T) {
 		{"IPv6 NodePort, backend left", "[2001:db8::7]:30053", "[fd00:10::3]:53", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), over: true}); got != c.want {
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer)}); got != c.want {
 				t.Errorf("stale: %v, want %v", got, c.want)
 			}
 		})
 	}
-	want := []part{{false, cluster.UDP}, {false, cluster.TCP}, {true, cluster.UDP}}
+	want := []part{{protocol: cluster.UDP}, {protocol: cluster.TCP, unanswered: true}, {v6: true, protocol: cluster.UDP}}
 	if got := w.parts(); !slices.Equal(got, want) {
 		t.Errorf("parts %v, want %v", got, want)
 	}
 }
 
-// Of TCP only what nobody has answered.
+// Of TCP only what has no answer yet: with Untranslated that which met no rule, else also what leads to
+// a backend that left.
 func TestStaleTCP(t *testing.T) {
-	var w work
-	k := Keep{udp("10.96.0.10:80"), ats("10.244.1.2:8080"), ats("10.244.2.2:8080")}
-	k.Frontend.Protocol = cluster.TCP
-	w.add(nil, []Keep{k})
 	for _, c := range []struct {
-		name, answerer string
-		halfOpen, want bool
+		name, answerer           string
+		halfOpen                 bool
+		want, wantOfUntranslated bool
 	}{
-		{"half open to one that is there", "10.244.1.2:8080", true, false},
-		{"half open to one that drains", "10.244.2.2:8080", true, false},
-		{"half open to one that left", "10.244.3.2:8080", true, true},
-		{"never translated", "10.96.0.10:80", true, true},
-		{"established to one that left", "10.244.3.2:8080", false, false},
+		{"half open to one that is there", "10.244.1.2:8080", true, false, false},
+		{"half open to one that drains", "10.244.2.2:8080", true, false, false},
+		{"half open to one that left", "10.244.3.2:8080", true, true, false},
+		{"half open, never translated", "10.96.0.10:80", true, true, true},
+		{"established to one that left", "10.244.3.2:8080", false, false, false},
+		{"established, never translated", "10.96.0.10:80", false, false, false},
 	} {
-		f := flow{protocol: cluster.TCP, dialled: at("10.96.0.10:80"), answerer: at(c.answerer), halfOpen: c.halfOpen}
-		if got := w.stale(f); got != c.want {
-			t.Errorf("%s: stale: %v, want %v", c.name, got, c.want)
-		}
-		if f.protocol = cluster.UDP; w.stale(f) {
-			t.Errorf("%s: stale as a flow of UDP", c.name)
+		for _, untranslated := range []bool{false, true} {
+			k := Keep{Frontend: udp("10.96.0.10:80"), Backends: ats("10.244.1.2:8080"), Draining: ats("10.244.2.2:8080")}
+			k.Frontend.Protocol, k.Untranslated = cluster.TCP, untranslated
+			var w work
+			w.add(nil, []Keep{k})
+			want := c.want
+			if untranslated {
+				want = c.wantOfUntranslated
+			}
+			f := flow{protocol: cluster.TCP, dialled: at("10.96.0.10:80"), answerer: at(c.answerer), halfOpen: c.halfOpen}
+			if got := w.stale(f); got != want {
+				t.Errorf("%s, untranslated %v: stale: %v, want %v", c.name, untranslated, got, want)
+			}
+			if f.protocol = cluster.UDP; w.stale(f) {
+				t.Errorf("%s: stale as a flow of UDP", c.name)
+			}
 		}
 	}
 }
 
-// A backend that drains keeps its streams, and loses the clients that had their answer.
-func TestStaleWhereBackendsDrain(t *testing.T) {
-	var w work
+// A backend that drains keeps its flows, however long they are silent, until it is no backend any more.
+func TestDrainingBackendKeepsFlows(t *testing.T) {
 	node := []netip.Addr{netip.MustParseAddr("192.0.2.7")}
-	w.add(node, []Keep{
-		{udp("10.96.0.10:53"), ats("10.244.1.2:53"), ats("10.244.2.2:53")},
-		{udp("0.0.0.0:30053"), nil, ats("10.244.2.2:53")},
-	})
 	for _, c := range []struct {
 		name, dialled, answerer string
-		over, want              bool
+		want                    bool
 	}{
-		{"stream to it", "10.96.0.10:53", "10.244.2.2:53", false, false},
-		{"answered", "10.96.0.10:53", "10.244.2.2:53", true, true},
-		{"answered by another", "10.96.0.10:53", "10.244.1.2:53", true, false},
-		{"NodePort, stream to it", "192.0.2.7:30053", "10.244.2.2:53", false, false},
-		{"NodePort, answered", "192.0.2.7:30053", "10.244.2.2:53", true, true},
-		{"stream to one that left", "10.96.0.10:53", "10.244.3.2:53", false, true},
+		{"to it", "10.96.0.10:514", "10.244.2.2:514", false},
+		{"to one that is ready", "10.96.0.10:514", "10.244.1.2:514", false},
+		{"to one that left", "10.96.0.10:514", "10.244.3.2:514", true},
+		{"NodePort, to it", "192.0.2.7:30514", "10.244.2.2:514", false},
+		{"NodePort, to one that left", "192.0.2.7:30514", "10.244.3.2:514", true},
 	} {
-		if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), over: c.over}); got != c.want {
-			t.Errorf("%s: stale: %v, want %v", c.name, got, c.want)
+		for _, assured := range []bool{false, true} {
+			for _, left := range []uint32{0, 1, 30, 120} {
+				w := work{remembers: timeouts{30, 120}}
+				w.add(node, []Keep{
+					{Frontend: udp("10.96.0.10:514"), Backends: ats("10.244.1.2:514"), Draining: ats("10.244.2.2:514")},
+					{Frontend: udp("0.0.0.0:30514"), Draining: ats("10.244.2.2:514")},
+				})
+				if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), assured: assured, left: left}); got != c.want {
+					t.Errorf("%s, assured %v, %d s left: stale: %v, want %v", c.name, assured, left, got, c.want)
+				}
+				if next := w.unfinished(); !next.empty() {
+					t.Errorf("%s: to look at again: %v", c.name, next.keep)
+				}
+			}
 		}
 	}
 }
 
-// A stream to a backend that drains stays while it goes on, and where that is not known. As long
-// as one stays it is to be looked at again.
-func TestSilentStreams(t *testing.T) {
-	const timeout = 120
+// DNS has no sessions: a flow is over when it is silent, and not while an answer may be under way. As long
+// as one stays with a backend that drains it is looked at again.
+func TestSilentFlowsOfDNS(t *testing.T) {
+	known := timeouts{unassured: 30, stream: 120}
 	for _, c := range []struct {
-		name         string
-		stream, left uint32
-		answerer     string
-		want         bool
+		name      string
+		remembers timeouts
+		assured   bool
+		left      uint32
+		answerer  string
+		want      bool
 	}{
-		{"just now", timeout, 120, "10.244.2.2:514", false},
-		{"within a second", timeout, 119, "10.244.2.2:514", false},
-		{"longer ago", timeout, 118, "10.244.2.2:514", true},
-		{"DNS, just now", timeout, 120, "10.244.2.2:53", false},
-		{"DNS, a moment ago", timeout, 119, "10.244.2.2:53", true},
-		{"with a time of its own", timeout, 600, "10.244.2.2:514", false},
-		{"the kernel does not say", timeout, 0, "10.244.2.2:514", false},
-		{"the setting is not known", 0, 5, "10.244.2.2:514", false},
-		{"silent, to one that is ready", timeout, 5, "10.244.1.2:514", false},
+		{"asked just now", known, false, 30, "10.244.2.2:53", false},
+		{"answered two seconds ago", known, false, 28, "10.244.2.2:53", false},
+		{"answered longer ago", known, false, 27, "10.244.2.2:53", true},
+		{"port of many questions, just now", known, true, 120, "10.244.2.2:53", false},
+		{"port of many questions, two seconds ago", known, true, 118, "10.244.2.2:53", false},
+		{"port of many questions, longer ago", known, true, 117, "10.244.2.2:53", true},
+		{"with a time of its own", known, true, 600, "10.244.2.2:53", false},
+		{"the kernel does not say", known, true, 0, "10.244.2.2:53", false},
+		{"the settings are not known", timeouts{}, true, 5, "10.244.2.2:53", false},
+		{"silent, to one that is ready", known, true, 5, "10.244.1.2:53", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := work{stream: c.stream}
-			w.add(nil, []Keep{{udp("10.96.0.10:514"), ats("10.244.1.2:514"), ats("10.244.2.2:514")}, {udp("10.96.0.10:53"), nil, ats("10.244.2.2:53")}})
-			dialled := "10.96.0.10:514"
-			if at(c.answerer).Port() == dns {
-				dialled = "10.96.0.10:53"
-			}
-			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(dialled), answerer: at(c.answerer), left: c.left}); got != c.want {
+			w := work{remembers: c.remembers}
+			w.add(nil, []Keep{{Frontend: udp("10.96.0.10:53"), Backends: ats("10.244.1.2:53"), Draining: ats("10.244.2.2:53")}})
+			if got := w.stale(flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at(c.answerer), assured: c.assured, left: c.left}); got != c.want {
 				t.Errorf("stale: %v, want %v", got, c.want)
 			}
 			next := w.unfinished()
-			if drains := at(c.answerer).Addr() == at("10.244.2.2:1").Addr() && !c.want; next.empty() == drains {
-				t.Errorf("to look at again: %v, want so: %t", next.keep, drains)
+			if stays := at(c.answerer).Addr() == at("10.244.2.2:1").Addr() && !c.want; next.empty() == stays {
+				t.Errorf("to look at again: %v, want so: %t", next.keep, stays)
 			}
 		})
 	}
@@ -184,7 +198,7 @@ func TestWorkIsGathered(t *testing.T) {
 	if fresh.empty() {
 		t.Error("the earlier work is lost")
 	}
-	if got := fresh.parts(); !slices.Equal(got, []part{{false, cluster.UDP}}) {
+	if got := fresh.parts(); !slices.Equal(got, []part{{protocol: cluster.UDP}}) {
 		t.Errorf("parts %v, want UDP over IPv4 alone", got)
 	}
 }

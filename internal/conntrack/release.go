@@ -22,7 +22,7 @@ func Led() (bool, error) {
 	defer c.Close()
 	led := false
 	for _, v6 := range []bool{false, true} {
-		err = errors.Join(err, c.execute(dumpRequest(part{v6, cluster.TCP}), func(message []byte) bool {
+		err = errors.Join(err, c.execute(dumpRequest(part{v6: v6, protocol: cluster.TCP}), func(message []byte) bool {
 			e, ok := parse(message)
 			led = led || ok && e.led && e.established
 			return true
@@ -77,7 +77,7 @@ func (c *Cleaner) release() (removed int, err error) {
 			for more := true; more; {
 				var n int
 				var failed error
-				n, more, failed = c.removeFrom(part{v6, protocol}, func(f flow) bool { return f.led })
+				n, more, failed = c.removeFrom(part{v6: v6, protocol: protocol}, func(f flow) bool { return f.led })
 				removed += n
 				err = errors.Join(err, failed)
 			}

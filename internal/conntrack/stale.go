@@ -9,19 +9,21 @@ import (
 )
 
 // Keep says of one frontend to which backends flows may go on; others are stale.
-// None: the frontend is gone, or nobody serves it. The lists are not to be changed once
+// None: the frontend is gone, or has no backend. The lists are not to be changed once
 // passed.
 //
-// Of a TCP frontend only connections are stale whose first packet nobody has answered:
-// the client sends it again, and it is led to somebody who is there. What is established
+// Of a TCP frontend only connections are stale whose first packet has no answer yet:
+// the client sends it again, and it meets the rules as they are then. What is established
 // ends in TCP's own ways.
 type Keep struct {
 	Frontend vip.Frontend
 	Backends []netip.AddrPort
-	// Draining backends serve what goes on and take nothing new. A stream may stay with
-	// them while it is one; a question that is answered (DNS) is over, and its client may use
-	// the port for another one: that is new, and would find nobody when the backend ends.
+	// Draining backends serve what goes on and take nothing new. A flow stays with them as long as it
+	// is one: see over.
 	Draining []netip.AddrPort
+	// Untranslated says that only flows are stale that met no rule. Those that a rule translated go on,
+	// whatever their backend.
+	Untranslated bool
 }
 
 // flow is a tracked flow as far as it matters here.
@@ -29,10 +31,10 @@ type flow struct {
 	protocol cluster.Protocol
 	dialled  netip.AddrPort // where the client sent its packet
 	answerer netip.AddrPort // who is to answer: the backend, or dialled where no rule applied
-	// The kernel saw an answer, and nothing that went on for two seconds after it
+	// Of UDP: it was answered and went on for more than two seconds, so the kernel remembers it as a stream
 	// (net/netfilter/nf_conntrack_proto_udp.c).
-	over bool
-	left uint32 // seconds until the kernel forgets it; 0: not told
+	assured bool
+	left    uint32 // seconds until the kernel forgets it; 0: not known
 	// Of TCP: the first packet was sent, and nothing came back.
 	halfOpen bool
 	// Of TCP: it came about, and neither end has ended it.
@@ -46,9 +48,12 @@ type work struct {
 	keep      map[vip.Frontend]Keep
 	nodeAddrs []netip.Addr // that serve NodePorts, of the last call
 
-	stream   uint32                // for how many seconds the kernel remembers a UDP stream; 0: not known
-	draining map[vip.Frontend]bool // that flows were seen of, which a draining backend keeps
+	remembers timeouts              // of the kernel
+	draining  map[vip.Frontend]bool // that flows were seen of which may be over soon
 }
+
+// timeouts are for how many seconds the kernel remembers a UDP flow on which nothing is sent; 0: not known.
+type timeouts struct{ unassured, stream uint32 }
 
 func (w *work) add(nodeAddrs []netip.Addr, list []Keep) {
 	if w.keep == nil {
@@ -82,15 +87,16 @@ func isTracked(p cluster.Protocol) bool { return p == cluster.UDP || p == cluste
 
 // part is what one reading of the kernel's table brings.
 type part struct {
-	v6       bool
-	protocol cluster.Protocol
+	v6         bool
+	protocol   cluster.Protocol
+	unanswered bool // only flows without an answer
 }
 
 // parts tells which of them there is something to look for in, in an order of their own.
 func (w *work) parts() []part {
 	var out []part
 	for f := range w.keep {
-		if p := (part{f.Addr.Is6(), f.Protocol}); !slices.Contains(out, p) {
+		if p := (part{f.Addr.Is6(), f.Protocol, f.Protocol == cluster.TCP}); !slices.Contains(out, p) {
 			out = append(out, p)
 		}
 	}
@@ -124,40 +130,46 @@ func (w *work) stale(f flow) bool {
 }
 
 func (w *work) allows(k Keep, f flow) bool {
+	if k.Untranslated {
+		return f.answerer != f.dialled
+	}
 	if slices.Contains(k.Backends, f.answerer) {
 		return true
 	}
-	if f.over || !slices.Contains(k.Draining, f.answerer) || w.quiet(f) {
+	if !slices.Contains(k.Draining, f.answerer) || w.over(f) {
 		return false
 	}
-	if w.draining == nil {
-		w.draining = map[vip.Frontend]bool{}
+	if mayBeOver(f) {
+		if w.draining == nil {
+			w.draining = map[vip.Frontend]bool{}
+		}
+		w.draining[k.Frontend] = true
 	}
-	w.draining[k.Frontend] = true
 	return true
 }
 
-// silence is for how many seconds a UDP stream may be silent before it counts as over. A client
-// that asks much uses a port again after some seconds, and what the kernel takes for a stream
-// then are questions that have nothing to do with each other.
-const silence = 1
-
-// dns is the port of DNS, which has no streams over UDP: a moment of silence is enough there.
-// CoreDNS drains for five seconds; by then all that ask must be with others.
+// dns is the port of DNS, which has no sessions over UDP: each question stands alone. A client that asks much
+// takes a port again that it has used, and its new question would go to a backend that may end before it answers.
 const dns = 53
 
-// quiet reports whether a UDP flow has been silent for too long. Each packet sets back the time
-// until the kernel forgets it, which is told in whole seconds: one less than all of it is told
-// from the next tick of the kernel's clock on.
-func (w *work) quiet(f flow) bool {
-	most := uint32(silence)
-	if f.dialled.Port() == dns {
-		most = 0
+// silence is for how many seconds a client of DNS waits for an answer at least. CoreDNS drains for five seconds; by
+// then all flows to it must be over.
+const silence = 2
+
+// mayBeOver reports whether a flow is over once it is silent. Every other one is over when the kernel forgets it.
+func mayBeOver(f flow) bool { return f.protocol == cluster.UDP && f.dialled.Port() == dns }
+
+// over reports whether no answer is under way any more. Each packet sets back the time until the kernel forgets a
+// flow, which is known in whole seconds: one less than all of it from the next tick of the kernel's clock on.
+func (w *work) over(f flow) bool {
+	all := w.remembers.unassured
+	if f.assured {
+		all = w.remembers.stream
 	}
-	return f.protocol == cluster.UDP && f.left > 0 && f.left+most < w.stream
+	return mayBeOver(f) && f.left > 0 && f.left+silence < all
 }
 
-// unfinished is the work that draining backends leave: to look again when more is over.
+// unfinished is the work that draining backends leave: to look again when more flows are over.
 func (w *work) unfinished() work {
 	next := work{nodeAddrs: w.nodeAddrs}
 	for f := range w.draining {

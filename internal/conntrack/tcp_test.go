@@ -36,6 +36,25 @@ func TestHalfOpenConnections(t *testing.T) {
 	}
 }
 
+// With Untranslated those are cut that met no rule, and no other. The kernel sends no connection that has an answer.
+func TestUntranslatedConnections(t *testing.T) {
+	h, c, results := host(t)
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1001", "10.96.0.10:80", "10.96.0.10:80")
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1002", "10.96.0.10:80", "10.244.2.2:8080")
+	trackAs(t, h, nl.TCP_CONNTRACK_ESTABLISHED, "10.244.1.9:1003", "10.96.0.10:80", "10.96.0.10:80")
+	trackAs(t, h, nl.TCP_CONNTRACK_SYN_SENT, "10.244.1.9:1004", "10.96.0.99:80", "10.96.0.99:80")
+	run(t, c)
+	k := Keep{Frontend: udp("10.96.0.10:80"), Untranslated: true}
+	k.Frontend.Protocol = cluster.TCP
+	c.Clean([]netip.Addr{}, []Keep{k})
+	if r := <-results; r.Err != nil || r.Removed != 1 {
+		t.Errorf("removed %d, %v; want 1", r.Removed, r.Err)
+	}
+	if left := strings.Join(tracked(t, h), "\n"); strings.Contains(left, ":1001 ") || strings.Count(left, "\n") != 2 {
+		t.Errorf("left\n%s", left)
+	}
+}
+
 // However many flows are stale, few are held at a time.
 func TestManyStaleFlows(t *testing.T) {
 	h, c, results := host(t)
