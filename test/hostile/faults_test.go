@@ -115,7 +115,7 @@ func (l *loop) compare() {
 	fresh := newRig(l.T, l.api)
 	fresh.configure(l.mode)
 	fresh.start()
-	l.same(fresh, "the rules that packets find are those of a fresh node", inUse)
+	l.same(fresh, "the rules are those of a fresh node")
 	for _, name := range []string{"go_goroutines", "process_open_fds"} {
 		l.eventually(name+" is as in a fresh process", func() error {
 			is, want := l.number(l.rig, name), l.number(fresh, name)
@@ -127,12 +127,12 @@ func (l *loop) compare() {
 	}
 	l.run.Kill()
 	l.again()
-	all := l.same(fresh, "the rules are those of a fresh node after one more start", func(rules string) string { return rules })
+	all := l.same(fresh, "the rules are those of a fresh node after one more start")
 	l.Logf("%d connections, mode %s, %d lines of rules", l.watch.asked.Load(), l.mode, strings.Count(all, "\n"))
 }
 
-// same waits until both nodes have the same rules as far as of keeps them, and returns these.
-func (l *loop) same(fresh *rig, what string, of func(rules string) string) (got string) {
+// same waits until both nodes have the same rules, and returns these.
+func (l *loop) same(fresh *rig, what string) (got string) {
 	l.Helper()
 	l.eventually(what, func() error {
 		want, err := fresh.rules()
@@ -145,7 +145,7 @@ func (l *loop) same(fresh *rig, what string, of func(rules string) string) (got 
 		if got, err = l.rules(); err != nil {
 			return err
 		}
-		if want, got = of(want), of(got); got != want {
+		if got != want {
 			return errors.New("\n" + unlike(want, got))
 		}
 		return nil

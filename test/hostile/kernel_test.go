@@ -48,9 +48,6 @@ func tableText(table string) (blocks []string) {
 		if len(lines) == 0 {
 			continue
 		}
-		if begins := blockBegins.FindStringSubmatch("\t" + lines[0]); begins != nil && begins[1] != "chain" && !clientMap.MatchString(lines[0]) && !strings.Contains(block, "elements = {") {
-			lines = append(lines, noElements)
-		}
 		if !strings.HasPrefix(lines[0], "chain ") { // the order of rules matters
 			slices.Sort(lines[1:])
 		}
@@ -98,54 +95,12 @@ func withNames(table string) string {
 }
 
 var (
-	inTable        = regexp.MustCompile(`^(table ip6? \S+) \{.* (chain|set|map) (\S+) \{`)
-	clientMap      = regexp.MustCompile(`^map affinity[a-z-]* \{`)
 	clients        = regexp.MustCompile(`(?s)(map affinity[a-z-]* \{[^}]*?\n)\t*elements = \{[^}]*\}\n`)
 	ownerElement   = regexp.MustCompile(`(tcp|udp|sctp) \. \d+ comment "([^"]*)" : ([0-9a-f]+:[0-9a-f]+)`)
 	backendElement = regexp.MustCompile(`\b([0-9a-f]+:[0-9a-f]+) : ([^ ]+ \. \d+)`)
 	numberToken    = regexp.MustCompile(`\b[0-9a-f]+:[0-9a-f]+\b`)
 	slotted        = regexp.MustCompile(`^(.*) \. (\d+) : (.*)$`)
 )
-
-// noElements is a line of a set or map of nftables without elements.
-const noElements = "no elements"
-
-// inUse leaves out of rules what no packet finds: the sets of nftables without elements, the rules that look into these, and
-// the chains where no other rule leads. A forwarder keeps such structure until it writes all rules.
-func inUse(rules string) string {
-	blocks := strings.Split(strings.ReplaceAll(rules, "\n  ", "\r"), "\n") // a line for each
-	for i, b := range blocks {
-		blocks[i] = strings.TrimSuffix(b, "\r") // of one without rules
-	}
-	for before := 0; before != len(blocks); {
-		before = len(blocks)
-		for _, b := range blocks {
-			is := inTable.FindStringSubmatch(b)
-			if is == nil {
-				continue
-			}
-			head, table, kind, name := is[0], is[1], is[2], is[3]
-			looks := regexp.MustCompile(`(@|jump |goto )` + regexp.QuoteMeta(name) + `( |\r|$)`)
-			mine := func(o string) bool { return strings.HasPrefix(o, table+" ") }
-			switch {
-			case kind == "chain" && !strings.Contains(b, "\rtype ") && !slices.ContainsFunc(blocks, func(o string) bool { return mine(o) && looks.MatchString(o) }):
-			case kind != "chain" && slices.Contains(strings.Split(b, "\r"), noElements):
-				for i, o := range blocks {
-					if mine(o) {
-						blocks[i] = strings.Join(slices.DeleteFunc(strings.Split(o, "\r"), func(rule string) bool {
-							return looks.MatchString(rule) && !strings.Contains(rule, "!= @"+name)
-						}), "\r")
-					}
-				}
-			default:
-				continue
-			}
-			blocks = slices.DeleteFunc(blocks, func(o string) bool { return strings.HasPrefix(o, head) })
-			break // blocks is another list now
-		}
-	}
-	return strings.ReplaceAll(strings.Join(blocks, "\n"), "\r", "\n  ")
-}
 
 // chainTexts are the chains of Kubernetes that iptables has, and the rules that lead there. KUBE-FIREWALL is the kubelet's too,
 // and stays.

@@ -175,11 +175,26 @@ func fatal(err error) bool {
 // Close implements dataplane.Dataplane.
 func (d *Dataplane) Close() error { return d.conn.close() }
 
-// Intact implements dataplane.Dataplane.
+// Intact implements dataplane.Dataplane. It also removes what no frontend has needed for a while.
 func (d *Dataplane) Intact() (bool, error) {
 	if d.doubt != nil {
 		return false, nil
 	}
+	intact, err := d.verify()
+	if !intact || err != nil {
+		return false, err
+	}
+	for _, t := range d.tables {
+		if err := t.tidy(); err != nil {
+			d.doubt = d.explain(t.family, err)
+			return false, d.doubt
+		}
+	}
+	return true, nil
+}
+
+// verify reports whether the tables are as we left them.
+func (d *Dataplane) verify() (bool, error) {
 	if d.owns() {
 		return d.stillOwned()
 	}

@@ -26,7 +26,9 @@ type table struct {
 	hairpins   map[netip.Addr]int         // pods of this node: how many backends they are
 	owners     owners                     // whose clients are remembered
 	elements   map[*set]int               // how many elements each set has
+	timeouts   map[uint32]int             // how many frontends have them, in seconds
 	unfinished []*remainder               // what Apply has left, the oldest first
+	idle       int                        // how often something was seen that is not needed
 }
 
 // orderKey is a frontend and one of its sets of backends.
@@ -39,7 +41,7 @@ func newTable(c *conn, l *layout, name string) *table {
 	return &table{
 		layout: l, c: c, name: name,
 		orders: map[orderKey]order{}, behind: map[vip.Frontend]installed{},
-		made: newMade(), hairpins: map[netip.Addr]int{}, owners: newOwners(maxOwners), elements: map[*set]int{},
+		made: newMade(), hairpins: map[netip.Addr]int{}, owners: newOwners(maxOwners), elements: map[*set]int{}, timeouts: map[uint32]int{},
 	}
 }
 
@@ -207,6 +209,7 @@ func (t *table) use(r *vip.Route, n int, u *use) {
 		t.hairpins[pod] += n
 	}
 	if g, ok := forwarding(r); ok && g.affinity {
+		t.timeouts[roundedUp(r.Affinity)] += n
 		o := t.owners.claim(keyOf(r), 0, false)
 		o.use(r, n)
 		u.owners[o] = true
