@@ -32,7 +32,7 @@ func TestIPVS(t *testing.T) {
 func TestIPVSForwarder(t *testing.T) {
 	inGuest(t, guest.Test{
 		Package:  "github.com/signpost-dns/signpost/cmd/forwarder",
-		Args:     []string{"-test.v", "-test.run=^(TestRollingReplacement|TestKilledUnderLoad|TestHostPort)$/^ipvs$|^TestModeSwitchUnderLoad$|^TestExplainIPVS$", "-test.timeout=10m"},
+		Args:     []string{"-test.v", "-test.run=^(TestRollingReplacement|TestKilledUnderLoad|TestHostPort|TestExternalIPOfAnotherNode)$/^ipvs$|^TestModeSwitchUnderLoad$|^TestExplainIPVS$", "-test.timeout=10m"},
 		Programs: ipvsPrograms,
 		Modules:  append([]string{"nft_numgen", "nft_hash", "nft_redir", "nft_limit"}, ipvsModules...),
 	})
