@@ -23,11 +23,12 @@
 //	config WORD…             masquerade-all; service-cidrs: where ClusterIPs come from is known; wide-service-cidrs: these
 //	                         ranges take in nodes and pods; unaware-of-overlaps: and the dataplane does not know that; every-address of
 //	                         a node serves NodePorts; no-pod-cidrs: pods cannot be told from the rest; pods-by-bridge, pods-by-prefix: they are
-//	                         told by the interface that they come in by
+//	                         told by the interface that they come in by; guarded: the ports 22 and 10250 of nodes are no Service's
 //	service NAME …           makes a Service, or replaces it: at ADDRESS… [families FAMILY] [created SECONDS]
-//	                         [internal local] [external local] [affinity SECONDS] [sources NETWORK,…] [proxied ADDRESS,…]
+//	                         [internal local] [external local] [affinity SECONDS] [sources NETWORK,…] [proxied ADDRESS,…] [takes ADDRESS,…]
 //	                         {port [NAME:]NUMBER/PROTOCOL [to NUMBER] [node-port NUMBER]} [endpoints …]
-//	                         A NETWORK is everybody, pods, nodes, outside or elsewhere
+//	                         A NETWORK is everybody, pods, nodes, outside or elsewhere; it takes as external IPs what another has:
+//	                         the ClusterIP of a Service, or node-1
 //	endpoints NAME HOST…     replaces its endpoints; HOST(MARK,…) is special: unready, terminating, dying (terminates
 //	                         and does not serve), ipv4, ipv6 (in this family only), for-zone-N, for-node-N (hints)
 //	delete NAME              deletes a Service or a route

@@ -115,6 +115,7 @@ var mutants = []mutant{
 	})},
 	{name: "stray", routes: stray},
 	{name: "taken-node", routes: takeNode},
+	{name: "taken-ports", routes: takePorts},
 	{name: "every-address", host: func(h dataplane.Host) dataplane.Host {
 		for _, f := range bothFamilies {
 			h.NodePortAddrs = append(slices.Clone(h.NodePortAddrs), secondAddr[f].Addr(), loopback[f])
@@ -210,6 +211,20 @@ func takeNode(r vip.Route, w *world) []*vip.Route {
 		return []*vip.Route{&r}
 	}
 	return []*vip.Route{&r, &o}
+}
+
+// takePorts also claims, at the address of an external IP, the ports that nodes keep to themselves.
+func takePorts(r vip.Route, w *world) []*vip.Route {
+	all := []*vip.Route{&r}
+	if r.Kind != vip.ExternalIP {
+		return all
+	}
+	for _, port := range guardedPorts {
+		o := r
+		o.Port, o.Created = port, r.Created+1
+		all = append(all, &o)
+	}
+	return all
 }
 
 // stranger is the address of the pod that no dataplane should lead to.

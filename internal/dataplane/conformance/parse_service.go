@@ -4,12 +4,13 @@ package conformance
 
 import (
 	"math"
+	"slices"
 	"strings"
 )
 
 // serviceWords begin the parts of a service.
 var serviceWords = []string{
-	"at", "families", "created", "internal", "external", "affinity", "sources", "proxied", "port", "endpoints",
+	"at", "families", "created", "internal", "external", "affinity", "sources", "proxied", "takes", "port", "endpoints",
 }
 
 func (p *parser) service() step {
@@ -32,6 +33,8 @@ func (p *parser) service() step {
 			s.sources = p.named(p.next("the names of networks"), func(n string) bool { _, ok := sourceNetworks[n]; return ok })
 		case "proxied":
 			s.proxied = p.named(p.next("addresses"), func(n string) bool { return kindOf(n) == "load-balancer" })
+		case "takes":
+			s.takes = p.named(p.next("addresses"), func(n string) bool { return kindOf(n) != "" || slices.Contains(nodeNames, n) })
 		case "port":
 			s.ports = append(s.ports, p.port())
 		case "endpoints":

@@ -97,7 +97,7 @@ func (w *world) configure(c config) error {
 	w.config = c
 	for i, p := range w.proxies {
 		p.facts.Host = w.hostFacts(i)
-		p.self.MasqueradeAll, p.self.Pods = c.masqueradeAll, p.facts.Pods
+		p.self.MasqueradeAll, p.self.Pods, p.self.Guard = c.masqueradeAll, p.facts.Pods, w.guard(i)
 		p.table = w.freshTable(i)
 		if err := p.sync(); err != nil {
 			return err
@@ -145,6 +145,33 @@ func (w *world) hostFacts(node int) vip.Host {
 	}
 	slices.SortFunc(h.Addrs, netip.Addr.Compare)
 	return h
+}
+
+// guardedPorts are those that nodes keep to themselves: of SSH and the kubelet.
+var guardedPorts = []uint16{22, 10250}
+
+// guard is what a node keeps from Services by the configuration.
+func (w *world) guard(node int) (g vip.Guard) {
+	if !w.config.guarded {
+		return g
+	}
+	facts := w.hostFacts(node)
+	g.ServiceCIDRs, g.Machine = facts.ServiceCIDRs, facts.Addrs
+	for _, port := range guardedPorts {
+		g.Ports = append(g.Ports, vip.Port{Number: port})
+	}
+	for i, n := range w.lab.Nodes {
+		for _, f := range w.families() {
+			if i == node {
+				g.Known = append(g.Known, addrOf(n.Host, f))
+			} else {
+				g.Others = append(g.Others, addrOf(n.Host, f))
+			}
+		}
+	}
+	slices.SortFunc(g.Known, netip.Addr.Compare)
+	slices.SortFunc(g.Others, netip.Addr.Compare)
+	return g
 }
 
 // networksInUse are those of the nodes and pods.

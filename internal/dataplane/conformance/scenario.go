@@ -27,6 +27,7 @@ type config struct {
 	serviceCIDRs  bool // where ClusterIPs come from is known
 	wideCIDRs     bool // and these ranges take in the nodes and pods, too
 	unaware       bool // of what the ranges overlap
+	guarded       bool // nodes keep guardedPorts to themselves
 }
 
 // podsBy is how nodes tell pods from others.
@@ -60,6 +61,7 @@ type service struct {
 	at       []string
 	families []family
 	policy
+	takes     string // external IPs that another has, with commas
 	ports     []port
 	endpoints endpoints
 }
@@ -211,6 +213,7 @@ var configWords = []configWord{
 	{"service-cidrs", func(c *config) { c.serviceCIDRs = true }, func(c config) bool { return c.serviceCIDRs }},
 	{"wide-service-cidrs", func(c *config) { c.wideCIDRs = true }, func(c config) bool { return c.wideCIDRs }},
 	{"unaware-of-overlaps", func(c *config) { c.unaware = true }, func(c config) bool { return c.unaware }},
+	{"guarded", func(c *config) { c.guarded = true }, func(c config) bool { return c.guarded }},
 }
 
 func (c config) words() []string {
@@ -232,6 +235,9 @@ func (s service) String() string {
 		text += fmt.Sprintf(" created %d", s.created)
 	}
 	text += s.policy.text()
+	if s.takes != "" {
+		text += " takes " + s.takes
+	}
 	for _, p := range s.ports {
 		text += " port " + p.String()
 	}

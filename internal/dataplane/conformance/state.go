@@ -115,6 +115,13 @@ func (w *world) object(s service) *cluster.Service {
 			}
 		}
 	}
+	for name := range strings.SplitSeq(s.takes, ",") {
+		for _, f := range w.families() {
+			if name != "" && slices.Contains(s.families, f) {
+				o.External.IPs = append(o.External.IPs, w.addr(name, f))
+			}
+		}
+	}
 	for name := range strings.SplitSeq(s.sources, ",") {
 		if n, ok := sourceNetworks[name]; ok {
 			o.External.Sources = append(o.External.Sources, n[0], n[1])
