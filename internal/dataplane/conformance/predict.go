@@ -51,10 +51,13 @@ func (w *world) predict(q question) (outcome, bool) {
 // as if there were one that drops.
 func (w *world) routeTo(q question) *vip.Route {
 	f := vip.Frontend{Addr: w.addr(q.to.host, q.family), Port: q.to.port, Protocol: q.protocol}
+	p := w.proxies[entry(q.from, q.to)]
+	if r := p.table.Route(f); r != nil {
+		return r // also an external IP that is a node's
+	}
 	if isNode(q.to.host) {
 		f.Addr = [2]netip.Addr{vip.AnyNode4, vip.AnyNode6}[q.family]
 	}
-	p := w.proxies[entry(q.from, q.to)]
 	if r := p.table.Route(f); r != nil || f.IsNodePort() {
 		return r
 	}
