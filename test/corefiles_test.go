@@ -144,6 +144,7 @@ func TestCorefileExampleIsKubeadms(t *testing.T) {
 func TestMigrationCommand(t *testing.T) {
 	texts := map[string]string{
 		"tabs and trailing blanks": ".:53 {\n\tkubernetes cluster.local {\n\t}   \n}\n",
+		"autopath":                 ".:53 {\n    autopath @kubernetes\n\tautopath a\tb @kubernetes\n    kubernetes a {\n      pods verified\n    }\n}\n",
 		"two stanzas":              "a:53 {\n  kubernetes a\n}\nb:53 {\n  kubernetes b \n}\n",
 		"the word elsewhere":       ".:53 {\n  # ask kubernetes first\n  forward kubernetes.example 10.0.0.1\n  hosts /etc/kubernetes {\n  }\n  kubernetes a\n}\n",
 	}
@@ -154,6 +155,7 @@ func TestMigrationCommand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			there := sed(t, "kubernetes", "signpost", configMapJSON(t, text))
 			want := regexp.MustCompile(`(?m)^(\s+)kubernetes `).ReplaceAllString(text, "${1}signpost ")
+			want = strings.ReplaceAll(want, "@kubernetes", "@signpost")
 			if diff := cmp.Diff(configMapJSON(t, want), there); diff != "" {
 				t.Errorf("there (-want +got):\n%s", diff)
 			}

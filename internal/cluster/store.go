@@ -23,7 +23,8 @@ type Store struct {
 
 	serviceCIDRs atomic.Pointer[[]netip.Prefix] // of all objects
 
-	synced   atomic.Bool
+	synced   chan struct{} // closed when it is
+	syncOnce sync.Once
 	restored atomic.Bool
 	version  atomic.Uint64
 	changes  atomic.Uint64
@@ -55,7 +56,7 @@ func NewStore() *Store {
 }
 
 func newStore() *Store {
-	s := &Store{slices: map[Key]*Slice{}, cidrs: map[string]*ServiceCIDR{}}
+	s := &Store{slices: map[Key]*Slice{}, cidrs: map[string]*ServiceCIDR{}, synced: make(chan struct{})}
 	s.services.init()
 	s.namespaces.init()
 	s.pods.init()
@@ -165,10 +166,20 @@ func (s *Store) Namespaces() iter.Seq[string] {
 }
 
 // Synced reports whether the first complete picture has arrived.
-func (s *Store) Synced() bool { return s.synced.Load() }
+func (s *Store) Synced() bool {
+	select {
+	case <-s.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+// SyncDone returns a channel that is closed when the first complete picture has arrived.
+func (s *Store) SyncDone() <-chan struct{} { return s.synced }
 
 // MarkSynced is the feed's word that every kind it watches was listed once.
-func (s *Store) MarkSynced() { s.synced.Store(true) }
+func (s *Store) MarkSynced() { s.syncOnce.Do(func() { close(s.synced) }) }
 
 // Version is the highest resourceVersion seen (KEP-5504: they are comparable) since the
 // API was restored last.

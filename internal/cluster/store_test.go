@@ -336,11 +336,17 @@ func TestDeletingNothingLeavesNothing(t *testing.T) {
 func TestSynced(t *testing.T) {
 	s := NewStore()
 	s.Put(1, service("default/web"))
+	select {
+	case <-s.SyncDone():
+		t.Error("SyncDone is closed before MarkSynced")
+	default:
+	}
 	if s.Synced() {
-		t.Error("synced before anybody said so")
+		t.Error("synced before MarkSynced")
 	}
 	s.MarkSynced()
 	s.MarkSynced()
+	<-s.SyncDone()
 	if !s.Synced() {
 		t.Error("not synced after MarkSynced")
 	}

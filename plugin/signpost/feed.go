@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coredns/caddy"
 	"k8s.io/client-go/rest"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -164,12 +165,59 @@ func (l *lease) begin() (*feed, error) {
 	f.stop = cancel
 	go func() {
 		defer close(f.done)
-		f.source.Run(ctx)
+		var all sync.WaitGroup
+		all.Go(func() { f.source.Run(ctx) })
+		all.Go(func() { f.tellSync(ctx) })
+		all.Wait()
 	}()
 	return f, nil
 }
 
-// release gives the share back; the last one stops the feed and waits for its end.
+// tellSync logs the first sync, with what is in the index by then.
+func (f *feed) tellSync(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-f.store.SyncDone():
+	}
+	if !f.store.Synced() {
+		return
+	}
+	var counts []string
+	for _, kind := range f.config.kinds() {
+		counts = append(counts, fmt.Sprintf("%d %v", f.store.Count(kind), kind))
+	}
+	log.Infof("synced with %s after %v: %s; resourceVersion %d",
+		f.config.name(), time.Since(f.begun).Round(time.Millisecond), strings.Join(counts, ", "), f.store.Version())
+}
+
+// follow ties the share to the server's life. The index must be true as long as queries are
+// answered. At a reload that is until the new configuration has taken over, and at the end of the
+// process it is beyond the time that the plugin health waits with its option lameduck.
+func (l *lease) follow(c *caddy.Controller) {
+	replaced := false
+	c.OnRestart(func() error {
+		replaced = true
+		return reloading()
+	})
+	c.OnRestartFailed(func() error {
+		replaced = false
+		return reloadFailed()
+	})
+	c.OnShutdown(func() error {
+		if !replaced {
+			return nil // OnFinalShutdown comes, after that of health
+		}
+		l.release()
+		return reloading() // it went well: what is new stays
+	})
+	c.OnFinalShutdown(func() error {
+		l.release()
+		return nil
+	})
+}
+
+// release gives the share back; the last one stops the feed and waits for its end. The
+// last snapshot is written before, because it may take long.
 func (l *lease) release() {
 	feeds.Lock()
 	f := l.feed
@@ -185,11 +233,11 @@ func (l *lease) release() {
 		}
 	}
 	feeds.Unlock()
+	kept.end()
 	if last {
 		f.stop()
 		<-f.done
 	}
-	kept.end()
 }
 
 // reloading notes that leases from now on are those of a new configuration.
@@ -213,28 +261,29 @@ func reloadFailed() error {
 	return nil
 }
 
-// Waiting for the first sync: how often to look, and when to tell that we wait.
-const (
-	syncPoll    = 5 * time.Millisecond
-	syncPatient = 500 * time.Millisecond
-)
+// syncPatient is when to log that the server waits for the first sync.
+const syncPatient = 500 * time.Millisecond
 
 // wait returns once there is something to answer from: the index is synced, or an
 // earlier state of it was restored. After the timeout names are answered with
 // SERVFAIL until it is synced.
 func (l *lease) wait(timeout time.Duration) {
-	begin, told := time.Now(), false
-	for !l.feed.store.Synced() && !l.feed.store.Restored() {
-		waited := time.Since(begin)
-		if waited >= timeout {
+	if l.feed.store.Synced() || l.feed.store.Restored() {
+		return
+	}
+	long, over := time.NewTimer(syncPatient), time.NewTimer(timeout)
+	defer long.Stop()
+	defer over.Stop()
+	for {
+		select {
+		case <-l.feed.store.SyncDone():
+			return
+		case <-over.C:
 			log.Warningf("starting the server before the first sync with %s; names get SERVFAIL until then", l.config.name())
 			return
-		}
-		if waited >= syncPatient && !told {
-			told = true
+		case <-long.C:
 			log.Infof("waiting for the first sync with %s before starting the server", l.config.name())
 		}
-		time.Sleep(syncPoll)
 	}
 }
 

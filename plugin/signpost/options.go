@@ -10,6 +10,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/fall"
+	"github.com/miekg/dns"
 )
 
 // stanza is what a Corefile says about the plugin.
@@ -79,15 +80,38 @@ func parse(c *caddy.Controller) (*stanza, error) {
 			return nil, plugin.ErrOnce
 		}
 		s = &stanza{settings: settings{ttl: defaultTTL}, startupTimeout: defaultStartupTimeout}
-		s.zones = plugin.OriginsFromArgsOrServerBlock(c.RemainingArgs(), c.ServerBlockKeys)
-		if _, primary := makeZones(s.zones); primary == nil {
-			return nil, c.Errf("zones %s: want at least one that is not a reverse zone, such as cluster.local", strings.Join(s.zones, " "))
+		args := c.RemainingArgs()
+		s.zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
+		if len(args) == 0 {
+			args = c.ServerBlockKeys
+		}
+		if err := checkZones(args, s.zones); err != nil { // as they are written: a CIDR may be many zones
+			return nil, c.Err(err.Error())
 		}
 		if err := s.block(c); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// longestZone leaves room for the longest name that every zone has, hostmaster.ZONE.
+const longestZone = longestName - len("hostmaster.")
+
+// checkZones looks for zones in which nothing could be found.
+func checkZones(written, zones []string) error {
+	if _, primary := makeZones(zones); primary == nil {
+		return fmt.Errorf("zones %s: want at least one that is not a reverse zone, such as cluster.local", strings.Join(written, " "))
+	}
+	for _, zone := range zones {
+		if len(zone) > longestZone {
+			return fmt.Errorf("zone %s: want at most %d characters, so that names in it have 255 octets at most", zone, longestZone-1)
+		}
+		if slices.Contains(dns.SplitDomainName(zone), "*") {
+			log.Warningf("zone %s: * stands for itself, so no name of the cluster is in this zone; want a zone such as cluster.local", zone)
+		}
+	}
+	return nil
 }
 
 // block reads the options and checks them together, in the order of their names,

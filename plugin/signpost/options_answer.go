@@ -3,7 +3,9 @@ package signpost
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -13,7 +15,7 @@ var answerOptions = []option{
 	{"ttl", "SECONDS [negative SECONDS]", 1, 3, setTTL, nil},
 	{"ptr", "all|headless|hostname|services [single]", 1, 2, setPTR, nil},
 	{"pods", "disabled|insecure|verified", 1, 1, setPods, nil},
-	{"fallthrough", "[ZONES...]", 0, many, setFallthrough, nil},
+	{"fallthrough", "[ZONES...]", 0, many, setFallthrough, checkFallthrough},
 	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
 	{"noendpoints", "no argument", 0, 0, setNoEndpoints, nil},
 	{"ignore", "empty_service", 1, 1, setIgnore, needsEndpoints},
@@ -86,6 +88,18 @@ func setFallthrough(s *stanza, args []string) error {
 		}
 	}
 	s.fall.SetZonesFromArgs(args)
+	return nil
+}
+
+// checkFallthrough looks for zones without effect: queries for them come to other plugins
+// or server blocks anyway.
+func checkFallthrough(s *stanza) error {
+	zones := slices.Concat(s.zones, s.outside.zones)
+	for _, f := range s.fall.Zones {
+		if !slices.ContainsFunc(zones, func(zone string) bool { return dns.IsSubDomain(f, zone) || dns.IsSubDomain(zone, f) }) {
+			log.Warningf("option fallthrough: no name of %s is in a zone of this stanza (%s), so it has no effect", f, strings.Join(zones, " "))
+		}
+	}
 	return nil
 }
 

@@ -74,6 +74,9 @@ func TestZones(t *testing.T) {
 		{"reverse by CIDR", `signpost cluster.local 10.0.0.0/16`, zones("cluster.local.", "0.10.in-addr.arpa."), ""},
 		{"upper case", `signpost Cluster.LOCAL`, nil, ""},
 		{"only reverse", `signpost in-addr.arpa`, nil, "want at least one that is not a reverse zone"},
+		{"only a CIDR", `signpost 10.0.0.0/9`, nil, "zones 10.0.0.0/9: want at least one that is not a reverse zone"},
+		{"a zone without room", `signpost ` + strings.Repeat("long-label.", 22) + "a", nil, "want at most 242 characters"},
+		{"a long zone", `signpost ` + strings.Repeat("long-label.", 21) + "a", zones(strings.Repeat("long-label.", 21) + "a."), ""},
 		{"twice", "signpost cluster.local\nsignpost cluster.local", nil, "once per Server Block"},
 		{"unknown", "signpost cluster.local {\n resyncperiod 5m\n}", nil, `unknown option "resyncperiod": want one of apex, apiserver_burst, `},
 	} {

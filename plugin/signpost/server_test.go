@@ -32,6 +32,7 @@ import (
 // TestMain puts the plugin into the server's chain, as cmd/coredns does.
 func TestMain(m *testing.M) {
 	dnsserver.Directives = slices.Insert(slices.Clone(dnsserver.Directives), slices.Index(dnsserver.Directives, "kubernetes"), pluginName)
+	dnsserver.Directives = slices.Insert(dnsserver.Directives, slices.Index(dnsserver.Directives, "health"), "duck")
 	os.Exit(m.Run())
 }
 

@@ -22,8 +22,7 @@ func init() {
 	prometheus.MustRegister(newCollector(), newSnapshotCollector())
 }
 
-// setup reads the stanza and ties the plugin to the server's life: the feed starts
-// before the server serves, and stops after it.
+// setup reads the stanza and ties the plugin to the server's life.
 func setup(c *caddy.Controller) error {
 	stanza, err := parse(c)
 	if err != nil {
@@ -43,6 +42,9 @@ func setup(c *caddy.Controller) error {
 	}
 	block := dnsserver.GetConfig(c)
 	c.OnStartup(func() error { // every plugin of the block stands now
+		if err := s.checkBeside(block); err != nil {
+			return plugin.Error(pluginName, err)
+		}
 		lease.config.podLabels = lease.config.pods && block.Handler("metadata") != nil
 		if s.store, err = lease.start(); err != nil {
 			return plugin.Error(pluginName, err)
@@ -57,12 +59,7 @@ func setup(c *caddy.Controller) error {
 		lease.wait(stanza.startupTimeout)
 		return nil
 	})
-	c.OnShutdown(func() error {
-		lease.release()
-		return reloading() // it went well: what is new stays
-	})
-	c.OnRestart(reloading)
-	c.OnRestartFailed(reloadFailed)
+	lease.follow(c)
 	block.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.next = next
 		return s
