@@ -152,6 +152,25 @@ func TestFailureLeadsToSync(t *testing.T) {
 	})
 }
 
+// A route that works in part is not reported as one that does not work.
+func TestRoutesThatWorkInPart(t *testing.T) {
+	play(t, func(s *stage) {
+		s.store.MarkSynced()
+		s.kernel.refuse = func(r *vip.Route) error {
+			if r.Kind == vip.ClusterIP {
+				return fmt.Errorf("%w, without session affinity", dataplane.ErrInPart)
+			}
+			return nil
+		}
+		s.start()
+		s.put(service("sticky", "10.96.0.1"))
+		s.settle()
+		if log := s.notes.take(); !strings.Contains(log, "event default/sticky ProgrammedInPart") || strings.Contains(log, "NotProgrammed") {
+			t.Errorf("log %q: want the event ProgrammedInPart alone", log)
+		}
+	})
+}
+
 func TestRoutesThatAreRefused(t *testing.T) {
 	play(t, func(s *stage) {
 		s.store.MarkSynced()

@@ -269,9 +269,12 @@ func (a *Agent) refused(errs []*dataplane.RouteError, touched []vip.Frontend) {
 			a.Log.Error("more routes cannot be programmed", "routes", len(fresh)-i)
 			break
 		}
-		a.Log.Error("a route cannot be programmed; others are not concerned", "frontend", e.Route.Frontend.String(),
-			"service", e.Route.Owner.String(), "error", e.Err)
-		a.event(e.Route.Owner.Service, "NotProgrammed", "on node "+a.NodeName+": "+e.Error())
+		reason, line := "NotProgrammed", "a route cannot be programmed; other routes are not affected"
+		if errors.Is(e, dataplane.ErrInPart) {
+			reason, line = "ProgrammedInPart", "a route is programmed in part"
+		}
+		a.Log.Error(line, "frontend", e.Route.Frontend.String(), "service", e.Route.Owner.String(), "error", e.Err)
+		a.event(e.Route.Owner.Service, reason, "on node "+a.NodeName+": "+e.Error())
 	}
 	if gone > 0 {
 		a.Log.Info("routes that could not be programmed are in place or gone", "routes", gone, "left", len(a.failing))

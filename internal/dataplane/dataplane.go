@@ -92,6 +92,10 @@ var ErrNotSupported = errors.New("not supported by this kernel")
 // ErrInUse is wrapped by errors about rules that another process owns.
 var ErrInUse = errors.New("in use by another process")
 
+// ErrInPart is wrapped by the cause of a RouteError whose route is in the kernel, but does not
+// do all that it asks for.
+var ErrInPart = errors.New("it works in part")
+
 // ErrNoRules is returned where what a proxy wrote is looked for and there is nothing.
 var ErrNoRules = errors.New("no proxy has written rules here")
 

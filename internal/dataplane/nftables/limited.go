@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -10,10 +9,10 @@ import (
 )
 
 // errNoAffinity is about a route that works without affinity, because all numbers are taken.
-var errNoAffinity = fmt.Errorf("it works, but without session affinity: %d Service ports have that, and nftables here has no room for more", maxOwners)
+var errNoAffinity = fmt.Errorf("%w, without session affinity: %d Service ports have that, which is the most in mode nftables", dataplane.ErrInPart, maxOwners)
 
 // errNoHash is about the same on a kernel that cannot hash addresses.
-var errNoHash = errors.New("it works, but without session affinity: the kernel has no nft_hash")
+var errNoHash = fmt.Errorf("%w, without session affinity: the kernel has no nft_hash", dataplane.ErrInPart)
 
 // limited returns routes as the table can have them: without affinity where their Owner gets
 // no number. The errors say which these are.
