@@ -12,6 +12,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -33,11 +34,12 @@ type view struct {
 
 // look reads the objects once. The node may be another one, by --hostname-override.
 func look(ctx context.Context, c *config.Config, env environment) (*view, error) {
+	log := newLog(c, env.stderr)
+	c = asItRuns(ctx, c, log)
 	name, err := node.Name(c.HostnameOverride)
 	if err != nil {
 		return nil, err
 	}
-	log := newLog(c, env.stderr)
 	warnOf(c.Notes, log)
 	v := &view{config: c, log: log, mode: planned(c), store: cluster.NewStore(), table: vip.NewTable()}
 	objects, err := newFeed(c, name, v.store, log, report(log, nil, nil), nil)
@@ -84,6 +86,27 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 		return err
 	}
 	return refused
+}
+
+// asItRuns returns the configuration of the forwarder that runs on this node. Where the command line says how to
+// route, or no forwarder answers, it returns that of the command line.
+func asItRuns(ctx context.Context, c *config.Config, log *slog.Logger) *config.Config {
+	at := c.Wire.MetricsBindAddress
+	if c.Given || at == "" {
+		return c
+	}
+	running, err := healthcheck.Ask(ctx, at, node.Trust)
+	if err != nil {
+		log.Info("no forwarder of this node says how it is configured: flags and defaults count", "asked", at, "error", err)
+		return c
+	}
+	of, err := c.Of(running.Config, running.Flags)
+	if err != nil {
+		log.Warn("the configuration of the forwarder of this node cannot be used: flags and defaults count", "from", at, "error", err)
+		return c
+	}
+	log.Info("the configuration is that of the forwarder of this node", "from", at, "mode", string(of.Wire.Mode))
+	return of
 }
 
 // stranger returns a line about a node that has no Node object, unless manifests need none.

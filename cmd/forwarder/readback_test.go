@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -12,12 +13,18 @@ import (
 // explained runs explain on a town's node.
 func (c *town) explained(packet string) string {
 	c.t.Helper()
+	return c.explains(packet + " --manifests=" + c.dir + " --cluster-cidr=10.244.0.0/16")
+}
+
+// explains is explained with no other flags.
+func (c *town) explains(packet string) string {
+	c.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	args := append([]string{"explain"}, strings.Fields(packet)...)
-	cmd := exec.Command(self, append(args, "--manifests="+c.dir, "--cluster-cidr=10.244.0.0/16")...)
+	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), beForwarder+"=1")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -70,4 +77,37 @@ func TestExplainReadsTheKernelBack(t *testing.T) {
 	p.Kill()
 	c.serve("b")
 	has("in iptables mode the forwarder is dead", c.explained(packet), "kernel NOT AS INTENDED")
+}
+
+// Without flags explain goes by the configuration of the forwarder that runs, and finds the kernel as intended.
+func TestExplainGoesByTheRunningForwarder(t *testing.T) {
+	c := newTown(t)
+	c.serve("a")
+	file := filepath.Join(t.TempDir(), "config")
+	text := "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\nclusterCIDR: 10.244.0.0/16\n" +
+		"conntrack: {maxPerCore: 0}\nnftables: {masqueradeBit: 7, masqueradeAll: true}\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, c.lab.Node(1).Host, false, "--config="+file, "--manifests="+c.dir, "--protected-node-ports=22,30080")
+	p.routesTo(c.pods["a"])
+	const service = "10.244.1.9 echo:80"
+	nodePort := "203.0.113.7 " + netip.AddrPortFrom(c.lab.Node(1).IPv4, 30080).String()
+	for _, tt := range []struct{ packet, want string }{
+		{service, "the configuration is that of the forwarder of this node"},
+		{service, "from a pod: 10.244.1.9 is in 10.244.0.0/16"},
+		{service, "masqueraded: the configuration says so for all"},
+		{service, "kernel as intended"},
+		{nodePort, "not translated"}, // by --protected-node-ports
+		{nodePort, "kernel as intended"},
+		{service + " --cluster-cidr=10.245.0.0/16 --manifests=" + c.dir, "from outside: 10.244.1.9"},
+	} {
+		if out := c.explains(tt.packet); !strings.Contains(out, tt.want) {
+			t.Errorf("explain %s: no %q in\n%s", tt.packet, tt.want, out)
+		}
+	}
+	p.Kill()
+	if out := c.explained(service); !strings.Contains(out, "10.96.0.20:80") || strings.Contains(out, "that of the forwarder") {
+		t.Errorf("no forwarder runs:\n%s", out)
+	}
 }

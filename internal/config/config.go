@@ -35,6 +35,8 @@ type Config struct {
 	Flags Flags
 	// Notes are settings that have no effect, each with the reason.
 	Notes []string
+	// Given is that the command line says how to route or what: by a file, a folder of manifests or flags.
+	Given bool
 
 	args  []string // what Load was called with
 	moved []string // fields of the section nftables whose values the user wrote in iptables: see setMode
@@ -93,27 +95,40 @@ type LocalPods struct {
 
 // Load reads the flags of a command line, without the program's name, and the file that it
 // names. The error joins all that is wrong.
-func Load(args []string) (*Config, error) { return loadFrom(args, readFile) }
+func Load(args []string) (*Config, error) {
+	return loadFrom(args, func(p *parser) (v1alpha1.KubeProxyConfiguration, []string, error) { return p.filed(readFile) })
+}
 
 // LoadKept is Load with the text of a configuration in place of the file that the command line names. The
 // error is that of Load where the command line names none.
 func LoadKept(args []string, text []byte) (*Config, error) {
-	return loadFrom(args, func(string) (v1alpha1.KubeProxyConfiguration, []string, error) {
-		wire, notes, err := decode(text)
-		if err == nil {
-			setDefaults(&wire)
-		}
-		return wire, notes, err
+	return loadFrom(args, func(p *parser) (v1alpha1.KubeProxyConfiguration, []string, error) {
+		return p.filed(func(string) (v1alpha1.KubeProxyConfiguration, []string, error) { return decode(text) })
 	})
 }
 
-func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfiguration, []string, error)) (*Config, error) {
+// Of returns the configuration of a process that runs: the text that it shows and the values of its flags,
+// with what the command line of c says about where the objects are and which node is meant.
+func (c *Config) Of(text []byte, flags map[string]string) (*Config, error) {
+	of, err := loadFrom(c.args, func(p *parser) (v1alpha1.KubeProxyConfiguration, []string, error) { return p.running(text, flags) })
+	if err == nil {
+		of.Notes = nil // the process has them in its log
+	}
+	return of, err
+}
+
+// loadFrom reads a command line. read returns the configuration that it, with what it names, stands for.
+func loadFrom(args []string, read func(*parser) (v1alpha1.KubeProxyConfiguration, []string, error)) (*Config, error) {
 	p := newParser()
 	if err := p.flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil, ErrHelp
 		}
 		return nil, flagError(err)
+	}
+	wire, notes, err := read(p)
+	if err != nil {
+		return nil, err
 	}
 	counted, err := readServices("--count-traffic", p.countTraffic)
 	if err != nil {
@@ -123,18 +138,7 @@ func loadFrom(args []string, read func(path string) (v1alpha1.KubeProxyConfigura
 	if p.own.ProtectedPorts, err = readPorts("--protected-node-ports", p.protectedPorts); err != nil {
 		return nil, err
 	}
-	c := &Config{Flags: p.own, args: args}
-	if p.own.ConfigFile == "" {
-		c.Wire = p.flagged()
-	} else {
-		wire, notes, err := read(p.own.ConfigFile)
-		if err != nil {
-			return nil, err
-		}
-		p.overrule(&wire)
-		c.Wire = wire
-		c.Notes = append(notes, p.overruled()...)
-	}
+	c := &Config{Wire: wire, Flags: p.own, Notes: notes, Given: p.given(), args: args}
 	c.setMode()
 	c.Wire.APIVersion, c.Wire.Kind = v1alpha1.SchemeGroupVersion.String(), kind
 	if c.Flags.WriteConfigTo != "" {

@@ -31,7 +31,6 @@ func readFile(path string) (v1alpha1.KubeProxyConfiguration, []string, error) {
 	if err != nil {
 		return wire, nil, fmt.Errorf("reading the configuration in %s: %w", path, err)
 	}
-	setDefaults(&wire)
 	return wire, notes, nil
 }
 

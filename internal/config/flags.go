@@ -229,6 +229,58 @@ func (p *parser) flagged() v1alpha1.KubeProxyConfiguration {
 	return w
 }
 
+// filed is the configuration in the file that the flags name, read by read; without one that of the flags.
+func (p *parser) filed(read func(path string) (v1alpha1.KubeProxyConfiguration, []string, error)) (v1alpha1.KubeProxyConfiguration, []string, error) {
+	if p.own.ConfigFile == "" {
+		return p.flagged(), nil, nil
+	}
+	wire, notes, err := read(p.own.ConfigFile)
+	if err != nil {
+		return wire, nil, err
+	}
+	setDefaults(&wire)
+	p.overrule(&wire)
+	return wire, append(notes, p.overruled()...), nil
+}
+
+// running is the configuration of another process, by what that shows of it.
+func (p *parser) running(text []byte, flags map[string]string) (v1alpha1.KubeProxyConfiguration, []string, error) {
+	wire, notes, err := decode(text)
+	if err != nil {
+		return wire, nil, err
+	}
+	setDefaults(&wire)
+	p.overrule(&wire)
+	take := []string{"protected-node-ports"}
+	if p.flags.Changed("kubeconfig") {
+		wire.ClientConnection.Kubeconfig = p.wire.ClientConnection.Kubeconfig
+	} else if !p.flags.Changed("master") {
+		take = append(take, "master", "manifests")
+	}
+	for _, name := range take {
+		if value, shown := flags[name]; shown && !p.flags.Changed(name) {
+			if err := p.flags.Set(name, strings.Trim(value, "[]")); err != nil {
+				return wire, nil, err
+			}
+		}
+	}
+	return wire, notes, nil
+}
+
+// given is Config.Given.
+func (p *parser) given() (given bool) {
+	p.flags.Visit(func(f *pflag.Flag) {
+		switch field := fieldOf[f.Name]; {
+		case f.Name == "config" || f.Name == "manifests":
+			given = true
+		case field == "" || field == "clientConnection.kubeconfig" || field == "metricsBindAddress" || slices.Contains(fileYields, f.Name):
+		default:
+			given = true
+		}
+	})
+	return given
+}
+
 // bound applies the older flag for the port alone: it counts where the address names
 // no port, and 0 turns the server off whatever the address.
 func (p *parser) bound(flag, address string, port int32) string {

@@ -25,7 +25,7 @@ func named(h http.Handler) http.Handler {
 // on which one serves it (an unspecified one is asked on loopback). Who answers as no
 // proxy does is none.
 func Other(ctx context.Context, addr string) bool {
-	header, body, err := getPage(ctx, addr, "/healthz")
+	header, body, err := getPage(ctx, addr, "/healthz", nil)
 	return err == nil && header.Get("Server") != serverName && strings.Contains(body, `"lastUpdated"`)
 }
 
@@ -40,7 +40,7 @@ const (
 // it started, of each family for which it had some. Its /healthz does not tell: it is well from
 // the start.
 func Wrote(ctx context.Context, addr string) (bool, error) {
-	_, body, err := getPage(ctx, addr, "/metrics")
+	_, body, err := getPage(ctx, addr, "/metrics", nil)
 	if err != nil {
 		return false, err
 	}
@@ -57,8 +57,9 @@ func Wrote(ctx context.Context, addr string) (bool, error) {
 	return written > 0 && written >= queued, nil
 }
 
-// getPage gets a page of a server of this machine.
-func getPage(ctx context.Context, addr, page string) (http.Header, string, error) {
+// getPage gets a page of a server of this machine. trust, which may be nil, looks at the connection after the
+// answer, while it is open.
+func getPage(ctx context.Context, addr, page string, trust func(net.Conn) error) (http.Header, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	host, port, err := net.SplitHostPort(addr)
@@ -75,12 +76,22 @@ func getPage(ctx context.Context, addr, page string) (http.Header, string, error
 	if err != nil {
 		return nil, "", err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var conn net.Conn
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, network, addr)
+		return conn, err
+	}}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport}
 	answer, err := client.Do(r)
 	if err != nil {
 		return nil, "", err
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err == nil && trust != nil {
+		err = trust(conn)
+	}
 	return answer.Header, string(body), err
 }

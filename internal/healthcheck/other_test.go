@@ -1,7 +1,9 @@
 package healthcheck
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -44,5 +46,37 @@ func TestWrote(t *testing.T) {
 	}
 	if _, err := Wrote(t.Context(), ""); err == nil {
 		t.Error("no address, and that is no error")
+	}
+}
+
+// The pages of a forwarder say how it is configured. Those of another program do not, nor those of a process that is
+// not to be believed.
+func TestAsk(t *testing.T) {
+	pages := Pages{Metrics: http.NotFoundHandler(), Config: func() any { return map[string]string{"mode": "nftables"} },
+		Flags: map[string]string{"protected-node-ports": "[22,8472/udp]", "master": ""}}
+	at := func(h http.Handler) string {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		return strings.TrimPrefix(s.URL, "http://")
+	}
+	ours := at(named(pages.Handler()))
+	var seen string
+	got, err := Ask(t.Context(), ours, func(c net.Conn) error { seen = c.RemoteAddr().String(); return nil })
+	if err != nil || string(got.Config) != `{"mode":"nftables"}` || got.Flags["protected-node-ports"] != "[22,8472/udp]" || seen != ours {
+		t.Errorf("%s, %v, %v, of %s", got.Config, got.Flags, err, seen)
+	}
+	for name, c := range map[string]struct {
+		at    string
+		trust error
+		want  string
+	}{
+		"another program": {at(pages.Handler()), nil, "another program answers"},
+		"another user's":  {ours, errors.New("of user 7"), "of user 7"},
+		"no JSON":         {at(named(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))), nil, "expected JSON with the key kubeproxy.config.k8s.io"},
+		"no server":       {"127.0.0.1:1", nil, "refused"},
+	} {
+		if _, err := Ask(t.Context(), c.at, func(net.Conn) error { return c.trust }); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
 	}
 }

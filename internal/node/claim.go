@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,6 +65,30 @@ func answer(l net.Listener) (release func()) {
 		}
 	}()
 	return func() { _ = l.Close(); <-gone }
+}
+
+// Trust says why the process at the other end of a TCP connection inside this machine is not to be believed: it is
+// neither of root nor of this process's user. Any user can serve on a port that is free. The other end must have
+// answered, and the connection must be open.
+func Trust(c net.Conn) error {
+	s, err := netlink.SocketGet(c.RemoteAddr(), c.LocalAddr())
+	if err != nil {
+		return fmt.Errorf("find the process that serves %v: %w", c.RemoteAddr(), err)
+	}
+	return trusted(s, uint32(os.Geteuid()))
+}
+
+// established is TCP_ESTABLISHED. A socket that no process has any more shows user 0 and no inode.
+const established = 1
+
+func trusted(s *netlink.Socket, us uint32) error {
+	if s.State != established || s.INode == 0 {
+		return errors.New("find the process that serves a port: it has closed the connection")
+	}
+	if s.UID != 0 && s.UID != us {
+		return fmt.Errorf("the process that serves port %d is of user %d: expected root or user %d", s.ID.SourcePort, s.UID, us)
+	}
+	return nil
 }
 
 // holder asks who has the name. The kernel answers, with the user that called listen.

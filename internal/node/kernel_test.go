@@ -264,3 +264,40 @@ func TestReadTracked(t *testing.T) {
 		t.Errorf("%+v, %v: want a limit, and no more than that", got, err)
 	}
 }
+
+// Who serves a port is known by the kernel.
+func TestTrust(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := Trust(c); err == nil {
+		t.Error("no process has accepted the connection, and it is believed")
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Trust(c); err != nil {
+		t.Errorf("the own process: %v", err)
+	}
+	server.Close()
+	if err := Trust(c); err == nil {
+		t.Error("a process that is gone is believed")
+	}
+	for _, tt := range []struct {
+		user, us uint32
+		want     string
+	}{{0, 1000, ""}, {1000, 1000, ""}, {1000, 0, "of user 1000: expected root or user 0"}, {1000, 1001, "of user 1000"}} {
+		err := trusted(&netlink.Socket{State: established, INode: 7, UID: tt.user}, tt.us)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("user %d for %d: %v, want %q", tt.user, tt.us, err, tt.want)
+		}
+	}
+}
