@@ -45,12 +45,18 @@ func do(t *testing.T, args ...string) (stdout string, err error) {
 // nft runs the tool; where there is none the test is skipped.
 func nft(t *testing.T, h *netlab.Host, input string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("nft")
+	return tool(t, h, "nft", input, args...)
+}
+
+// tool runs a program of the machine on a host, nil for this one, and returns what it prints.
+func tool(t *testing.T, h *netlab.Host, name, input string, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skipf("%v: install nftables", err)
+		t.Skipf("%v: install nftables and iptables", err)
 	}
 	cmd := exec.Command(path, args...)
 	var out bytes.Buffer
@@ -60,7 +66,7 @@ func nft(t *testing.T, h *netlab.Host, input string, args ...string) string {
 		start = func() error { return h.Run(cmd) }
 	}
 	if err := start(); err != nil {
-		t.Fatalf("nft %q: %v\n%s", args, err, out.String())
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out.String())
 	}
 	return out.String()
 }

@@ -1,6 +1,7 @@
 package guest_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/signpost-dns/signpost/test/guest"
@@ -28,13 +29,15 @@ func TestIPVS(t *testing.T) {
 }
 
 // TestIPVSForwarder runs the forwarder in mode ipvs under load: it is killed, its backends are replaced, and its
-// mode changes.
+// mode changes. A hostPort of a CNI and an address of another node do not interfere.
 func TestIPVSForwarder(t *testing.T) {
+	modules, trees := xtables(t)
 	inGuest(t, guest.Test{
 		Package:  "github.com/signpost-dns/signpost/cmd/forwarder",
 		Args:     []string{"-test.v", "-test.run=^(TestRollingReplacement|TestKilledUnderLoad|TestHostPort|TestExternalIPOfAnotherNode)$/^ipvs$|^TestModeSwitchUnderLoad$|^TestExplainIPVS$", "-test.timeout=10m"},
-		Programs: ipvsPrograms,
-		Modules:  append([]string{"nft_numgen", "nft_hash", "nft_redir", "nft_limit"}, ipvsModules...),
+		Programs: append([]string{"iptables"}, ipvsPrograms...),
+		Trees:    trees,
+		Modules:  slices.Concat([]string{"nft_numgen", "nft_hash", "nft_redir", "nft_limit"}, modules, ipvsModules),
 	})
 }
 
