@@ -2,6 +2,7 @@ package signpost
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -50,7 +51,7 @@ func (s *Signpost) absentService(name string) string {
 	e := s.store.Service(namespace, service)
 	switch kind := serviceKind(e); {
 	case e == nil:
-		return fmt.Sprintf("no Service %q is in the namespace %q (or selected by the stanza's options)", service, namespace)
+		return fmt.Sprintf("no Service %q is in the namespace %q (or selected by the stanza's options)%s", service, namespace, s.namesakes(service))
 	case kind == missing:
 		return withoutName(e)
 	case kind == clusterIP && s.ignoreEmpty && !e.HasReady():
@@ -60,6 +61,29 @@ func (s *Signpost) absentService(name string) string {
 	default:
 		return s.absentBelow(e, kind, name)
 	}
+}
+
+// mostNamesakes is how many namespaces namesakes names.
+const mostNamesakes = 3
+
+// namesakes says in which namespaces there is a Service of a name: people forget the namespace.
+func (s *Signpost) namesakes(service string) string {
+	var in []string
+	for namespace := range s.store.Namespaces() {
+		if s.store.Service(namespace, service) == nil {
+			continue
+		}
+		if len(in) == mostNamesakes {
+			in = append(in, "and more")
+			break
+		}
+		in = append(in, namespace)
+	}
+	if len(in) == 0 {
+		return ""
+	}
+	slices.Sort(in[:min(len(in), mostNamesakes)])
+	return "; one of this name is in " + strings.Join(in, ", ")
 }
 
 // withoutName says why a Service that is there has no name.

@@ -65,6 +65,14 @@ func TestWhy(t *testing.T) {
 		{"_why.web.ns.svc" + zone, nil, []string{"an explanation"}},
 
 		{"gone.ns.svc" + zone, nil, []string{`gone.ns.svc.cluster.local. does not exist: no Service "gone" is in the namespace "ns"`, "index at"}},
+		{"cart.ns.svc" + zone, func(s *Signpost) { s.store.Put(9, service("shop", "cart", nil), service("depot", "cart", nil)) }, []string{
+			`no Service "cart" is in the namespace "ns" (or selected by the stanza's options); one of this name is in depot, shop`,
+		}},
+		{"cart.ns.svc" + zone, func(s *Signpost) {
+			for i := range 5 {
+				s.store.Put(9, service(fmt.Sprint("shop-", i), "cart", nil))
+			}
+		}, []string{"; one of this name is in shop-", ", shop-", ", shop-", ", and more"}},
 		{"web.nons.svc" + zone, nil, []string{`no namespace "nons" is there`}},
 		{"idle.ns.svc" + zone, nil, []string{"headless Service ns/idle has no ready endpoint (1 that are not, in 1 endpointslices)"}},
 		{"x.idle.ns.svc" + zone, nil, []string{"headless Service ns/idle has no ready endpoint"}},
