@@ -71,9 +71,9 @@ func TestModeSwitchUnderLoad(t *testing.T) {
 			t.Errorf("/proxyMode says %q, want %s", got, mode)
 		}
 	}
-	gone := func(what string) {
+	gone := func(what string) { // looks for connections that need it are apart by twenty times what one takes
 		t.Helper()
-		p.until(what+" is gone", func() (bool, string) {
+		p.within(5*time.Minute, what+" is gone", func() (bool, string) {
 			all := nft(t, f.node.Host, "", "list", "tables") + virtualServers(t, f.node.Host) + command(t, f.node.Host, "ip", "-br", "link")
 			return !strings.Contains(all, what), all
 		})

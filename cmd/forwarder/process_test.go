@@ -123,7 +123,13 @@ func (p *process) get(url string) (int, string) {
 // it takes too long.
 func (p *process) until(what string, f func() (ok bool, last string)) {
 	p.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	p.within(time.Minute, what, f)
+}
+
+// within is until with a limit of its own.
+func (p *process) within(limit time.Duration, what string, f func() (ok bool, last string)) {
+	p.t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		ok, last := f()
 		if ok {
 			return
@@ -134,7 +140,7 @@ func (p *process) until(what string, f func() (ok bool, last string)) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%s: not so after a minute; last:\n%s", what, last)
+			p.t.Fatalf("%s: not so after %v; last:\n%s", what, limit, last)
 		}
 	}
 }
