@@ -12,9 +12,12 @@ import (
 // predict is what a client must see by the table of the entry node: the meaning of a
 // table in a few lines. It is false where the kernel does right and the client sees
 // nothing of it: answers that are not masqueraded and go past the entry node; and where the dataplane
-// does not do what it should.
+// does not do what it should, or another node than the entry node decides.
 func (w *world) predict(q question) (outcome, bool) {
 	n, r := entry(q.from, q.to), w.routeTo(q)
+	if w.config.unaware && home(q.from) >= 0 && home(q.from) != n {
+		return outcome{}, false // the client's node may take the other one's address for an unused ClusterIP
+	}
 	if r == nil {
 		to := vip.Frontend{Addr: w.addr(q.to.host, q.family)}
 		return outcome{kind: untouched}, w.lacks[OtherPorts] == "" || !w.proxies[n].taken(to)
