@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,19 +101,7 @@ func startCommand(t *testing.T, h *netlab.Host, cmd *exec.Cmd) *process {
 }
 
 // get asks for one of the forwarder's pages, from its host.
-func (p *process) get(url string) (int, string) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext:       netDialer(p.host),
-	}}
-	r, err := client.Get(url)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	body, _ := io.ReadAll(r.Body)
-	return r.StatusCode, string(body)
-}
+func (p *process) get(url string) (int, string) { return p.host.Get(context.Background(), url) }
 
 // until waits until f says yes, and fails with what it said last if the process ends or
 // it takes too long.
@@ -317,15 +301,5 @@ func TestTwoNodes(t *testing.T) {
 		if !strings.Contains(p.logged(), "node="+p.host.Name) {
 			t.Errorf("the node is not called %s:\n%s", p.host.Name, p.logged())
 		}
-	}
-}
-
-func netDialer(h *netlab.Host) func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		to, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		return h.Dial(ctx, network, to)
 	}
 }

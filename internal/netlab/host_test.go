@@ -5,6 +5,9 @@ package netlab
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -225,4 +228,44 @@ func threadNetworks(t *testing.T) int {
 		}
 	}
 	return len(seen)
+}
+
+// A relay leads from a host into the network of the process, until it is closed.
+func TestRelay(t *testing.T) {
+	lab := New(t, Config{Nodes: 1, IPv4Only: true})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.WriteString(w, "you asked for "+r.URL.Path)
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close(); <-ended })
+
+	host := lab.Node(1).Host
+	if code, text := host.Get(t.Context(), "http://"+l.Addr().String()+"/"); code != 0 {
+		t.Errorf("without a relay: %d %s", code, text)
+	}
+	relay, err := host.Relay("127.0.0.1:0", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, text := host.Get(t.Context(), "http://"+relay.Addr+"/page"); code != http.StatusTeapot || text != "you asked for /page" {
+		t.Errorf("by the relay: %d %q", code, text)
+	}
+	waiting, err := host.Dial(t.Context(), "tcp", netip.MustParseAddrPort(relay.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	relay.Close()
+	if n, err := waiting.Read(make([]byte, 1)); err == nil {
+		t.Errorf("a connection of the relay that is closed: %d bytes", n)
+	}
+	if code, text := host.Get(t.Context(), "http://"+relay.Addr+"/page"); code != 0 || text == "" {
+		t.Errorf("by the relay that is closed: %d %q, want the reason", code, text)
+	}
 }

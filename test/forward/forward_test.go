@@ -117,7 +117,7 @@ func outage(t *testing.T, w *town, end func(testing.TB)) {
 	end(t)
 	w.running.becomes(t, "the forwarder misses the API", metrics, failing("1"))
 	w.goesOn(t, "b", "c")
-	if code, body := w.running.get(t.Context(), "http://127.0.0.1:10256/livez"); code != 200 {
+	if code, body := w.running.host.Get(t.Context(), "http://127.0.0.1:10256/livez"); code != 200 {
 		t.Errorf("without an API the forwarder wants to be restarted: /livez is %d %s", code, body)
 	}
 	w.api.Restart(t)

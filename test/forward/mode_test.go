@@ -41,7 +41,7 @@ func (w *town) become(t *testing.T, was, mode string) {
 	w.setMode(t, was, mode)
 	w.running.ends(t)
 	w.start(t)
-	if _, got := w.running.get(t.Context(), "http://127.0.0.1:10249/proxyMode"); got != mode {
+	if _, got := w.running.host.Get(t.Context(), "http://127.0.0.1:10249/proxyMode"); got != mode {
 		t.Errorf("/proxyMode says %q, want %s", got, mode)
 	}
 }

@@ -2,13 +2,8 @@ package forward
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -86,34 +81,6 @@ func (f *forwarder) ends(t *testing.T) int {
 	return 0
 }
 
-// get asks for one of the forwarder's pages from its own host.
-func (f *forwarder) get(ctx context.Context, url string) (int, string) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			to, err := netip.ParseAddrPort(addr)
-			if err != nil {
-				return nil, err
-			}
-			return f.host.Dial(ctx, network, to)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err.Error()
-	}
-	r, err := client.Do(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return r.StatusCode, string(body)
-}
-
 // becomes polls a page until it is what ok wants.
 func (f *forwarder) becomes(t *testing.T, what, url string, ok func(code int, body string) bool) {
 	t.Helper()
@@ -123,7 +90,7 @@ func (f *forwarder) becomes(t *testing.T, what, url string, ok func(code int, bo
 			t.Fatalf("%s: the forwarder has ended:\n%s", what, f.logged())
 		default:
 		}
-		if code, body := f.get(t.Context(), url); !ok(code, body) {
+		if code, body := f.host.Get(t.Context(), url); !ok(code, body) {
 			return fmt.Errorf("%s: %d %s", url, code, body)
 		}
 		return nil

@@ -67,7 +67,13 @@ func newTown(t *testing.T) *town {
 		}
 		w.pods[name], w.homes[name] = pod, n.Name
 	}
-	connect(t, w.node.Host, w.api)
+	// At the API server's own address, so that URL and certificate fit.
+	at := strings.TrimPrefix(w.api.URL, "https://")
+	relay, err := w.node.Relay(at, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(relay.Close)
 	w.install(t)
 	return w
 }

@@ -188,7 +188,7 @@ func (l *loop) switchMode() {
 			l.start()
 		default:
 		}
-		_, is := l.get(l.Context(), "http://127.0.0.1:10249/proxyMode")
+		_, is := l.node.Get(l.Context(), "http://127.0.0.1:10249/proxyMode")
 		if is == mode {
 			return
 		}

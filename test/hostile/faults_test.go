@@ -158,7 +158,7 @@ const slack = 6
 
 // number is a metric of a forwarder.
 func (l *loop) number(r *rig, name string) float64 {
-	_, page := r.get(l.Context(), "http://127.0.0.1:10249/metrics")
+	_, page := r.node.Get(l.Context(), "http://127.0.0.1:10249/metrics")
 	for line := range strings.Lines(page) {
 		if text, ok := strings.CutPrefix(line, name+" "); ok {
 			v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)

@@ -49,7 +49,12 @@ func TestMain(m *testing.M) {
 		}
 	}
 	netlab.Enter()
-	goleak.VerifyTestMain(m)
+	var err error
+	if built, err = os.MkdirTemp("", "hostile"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { _ = os.RemoveAll(built); os.Exit(code) }))
 }
 
 // goTool runs go at the top of the repository and returns what it prints.

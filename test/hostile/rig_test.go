@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -31,13 +28,12 @@ var buildOnce = map[string]func() (string, error){
 	"coredns":   sync.OnceValues(func() (string, error) { return build("coredns") }),
 }
 
+// built is the folder of the programs that were compiled. TestMain makes and removes it.
+var built string
+
 func build(name string) (string, error) {
-	dir, err := os.MkdirTemp("", "hostile")
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, name)
-	_, err = goTool("build", "-o", binary, "./cmd/"+name)
+	binary := filepath.Join(built, name)
+	_, err := goTool("build", "-o", binary, "./cmd/"+name)
 	return binary, err
 }
 
@@ -63,8 +59,8 @@ type rig struct {
 	node   *netlab.Node
 	client *netlab.Host
 	hosts  []*netlab.Host
-	cable  *cable
-	config string // file of the forwarder
+	cable  *netlab.Relay // to the API, which is in another network
+	config string        // file of the forwarder
 	mode   string
 	run    *forwarder
 }
@@ -90,7 +86,12 @@ func newRig(t *testing.T, server *api.Server) *rig {
 		}
 		r.hosts, r.pods = append(r.hosts, h), append(r.pods, h.IPv4)
 	}
-	r.cable = layCable(t, r.node.Host, server.URL)
+	cable, err := r.node.Relay("127.0.0.1:0", strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cable.Close)
+	r.cable = cable
 	r.configure("nftables")
 	return r
 }
@@ -136,7 +137,7 @@ func (f *forwarder) logged() (bytes int, text string) {
 func (r *rig) start(env ...string) {
 	r.Helper()
 	f := &forwarder{}
-	cmd := limited(r, program(r.T, "forwarder"), "--config="+r.config, "--master="+r.cable.URL)
+	cmd := limited(r, program(r.T, "forwarder"), "--config="+r.config, "--master=http://"+r.cable.Addr)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = f, f
 	var err error
@@ -165,34 +166,6 @@ func (r *rig) ends() {
 	<-r.run.Done()
 	_, stacks := r.run.logged()
 	r.Fatalf("the forwarder has not ended after %v:\n%s\n%s", patience, text, stacks)
-}
-
-// get asks for one of the forwarder's pages.
-func (r *rig) get(ctx context.Context, url string) (int, string) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			to, err := netip.ParseAddrPort(addr)
-			if err != nil {
-				return nil, err
-			}
-			return r.node.Dial(ctx, network, to)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err.Error()
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return resp.StatusCode, string(body)
 }
 
 // eventually polls until f has no error, and fails with the last one when it takes too long.
