@@ -26,6 +26,9 @@ func (s *Signpost) apexRecords(q question) answer {
 func (s *Signpost) nameservers(q question) answer {
 	var a answer
 	add := func(name string, addrs []netip.Addr) {
+		if !fits(name) {
+			return
+		}
 		a.records = append(a.records, &dns.NS{Hdr: header(q.owner, dns.TypeNS, s.ttlIn(q.zone)), Ns: name})
 		a.extra = append(a.extra, s.glue(q.zone, name, addrs)...)
 	}

@@ -95,15 +95,16 @@ func (s *Signpost) importPointer(a netip.Addr) (string, bool) {
 		e := o.Entry()
 		kind := serviceKind(e)
 		switch {
-		case kind == clusterIP && slices.Contains(e.Service.ClusterIPs, a):
+		case kind == clusterIP && slices.Contains(e.Service.ClusterIPs, a) && fits(home.service(e.Service.Key)):
 			return home.service(e.Service.Key), true
 		case kind != headless:
 			continue
 		}
 		for _, sl := range e.Slices {
 			for i, list := 0, sl.At(a); i < len(list); i++ {
-				if list[i].Has(cluster.Ready) {
-					return endpointLabel(&list[i]) + "." + sl.Cluster.String() + "." + home.service(e.Service.Key), true
+				name := endpointLabel(&list[i]) + "." + sl.Cluster.String() + "." + home.service(e.Service.Key)
+				if list[i].Has(cluster.Ready) && fits(name) {
+					return name, true
 				}
 			}
 		}

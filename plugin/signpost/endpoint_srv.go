@@ -54,12 +54,15 @@ func (g *gathering) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
 		if !g.node.hasPort(p.Name, p.Protocol) || g.node.sameRecord(ports[:i], p.Number) {
 			continue
 		}
+		if name == "" {
+			name = endpointLabel(ep) + g.base
+		}
+		if !fits(name) {
+			return true
+		}
 		if len(g.list) == g.most {
 			g.partial = true
 			return false
-		}
-		if name == "" {
-			name = endpointLabel(ep) + g.base
 		}
 		g.add(ep, srv{name, p.Number})
 	}

@@ -165,7 +165,7 @@ func (s *Signpost) outsideNames(a netip.Addr) []string {
 			names = append(names, join(e.Service.Name+"."+e.Service.Namespace, home))
 		}
 	}
-	return names
+	return fitting(names...)
 }
 
 // ownOutside are the addresses at which clients outside the cluster find this

@@ -72,7 +72,7 @@ func (s *Signpost) pointers(a netip.Addr) []string {
 			continue
 		}
 		if slices.Contains(e.Service.ClusterIPs, a) {
-			return []string{s.serviceName(e.Service.Key)}
+			return fitting(s.serviceName(e.Service.Key))
 		}
 		for ep := range e.ReadyAt(a) {
 			if s.ptr.names(kind, ep) {
@@ -84,14 +84,19 @@ func (s *Signpost) pointers(a netip.Addr) []string {
 		slices.SortFunc(list, compareBacks)
 		list = slices.CompactFunc(list, func(x, y back) bool { return compareBacks(x, y) == 0 })
 	}
-	if s.ptrSingle && len(list) > 1 {
-		list = list[:1]
-	}
 	names := make([]string, len(list))
 	for i, b := range list {
 		names[i] = endpointLabel(b.endpoint) + "." + s.serviceName(b.entry.Service.Key)
 	}
+	if names = fitting(names...); s.ptrSingle && len(names) > 1 {
+		names = names[:1]
+	}
 	return names
+}
+
+// fitting returns those of the names that fit.
+func fitting(names ...string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return !fits(name) })
 }
 
 // compareBacks puts hostnames below headless Services first, then headless

@@ -18,6 +18,8 @@ func (s *Signpost) reverseNode(name string, z *zone) node {
 		return nodeMissing
 	case !p.IsSingleIP():
 		return emptyIf(z.inside && s.hasAddressIn(p) || z.outside && s.store.HasOutsideIn(p))
+	case s.tight() && len(s.pointersIn(z, p.Addr())) == 0: // no name fits
+		return nodeMissing
 	case z.inside && (s.hasPointer(p.Addr()) || s.hasImportPointer(p.Addr())) || z.outside && s.store.OwnersOutside(p.Addr()).Valid():
 		return node{kind: pointer, addr: p.Addr()}
 	}

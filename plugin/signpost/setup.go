@@ -56,6 +56,9 @@ func setup(c *caddy.Controller) error {
 		if t, ok := block.Handler("transfer").(*transfer.Transfer); ok {
 			go s.notify(t.Notify, lease.over)
 		}
+		if s.tight() {
+			go s.tellLong(report, lease.over)
+		}
 		lease.wait(stanza.startupTimeout)
 		return nil
 	})

@@ -91,7 +91,10 @@ func (s *Signpost) names(z *zone) iter.Seq[string] {
 			}
 			return
 		}
-		in := func(relative string) bool { return yield(join(relative, z.name)) }
+		in := func(relative string) bool {
+			name := join(relative, z.name)
+			return !fits(name) || yield(name)
+		}
 		own, tree := "ns.dns", ".svc"
 		if z.tree == outsideTree {
 			own, tree = "ns1."+s.outside.label(), ""
