@@ -23,7 +23,7 @@ func parseAddr(s string) (a netip.Addr, ok bool) {
 // withoutLeadingZeros turns 010.0.0.001 into 10.0.0.1 and leaves all else as it is.
 func withoutLeadingZeros(s string) string {
 	octets := strings.Split(s, ".")
-	if len(octets) != 4 {
+	if len(octets) != 4 || strings.Contains(s, ":") { // the end of an IPv6 address has octets, too
 		return s
 	}
 	for i, o := range octets {

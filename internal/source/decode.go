@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	gojson "encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func placed(kind cluster.Kind, m *metav1.ObjectMeta) cluster.Ref {
 func unknownField(ref cluster.Ref, message string) Problem {
 	p := Problem{Ref: ref, Field: message, Want: wantKnownField}
 	if what, path, ok := strings.Cut(message, ` "`); ok {
-		p.Field, p.Value = strings.TrimSuffix(path, `"`), what
+		p.Field, p.Value = cmp.Or(strings.TrimSuffix(path, `"`), `""`), what
 	}
 	return p
 }

@@ -22,6 +22,7 @@ func FuzzConvert(f *testing.F) {
 		}
 		f.Add(data, c.options.PodNames)
 	}
+	f.Add([]byte(`{"ApiVersion":"v1","kind":"Service","":{}}`), false)
 	f.Fuzz(func(t *testing.T, data []byte, podNames bool) {
 		obj, unknown, err := Decode(data)
 		if err != nil {
@@ -94,7 +95,7 @@ func checkObject(t *testing.T, o cluster.Object) {
 
 // FuzzAddress holds the parser against the twin: the same text without leading zeros.
 func FuzzAddress(f *testing.F) {
-	for _, s := range []string{"", "1.2.3.4", "010.0.0.08", "::ffff:1.2.3.4", "fe80::1%eth0", "1.2.3", "1.2.3.4.5", "0x1.2.3.4", "1..2.3", "00.0.0.1", "256.0.0.1"} {
+	for _, s := range []string{"", "1.2.3.4", "010.0.0.08", "::ffff:1.2.3.4", "fe80::1%eth0", "1.2.3", "1.2.3.4.5", "0x1.2.3.4", "1..2.3", "00.0.0.1", "256.0.0.1", "::0.00.1.0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
