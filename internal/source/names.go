@@ -1,6 +1,7 @@
 package source
 
 import (
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -56,10 +57,11 @@ func isLabelValue(s string) bool {
 	return true
 }
 
-// isDNSName reports whether s, without a final dot, can be the target of a CNAME.
-// Wider than what the API takes: upper case and `_` are legal in the DNS (RFC 2181 §11).
-func isDNSName(s string) bool {
-	if len(s) > 253 {
+// isTarget reports whether s, without a final dot, can be the target of a CNAME. Wider
+// than what the API takes in that upper case and `_` are legal in the DNS (RFC 2181 §11),
+// and narrower in that the API lets IPv4 addresses pass, which no name server has.
+func isTarget(s string) bool {
+	if _, err := netip.ParseAddr(withoutLeadingZeros(s)); err == nil || len(s) > 253 {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {

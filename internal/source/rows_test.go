@@ -116,6 +116,11 @@ metadata: {name: web}
 spec: {type: ExternalName, externalName: "db..example.org"}`,
 		want:     `default/web type=3 headless=false ips=[] ports=[] name="" external=[] lb=[]`,
 		problems: []string{`spec.externalName "db..example.org": ` + wantExternalName}},
+	{name: "an address for an external name", kind: "Service", yaml: `
+metadata: {name: web}
+spec: {type: ExternalName, externalName: 192.0.2.1}`,
+		want:     `default/web type=3 headless=false ips=[] ports=[] name="" external=[] lb=[]`,
+		problems: []string{`spec.externalName "192.0.2.1": ` + wantExternalName}},
 	{name: "no external name", kind: "Service", yaml: `
 metadata: {name: web}
 spec: {type: ExternalName}`,

@@ -51,7 +51,7 @@ func (f *findings) serviceType(t corev1.ServiceType) cluster.ServiceType {
 
 func (f *findings) externalName(s string) string {
 	name := strings.TrimSuffix(s, ".")
-	if !isDNSName(name) {
+	if !isTarget(name) {
 		f.add(s, wantExternalName, "spec.externalName")
 		return ""
 	}
@@ -128,7 +128,7 @@ func (f *findings) balancerName(s string, i int, e *cluster.External) {
 		return
 	}
 	name := strings.TrimSuffix(s, ".")
-	if !isDNSName(name) {
+	if !isTarget(name) {
 		f.add(s, wantBalancerName, at("status.loadBalancer.ingress", i)+".hostname")
 		return
 	}

@@ -77,7 +77,6 @@ func fixture() *cluster.Store {
 		service("ns", "exta", externalTo("EXTB.ns.svc.cluster.local")),
 		service("ns", "extb", externalTo("exta.ns.svc.cluster.local.")),
 		service("ns", "ext2", externalTo("ext.ns.svc.cluster.local")),
-		service("ns", "extip", externalTo("192.0.2.1")),
 		service("ns", "extnone", externalTo("")),
 		service("kube-system", "kube-dns", nil, "10.0.0.10"),
 		slice("kube-system", "kube-dns", "kube-dns-1", nil, ready("172.16.9.9", "")),

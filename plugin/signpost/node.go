@@ -134,12 +134,9 @@ func serviceKind(e *cluster.Entry) nodeKind {
 }
 
 // externalKind is that of an ExternalName Service: missing if there is no name to
-// point a CNAME at, and the API lets addresses pass as names.
+// point a CNAME at.
 func externalKind(x *cluster.External) nodeKind {
 	if x == nil || x.Name == "" {
-		return missing
-	}
-	if _, err := netip.ParseAddr(x.Name); err == nil {
 		return missing
 	}
 	return external

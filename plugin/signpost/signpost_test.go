@@ -122,7 +122,6 @@ var queries = []query{
 	{"extin.ns.svc", "A", records("extin.ns.svc.cluster.local. 5 IN CNAME web.ns.svc.cluster.local.", "web.ns.svc.cluster.local. 5 IN A 10.0.0.1")},
 	{"foo.ext.ns.svc", "A", nxDomain()},
 	{"_http._tcp.ext.ns.svc", "SRV", nxDomain()},
-	{"extip.ns.svc", "A", nxDomain()},
 	{"extnone.ns.svc", "A", nxDomain()},
 
 	// Inner nodes.

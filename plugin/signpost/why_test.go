@@ -77,7 +77,7 @@ func TestWhy(t *testing.T) {
 		{"idle.ns.svc" + zone, nil, []string{"headless Service ns/idle has no ready endpoint (1 that are not, in 1 endpointslices)"}},
 		{"x.idle.ns.svc" + zone, nil, []string{"headless Service ns/idle has no ready endpoint"}},
 		{"pending.ns.svc" + zone, nil, []string{"Service ns/pending has no ClusterIP yet"}},
-		{"extip.ns.svc" + zone, nil, []string{"the externalName of Service ns/extip is no DNS name"}},
+		{"extnone.ns.svc" + zone, nil, []string{"the externalName of Service ns/extnone is no DNS name"}},
 		{"x.ext.ns.svc" + zone, nil, []string{"Service ns/ext is an ExternalName, which has nothing below it"}},
 		{"six.ns.svc" + zone, func(s *Signpost) { s.ignoreEmpty = true }, []string{"no endpoint of ns/six is ready, and ignore empty_service"}},
 		{"_https._tcp.web.ns.svc" + zone, nil, []string{"Service ns/web has no such port; with names it has: _http._tcp"}},

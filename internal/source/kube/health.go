@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
@@ -118,7 +120,20 @@ func describe(kind cluster.Kind, namespace string, err error) string {
 	case apierrors.IsNotFound(err):
 		return fmt.Sprintf("%v: want an API server that has %s in %s", err, r.name, r.group)
 	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		return withoutRequest(request)
+	}
 	return err.Error()
+}
+
+// withoutRequest says why a request got no answer. The whole URL is a line of its own, and
+// says nothing that the kind does not.
+func withoutRequest(err *url.Error) string {
+	if u, parseErr := url.Parse(err.URL); parseErr == nil {
+		return fmt.Sprintf("no answer from %s: %v", u.Host, err.Err)
+	}
+	return err.Err.Error()
 }
 
 // logSink takes the log lines of client-go.

@@ -162,6 +162,23 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestReasonComesFirst: a line about a server that is away has the reason, and not the
+// request, which is long.
+func TestReasonComesFirst(t *testing.T) {
+	t.Parallel()
+	server := api.New(t)
+	server.Stop()
+	l := newLab(t, server, nil)
+	l.until("a line of each kind", func() bool { return len(l.loud()) >= len(allKinds) })
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, kind := range allKinds {
+		want := fmt.Sprintf("error watching %v: no answer from %s: dial tcp %s: connect: connection refused; nothing is known of them yet, trying again", kind, host, host)
+		if lines := l.loud(); !slices.Contains(lines, want) {
+			t.Errorf("logged %q, want %q", lines, want)
+		}
+	}
+}
+
 // TestStopWhileTheServerIsAway: nothing sleeps on.
 func TestStopWhileTheServerIsAway(t *testing.T) {
 	t.Parallel()
