@@ -333,6 +333,11 @@ func report(p source.Problem) {
 	}
 }
 
+// reportName tells of a name that does not fit into a message.
+func reportName(ref cluster.Ref, name string) {
+	report(source.Problem{Ref: ref, Field: "DNS name", Value: name, Want: "at most 255 octets; this name is left out"})
+}
+
 // logLines bounds the lines that objects cause.
 var logLines = loglimit.NewGate(func(l loglimit.Left) {
 	log.Warningf("%d lines were left out: %s", l.Lines, l.Cause)

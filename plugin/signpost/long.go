@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
-	"github.com/signpost-dns/signpost/internal/source"
 )
 
 // longestName is how many characters a name has at most, with its final dot: it takes
@@ -39,7 +38,7 @@ const longEvery = 10 * time.Second
 
 // tellLong reports Services with names that do not fit, until stop is closed. Which names
 // these are depends on the zones, so no source can know.
-func (s *Signpost) tellLong(report func(source.Problem), stop <-chan struct{}) {
+func (s *Signpost) tellLong(report func(ref cluster.Ref, name string), stop <-chan struct{}) {
 	serial, told := uint64(0), map[cluster.Ref]string{}
 	for pause := longEvery; ; {
 		select {
@@ -58,7 +57,7 @@ func (s *Signpost) tellLong(report func(source.Problem), stop <-chan struct{}) {
 
 // reportLong reports one name of each Service that has some that do not fit, less those
 // that were told. It returns those to be told no more.
-func (s *Signpost) reportLong(report func(source.Problem), told map[cluster.Ref]string) map[cluster.Ref]string {
+func (s *Signpost) reportLong(report func(ref cluster.Ref, name string), told map[cluster.Ref]string) map[cluster.Ref]string {
 	found := map[cluster.Ref]string{}
 	for i := range s.zones {
 		z := &s.zones[i]
@@ -77,7 +76,7 @@ func (s *Signpost) reportLong(report func(source.Problem), told map[cluster.Ref]
 			}
 			found[ref] = name
 			if told[ref] != name {
-				report(source.Problem{Ref: ref, Field: "DNS name", Value: name, Want: "at most 255 octets; this name is left out"})
+				report(ref, name)
 			}
 		}
 	}

@@ -57,7 +57,7 @@ func setup(c *caddy.Controller) error {
 			go s.notify(t.Notify, lease.over)
 		}
 		if s.tight() {
-			go s.tellLong(report, lease.over)
+			go s.tellLong(reportName, lease.over)
 		}
 		lease.wait(stanza.startupTimeout)
 		return nil
