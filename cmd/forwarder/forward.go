@@ -18,6 +18,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/relay"
 	"github.com/signpost-dns/signpost/internal/source/kube"
 	"github.com/signpost-dns/signpost/internal/traffic"
 	"github.com/signpost-dns/signpost/internal/vip"
@@ -83,6 +84,7 @@ type forwarder struct {
 	cleaner *conntrack.Cleaner
 	agent   *agent.Agent
 	ports   *healthcheck.Ports
+	relay   *relay.Relay
 	events  *kube.Recorder // nil without an API
 	servers []healthcheck.Server
 	traffic *traffic.Counter // nil: nobody's is counted
@@ -143,7 +145,8 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 		o.Traffic = f.traffic
 	}
 	f.ports = healthcheck.NewPorts(health, portTaken(name, o.Events, log))
-	o.Ports = f.ports
+	f.relay = relay.New(loopbackTaken(log))
+	o.Ports, o.Relay = f.ports, f.relay
 	f.agent = agent.New(o)
 	f.servers = servers(&f.current, f.agent, store, health, metrics, registry, name)
 	return f, nil
@@ -189,6 +192,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	all.Go(func() error { f.machine.Run(ctx, warning(f.log)); return nil })
 	all.Go(func() error { f.cleaner.Run(ctx); return nil })
 	all.Go(func() error { f.ports.Run(ctx); return nil })
+	all.Go(func() error { f.relay.Run(ctx); return nil })
 	all.Go(func() error { f.takeOver(ctx); return nil })
 	all.Go(func() error { watchTracked(ctx, trackedLook, node.ReadTracked, f.log); return nil })
 	if f.events != nil {

@@ -92,6 +92,14 @@ func portTaken(name string, events agent.Events, log *slog.Logger) func(*vip.Rou
 	}
 }
 
+// loopbackTaken tells of a NodePort that cannot be served on a loopback address.
+func loopbackTaken(log *slog.Logger) func(*vip.Route, error) {
+	return func(r *vip.Route, err error) {
+		log.Error("a NodePort is not served on a loopback address; it will be tried again",
+			"service", r.Owner.Service.String(), "nodePort", r.Port, "error", err)
+	}
+}
+
 func warning(log *slog.Logger) func(format string, args ...any) {
 	return func(format string, args ...any) { log.Warn(fmt.Sprintf(format, args...)) }
 }

@@ -52,7 +52,7 @@ type Events interface {
 	Event(service cluster.Key, reason, message string)
 }
 
-// Options are what an Agent needs. Events and Ports may be nil.
+// Options are what an Agent needs. Events, Ports and Relay may be nil.
 type Options struct {
 	Store     *cluster.Store
 	Dataplane dataplane.Dataplane
@@ -63,6 +63,7 @@ type Options struct {
 	Log       *slog.Logger
 	Events    Events
 	Ports     Ports
+	Relay     Ports // takes connections to NodePorts on loopback addresses: a *relay.Relay
 
 	NodeName       string
 	NodeAddr       netip.Addr // said by the user; unspecified: the Node object tells

@@ -55,6 +55,7 @@ func Surroundings(o Options, machine []netip.Addr, networks []node.Network) (vip
 			NodePortAddrs: o.NodePorts.Addrs(machine, primary),
 			NodePortAll4:  o.NodePorts.Everything(true, primary), NodePortAll6: o.NodePorts.Everything(false, primary),
 			NodePortLoopback: o.NodePorts.Loopback,
+			NodePortRelay:    o.NodePorts.Relay,
 			ServiceCIDRs:     o.Store.ServiceCIDRs(),
 			Overlaps:         vip.Overlaps(o.Store.ServiceCIDRs(), inUse(object, pods, networks)),
 			DropsUnused:      o.DropsUnused,
@@ -124,6 +125,9 @@ func (a *Agent) look() (moved, other bool) {
 	if other && !first {
 		a.Log.Info("this node is another: all Services are built again", "node", a.NodeName,
 			"zone", n.Zone.String(), "addresses", fmt.Sprint(n.Addrs), "pods", n.Pods.String())
+	}
+	if a.Relay != nil {
+		a.Relay.Listen(host.NodePortRelay)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

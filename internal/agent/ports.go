@@ -6,7 +6,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Ports answers on healthCheckNodePorts: a *healthcheck.Ports. Neither method waits.
+// Ports serves ports of Services in this process. One answers on healthCheckNodePorts: a *healthcheck.Ports. Neither
+// method waits.
 type Ports interface {
 	Listen(addrs []netip.Addr) // an unspecified address stands for all of its family
 	Change(changes []vip.Change)

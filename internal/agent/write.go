@@ -114,6 +114,9 @@ func (a *Agent) noted(changes []vip.Change) []vip.Change {
 	a.Metrics.table(&a.counts, &a.limits, len(a.conflicts.contested))
 	a.Metrics.refused.Set(float64(a.refusals.total))
 	changes = merged(changes)
+	if a.Relay != nil {
+		a.Relay.Change(changes)
+	}
 	if a.Traffic != nil {
 		a.Traffic.Follow(a.host.NodePortAddrs, changes)
 	}

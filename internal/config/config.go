@@ -79,6 +79,9 @@ type NodePorts struct {
 	// Loopback is 127.0.0.0/8, for the processes of the node: iptables mode only, unless
 	// iptables.localhostNodePorts is false.
 	Loopback bool
+	// Relay are the loopback addresses of which the forwarder takes the TCP connections itself: those that the list
+	// names and the mode has no rules for.
+	Relay []netip.Addr
 }
 
 // ErrHelp is returned by Load when the user asked for the flags; Usage has them.
@@ -147,7 +150,7 @@ func loadFrom(args []string, read func(*parser) (v1alpha1.KubeProxyConfiguration
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	c.Notes = slices.Concat(c.Notes, gateNotes(c.Wire.FeatureGates), withoutEffect(&c.Wire), loopbackNotes(&c.Wire), c.withoutAPI())
+	c.Notes = slices.Concat(c.Notes, gateNotes(c.Wire.FeatureGates), withoutEffect(&c.Wire), loopbackNotes(&c.Wire, c.NodePorts), c.withoutAPI())
 	return c, nil
 }
 

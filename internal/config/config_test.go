@@ -49,10 +49,10 @@ func TestLoad(t *testing.T) {
 		{"empty mode of kubeadm's file", head + `mode: ""`, "", func(c *Config) any { return c.Wire.Mode }, ModeAuto},
 		{"mode of iptables", head + "mode: iptables\niptables: {masqueradeBit: 5, masqueradeAll: true, syncPeriod: 9s}", "", func(c *Config) any {
 			return fmt.Sprint(c.Wire.Mode, c.MasqueradeMark, c.MasqueradeAll, c.SyncPeriod, c.NodePorts)
-		}, "iptables32 true 9s {false false [] true}"},
+		}, "iptables32 true 9s {false false [] true []}"},
 		{"flags of iptables", "", "--proxy-mode=iptables --iptables-masquerade-bit=5 --masquerade-all --iptables-sync-period=9s", func(c *Config) any {
 			return fmt.Sprint(c.Wire.Mode, c.MasqueradeMark, c.MasqueradeAll, c.SyncPeriod, c.NodePorts)
-		}, "iptables32 true 9s {false false [] true}"},
+		}, "iptables32 true 9s {false false [] true []}"},
 		{"no NodePorts on loopback", head + "mode: iptables\niptables: {localhostNodePorts: false}", "", func(c *Config) any { return c.NodePorts.Loopback }, false},
 		{"NodePorts on loopback by CIDR", head + "mode: iptables\nnodePortAddresses: [10.0.0.0/8, 127.0.0.0/8]", "", func(c *Config) any { return c.NodePorts.Loopback }, true},
 		{"NodePorts not on loopback by CIDR", "", "--proxy-mode=iptables --nodeport-addresses=10.0.0.0/8", func(c *Config) any { return c.NodePorts.Loopback }, false},

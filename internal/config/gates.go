@@ -22,6 +22,10 @@ type gate struct {
 // AllowExternalIPs is the gate without which Service.spec.externalIPs is not programmed.
 const AllowExternalIPs = "AllowServiceExternalIPs"
 
+// localhostGate is the gate without which mode nftables serves no NodePorts on loopback addresses. It is on if
+// nodePortAddresses names them and the gate is not set.
+const localhostGate = "KubeProxyNFTablesLocalhostNodePorts"
+
 // nftablesGate is the gate without which no node uses mode nftables.
 const nftablesGate = "NFTablesProxyMode"
 
@@ -56,21 +60,21 @@ var gatesOfProxy = map[string]gate{
 	"LoadBalancerIPMode":                {off: "an ipMode of Proxy is always honoured"},
 	"KubeProxyDrainingTerminatingNodes": {off: "/healthz always reports a node that is about to be deleted"},
 
-	"AllAlpha":                            {unused: oneByOne},
-	"AllBeta":                             {unused: oneByOne},
-	"KubeProxyNFTablesLocalhostNodePorts": {unused: "NodePorts on loopback addresses are served in mode iptables only"},
-	"NFTablesNetlink":                     {unused: "rules are always read and written by netlink"},
-	"MultiCIDRServiceAllocator":           {unused: byServer},
-	"WinDSR":                              {unused: forWindows},
-	"WinOverlay":                          {unused: forWindows},
-	"ComponentFlagz":                      {unused: noPage},
-	"ComponentSLIs":                       {unused: noPage},
-	"ComponentStatusz":                    {unused: noPage},
-	"ContextualLogging":                   {unused: logLines},
-	"LoggingAlphaOptions":                 {unused: logLines},
-	"LoggingBetaOptions":                  {unused: logLines},
-	"LoggingStableOptions":                {unused: logLines},
-	"NativeHistograms":                    {unused: "histograms have fixed buckets"},
+	"AllAlpha":                  {unused: oneByOne},
+	"AllBeta":                   {unused: oneByOne},
+	localhostGate:               {}, // see unrelayed
+	"NFTablesNetlink":           {unused: "rules are always read and written by netlink"},
+	"MultiCIDRServiceAllocator": {unused: byServer},
+	"WinDSR":                    {unused: forWindows},
+	"WinOverlay":                {unused: forWindows},
+	"ComponentFlagz":            {unused: noPage},
+	"ComponentSLIs":             {unused: noPage},
+	"ComponentStatusz":          {unused: noPage},
+	"ContextualLogging":         {unused: logLines},
+	"LoggingAlphaOptions":       {unused: logLines},
+	"LoggingBetaOptions":        {unused: logLines},
+	"LoggingStableOptions":      {unused: logLines},
+	"NativeHistograms":          {unused: "histograms have fixed buckets"},
 }
 
 // named is the mode that a configuration asks for. Without the gate of mode nftables auto leaves

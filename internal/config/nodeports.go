@@ -40,33 +40,64 @@ func (k *checker) nodePorts(w *v1alpha1.KubeProxyConfiguration) NodePorts {
 			includes = includes || p.Overlaps(loopback[0])
 		}
 	}
+	out.Relay = relayed(w)
 	out.Loopback = includes && w.Mode == ModeIPTables && *w.IPTables.LocalhostNodePorts
 	return out
 }
 
+// listens are the addresses of the networks of loopback that serve NodePorts, in the same order.
+var listens = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+
+// relayed are the loopback addresses that the forwarder itself serves. As with kube-proxy, the list has to name them:
+// a network that contains more does not count.
+func relayed(w *v1alpha1.KubeProxyConfiguration) (out []netip.Addr) {
+	for i, a := range listens {
+		names := func(s string) bool { return s == localhost || inLoopback(s).Contains(a) }
+		if slices.ContainsFunc(w.NodePortAddresses, names) && unrelayed(w, loopback[i]) == "" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// inLoopback reads a network of loopback addresses; the zero Prefix: s is none.
+func inLoopback(s string) netip.Prefix {
+	p, err := netip.ParsePrefix(s)
+	if err == nil && slices.ContainsFunc(loopback, func(l netip.Prefix) bool { return l.Bits() <= p.Bits() && l.Overlaps(p) }) {
+		return p
+	}
+	return netip.Prefix{}
+}
+
+// unrelayed says why the forwarder itself serves no NodePort in a loopback network.
+func unrelayed(w *v1alpha1.KubeProxyConfiguration, p netip.Prefix) string {
+	on, said := w.FeatureGates[localhostGate]
+	switch {
+	case w.Mode == ModeIPTables && p.Addr().Is4() && !*w.IPTables.LocalhostNodePorts:
+		return "iptables.localhostNodePorts is false"
+	case w.Mode == ModeIPTables && p.Addr().Is4():
+		return "mode iptables has rules for it"
+	case (w.Mode == ModeNFTables || w.Mode == ModeAuto) && said && !on:
+		return "featureGates[" + localhostGate + "] is false"
+	case !slices.ContainsFunc(listens, p.Contains):
+		return "of the loopback addresses 127.0.0.1 and ::1 serve NodePorts"
+	}
+	return ""
+}
+
 // loopbackNotes notes the loopback addresses that a list of addresses for NodePorts names and that
 // serve none.
-func loopbackNotes(w *v1alpha1.KubeProxyConfiguration) []string {
+func loopbackNotes(w *v1alpha1.KubeProxyConfiguration, n NodePorts) []string {
 	var notes []string
 	for i, s := range w.NodePortAddresses {
-		p, err := netip.ParsePrefix(s)
+		p := inLoopback(s)
 		if s == localhost {
 			p = loopback[0]
-		} else if err != nil || !slices.ContainsFunc(loopback, func(l netip.Prefix) bool { return l.Bits() <= p.Bits() && l.Overlaps(p) }) {
-			continue
 		}
-		why := ""
-		switch {
-		case w.Mode != ModeIPTables:
-			why = "NodePorts on loopback addresses are served in mode iptables only"
-		case !*w.IPTables.LocalhostNodePorts:
-			why = "iptables.localhostNodePorts is false"
-		case p.Addr().Is6():
-			why = "of the loopback addresses those of IPv4 serve NodePorts"
-		default:
-			continue
+		served := n.Loopback && p.Addr().Is4() || slices.ContainsFunc(n.Relay, p.Contains)
+		if p.IsValid() && !served {
+			notes = append(notes, fmt.Sprintf("nodePortAddresses[%d] has no effect: %s: %s", i, s, unrelayed(w, p)))
 		}
-		notes = append(notes, fmt.Sprintf("nodePortAddresses[%d] has no effect: %s: %s", i, s, why))
 	}
 	return notes
 }

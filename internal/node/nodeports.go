@@ -15,6 +15,8 @@ type NodePorts struct {
 	CIDRs   []netip.Prefix // those inside; a family without any has all, unless Primary
 	// Loopback is 127.0.0.0/8, for the processes of the node. Not every dataplane can.
 	Loopback bool
+	// Relay are the loopback addresses on which this process takes TCP connections to NodePorts itself.
+	Relay []netip.Addr
 }
 
 // Primary gives the address of each family by which the node is known, at most two:

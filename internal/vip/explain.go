@@ -95,6 +95,10 @@ func (x *Explanation) sayNodePort(t *Table, h *Host) {
 	if r == nil || r.Kind != NodePort {
 		return
 	}
+	if slices.Contains(h.NodePortRelay, x.Destination.Addr()) && x.Protocol == cluster.TCP {
+		x.say("%s is the NodePort of %v: the forwarder takes the connection and connects it to one of the endpoints", portText(x.Packet), r.Owner)
+		return
+	}
 	var serve []string
 	for _, a := range h.NodePortAddrs {
 		if a.Is4() == v4 {

@@ -67,6 +67,9 @@ type Host struct {
 	// NodePortLoopback says that 127.0.0.0/8 serves NodePorts too, for processes of this
 	// node (iptables.localhostNodePorts). Not every dataplane can.
 	NodePortLoopback bool
+	// NodePortRelay are loopback addresses of which this process takes TCP connections to NodePorts, and connects
+	// them to endpoints itself. A dataplane has nothing to do for them.
+	NodePortRelay []netip.Addr
 	// ServiceCIDRs are where ClusterIPs come from.
 	ServiceCIDRs []netip.Prefix
 	// Overlaps are those ServiceCIDRs that contain addresses in use for something else.

@@ -113,7 +113,7 @@ func TestEqualSeesEveryField(t *testing.T) {
 		except string
 	}{
 		{"Host", func() any { return &Host{ServiceCIDRs: prefixes("10.96.0.0/12"), DropsUnused: true} },
-			func(a, b any) bool { return a.(*Host).Equal(b.(*Host)) }, "Addrs BindsExternal"},
+			func(a, b any) bool { return a.(*Host).Equal(b.(*Host)) }, "Addrs BindsExternal NodePortRelay"},
 		{"Node", func() any { return &Node{} }, func(a, b any) bool { return a.(*Node).Equal(b.(*Node)) }, ""},
 		{"Pods", func() any { return &Pods{} }, func(a, b any) bool { return a.(*Pods).Equal(*b.(*Pods)) }, ""},
 		{"Route", func() any { return &Route{} }, func(a, b any) bool { return a.(*Route).equal(b.(*Route)) }, "Created"},

@@ -1,0 +1,152 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/signpost-dns/signpost/internal/vip"
+)
+
+// Bounds of connections. Each costs about 20 KB and two files.
+const (
+	mostOpen     = 1024 // at a time
+	mostOfOne    = 256  // of a NodePort, so that others have some
+	dialPatience = 5 * time.Second
+	mostDials    = 3 // endpoints that are tried for a connection
+	acceptPause  = 100 * time.Millisecond
+)
+
+// sticky is the endpoint that clients of a NodePort with affinity get. They are all this node.
+type sticky struct {
+	to    netip.AddrPort
+	until time.Time
+}
+
+// accept takes connections until the listener is closed.
+func (s *sockets) accept(ctx context.Context, l net.Listener, f vip.Frontend) {
+	for {
+		c, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // no file is left, for one
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+		case !s.relay.enter(f):
+			refuse(c)
+		default:
+			s.all.Go(func() {
+				defer s.relay.leave(f)
+				s.relay.connect(ctx, c, f)
+			})
+		}
+	}
+}
+
+func (r *Relay) enter(f vip.Frontend) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.total >= mostOpen || r.open[f] >= mostOfOne {
+		return false
+	}
+	r.total++
+	r.open[f]++
+	return true
+}
+
+func (r *Relay) leave(f vip.Frontend) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total--
+	if r.open[f]--; r.open[f] == 0 {
+		delete(r.open, f)
+	}
+}
+
+// connect connects a client to an endpoint and returns when both have ended.
+func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
+	defer client.Close()
+	for _, to := range r.choose(f, time.Now()) {
+		d := net.Dialer{Timeout: dialPatience}
+		server, err := d.DialContext(ctx, "tcp", to.String())
+		if err != nil {
+			continue
+		}
+		r.chosen(f, to, time.Now())
+		defer server.Close()
+		stop := context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })
+		defer stop()
+		join(client, server)
+		return
+	}
+	refuse(client)
+}
+
+// choose returns the endpoints to try for a connection of this node: the one that affinity names, then others at random.
+func (r *Relay) choose(f vip.Frontend, now time.Time) (list []netip.AddrPort) {
+	r.mu.Lock()
+	route, last := r.routes[f], r.sticky[f]
+	r.mu.Unlock()
+	if route == nil || route.Decisions[vip.FromNode].Action != vip.Forward {
+		return nil
+	}
+	backends := route.Backends(route.Decisions[vip.FromNode].Set)
+	has := func(b vip.Backend) bool { return b.AddrPort == last.to }
+	if route.Affinity > 0 && now.Before(last.until) && slices.ContainsFunc(backends, has) {
+		list = append(list, last.to)
+	}
+	first := rand.IntN(max(1, len(backends)))
+	for i := 0; i < len(backends) && len(list) < mostDials; i++ {
+		if b := backends[(first+i)%len(backends)]; !slices.Contains(list, b.AddrPort) {
+			list = append(list, b.AddrPort)
+		}
+	}
+	return list
+}
+
+// chosen remembers the endpoint of a connection for affinity.
+func (r *Relay) chosen(f vip.Frontend, to netip.AddrPort, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if route := r.routes[f]; route != nil && route.Affinity > 0 {
+		r.sticky[f] = sticky{to, now.Add(time.Duration(route.Affinity) * time.Second)}
+	}
+}
+
+// join passes on what either side sends, and its end, until both have ended or one fails.
+func join(a, b net.Conn) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pass(a, b)
+	}()
+	pass(b, a)
+	<-done
+}
+
+func pass(to, from net.Conn) {
+	if _, err := io.Copy(to, from); err != nil {
+		_ = to.Close()
+		_ = from.Close()
+		return
+	}
+	if half, ok := to.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// refuse closes a connection so that the client hears a reset, as of a port that no process has.
+func refuse(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
