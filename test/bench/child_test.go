@@ -95,7 +95,12 @@ func statusBytes(field string) int64 {
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(text)) {
+	return statusField(string(text), field)
+}
+
+// statusField is a size in the text of proc_pid_status(5), in bytes; 0 if it is not there.
+func statusField(text, field string) int64 {
+	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, field+":"); ok {
 			kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			return kb << 10

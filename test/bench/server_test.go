@@ -63,10 +63,7 @@ func BenchmarkServer(b *testing.B) {
 		b.Skip("no dnsperf: apt-get install dnsperf")
 	}
 	dir := b.TempDir()
-	binary, data := filepath.Join(dir, "coredns"), filepath.Join(dir, "mix")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/coredns").CombinedOutput(); err != nil {
-		b.Fatalf("building coredns: %v\n%s", err, out)
-	}
+	binary, data := buildCoreDNS(b, dir), filepath.Join(dir, "mix")
 	if err := os.WriteFile(data, []byte(mix), 0o600); err != nil {
 		b.Fatal(err)
 	}
@@ -76,26 +73,13 @@ func BenchmarkServer(b *testing.B) {
 	perQuery, perSecond := map[string]float64{}, map[string]float64{}
 	for _, plugin := range plugins {
 		b.Run("plugin="+plugin, func(b *testing.B) {
-			port := freePort(b)
-			path := filepath.Join(dir, "Corefile-"+plugin)
-			if err := os.WriteFile(path, fmt.Appendf(nil, corefile, port, plugin, s.URL, freePort(b)), 0o600); err != nil {
-				b.Fatal(err)
-			}
-			server := exec.Command(binary, "-conf", path)
-			if err := server.Start(); err != nil {
-				b.Fatal(err)
-			}
-			defer func() {
-				_ = server.Process.Kill()
-				_ = server.Wait()
-			}()
-			untilServed(b, port)
-			before := processTime(b, server.Process.Pid)
-			out, err := exec.Command(dnsperf, "-s", "127.0.0.1", "-p", strconv.Itoa(port), "-d", data, "-l", "5", "-e", "-q", "100").CombinedOutput()
+			x := startServer(b, binary, filepath.Join(dir, "Corefile-"+plugin), plugin, s.URL)
+			before := processTime(b, x.pid)
+			out, err := exec.Command(dnsperf, "-s", "127.0.0.1", "-p", strconv.Itoa(x.port), "-d", data, "-l", "5", "-e", "-q", "100").CombinedOutput()
 			if err != nil {
 				b.Fatalf("dnsperf: %v\n%s", err, out)
 			}
-			used := processTime(b, server.Process.Pid) - before
+			used := processTime(b, x.pid) - before
 			perQuery[plugin] = float64(used.Nanoseconds()) / 1e3 / figure(b, out, `Queries completed:\s+(\d+)`)
 			perSecond[plugin] = figure(b, out, `Queries per second:\s+([\d.]+)`)
 			b.ReportMetric(0, "ns/op")
@@ -107,6 +91,40 @@ func BenchmarkServer(b *testing.B) {
 		note(row{"whole server: processor time of a query", "µs", perQuery[ours], perQuery[theirs], 0, 0})
 		note(row{"whole server: queries a second on this machine now", "", perSecond[ours], perSecond[theirs], 0, 0})
 	}
+}
+
+// buildCoreDNS compiles the binary that clusters run.
+func buildCoreDNS(b *testing.B, dir string) string {
+	b.Helper()
+	binary := filepath.Join(dir, "coredns")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/coredns").CombinedOutput(); err != nil {
+		b.Fatalf("building coredns: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// server is a running CoreDNS.
+type server struct{ port, pid int }
+
+// startServer starts CoreDNS with a plugin on an API, by a Corefile that it writes, and waits until it answers. It ends
+// with the benchmark.
+func startServer(b *testing.B, binary, corefilePath, plugin, url string, env ...string) server {
+	b.Helper()
+	port := freePort(b)
+	if err := os.WriteFile(corefilePath, fmt.Appendf(nil, corefile, port, plugin, url, freePort(b)), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(binary, "-conf", corefilePath)
+	cmd.Env = append(os.Environ(), env...)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	untilServed(b, port)
+	return server{port, cmd.Process.Pid}
 }
 
 func figure(b *testing.B, out []byte, pattern string) float64 {
