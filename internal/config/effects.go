@@ -132,6 +132,9 @@ func (c *Config) withoutAPI() []string {
 	return notes
 }
 
+// ofOneMode reports whether a field has no effect because it is about one mode.
+func ofOneMode(why string) bool { return why == forIPTables || why == forIPVS || why == forNFTables }
+
 // inUse reports whether a field has an effect by what another says.
 func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 	switch path {

@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -58,6 +59,24 @@ ipvs: {masqueradeAll: true}
 				t.Errorf("the other fields do not count: %+v", got.Wire)
 			}
 		})
+	}
+}
+
+// What is about another mode, or another way to tell pods, may have any value.
+func TestFieldsOfOtherModesAreNotChecked(t *testing.T) {
+	const ipvs, iptables, nftables = "ipvs: {excludeCIDRs: [x], udpTimeout: -1s, syncPeriod: -1s}\n",
+		"iptables: {masqueradeBit: -1, syncPeriod: -1s}\n", "nftables: {masqueradeBit: -1, syncPeriod: -1s}\n"
+	for mode, file := range map[string]string{"nftables": ipvs + iptables, "iptables": ipvs + nftables, "ipvs": nftables} {
+		c, err := load(t, head+"mode: "+mode+"\ndetectLocalMode: NodeCIDR\nclusterCIDR: none\n"+file)
+		if err != nil || c.MasqueradeMark != 1<<14 || c.SyncPeriod != 30*time.Second {
+			t.Errorf("mode %s: %v, %+v", mode, err, c)
+		}
+		if mode != "nftables" {
+			continue
+		}
+		if err := c.In(ModeIPTables); err == nil || !strings.Contains(err.Error(), "iptables.masqueradeBit: -1") {
+			t.Errorf("in another mode: %v", err)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *Config) setMode() {
 // complete checks the wire form and reads from it what others need.
 func (c *Config) complete() error {
 	w := &c.Wire
-	k := checker{fromFile: c.Flags.ConfigFile != "", moved: c.moved}
+	k := checker{wire: w, fromFile: c.Flags.ConfigFile != "", moved: c.moved}
 	k.mode(w.Mode)
 	k.gates(w)
 	k.numbers(w)
@@ -59,12 +59,13 @@ func (c *Config) complete() error {
 		return errors.Join(k.found...)
 	}
 	c.HostnameOverride, c.ExternalIPs = w.HostnameOverride, externalIPs(w.FeatureGates)
-	c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.NFTables.MasqueradeAll, 1<<*w.NFTables.MasqueradeBit, w.NFTables.SyncPeriod.Duration
-	if w.Mode == ModeIPTables || w.Mode == ModeIPVS {
+	switch w.Mode { // what is not of the mode was not checked
+	case ModeIPTables:
 		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.IPTables.MasqueradeAll, 1<<*w.IPTables.MasqueradeBit, w.IPTables.SyncPeriod.Duration
-	}
-	if w.Mode == ModeIPVS {
-		c.SyncPeriod = w.IPVS.SyncPeriod.Duration
+	case ModeIPVS:
+		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.IPTables.MasqueradeAll, 1<<*w.IPTables.MasqueradeBit, w.IPVS.SyncPeriod.Duration
+	default:
+		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.NFTables.MasqueradeAll, 1<<*w.NFTables.MasqueradeBit, w.NFTables.SyncPeriod.Duration
 	}
 	return nil
 }
@@ -81,14 +82,19 @@ func (c *Config) Choose(m v1alpha1.ProxyMode) { c.Wire.Mode = m }
 
 // checker gathers what is wrong.
 type checker struct {
+	wire     *v1alpha1.KubeProxyConfiguration // nil: it could not be read, and each field counts
 	fromFile bool
 	moved    []string // see Config.moved
 	found    []error
 }
 
 // wrong notes a field with its value and what was expected of it. It is named as the
-// user wrote it, field or flag.
+// user wrote it, field or flag. As with kube-proxy, what is about another mode may have any value: it has no effect.
 func (k *checker) wrong(field string, value any, want string) {
+	path, _, _ := strings.Cut(field, "[")
+	if k.wire != nil && ofOneMode(effects[path].unused) && !inUse(k.wire, path) {
+		return
+	}
 	if name, of := strings.CutPrefix(field, "nftables."); of && slices.Contains(k.moved, name) {
 		field = "iptables." + name
 	}
@@ -123,12 +129,11 @@ func (k *checker) mode(m v1alpha1.ProxyMode) {
 	}
 }
 
-// localPods reads the way to tell pods; what belongs to another way is only checked.
+// localPods reads the way to tell pods. What belongs to another way may have any value.
 func (k *checker) localPods(w *v1alpha1.KubeProxyConfiguration) LocalPods {
-	cidrs := k.clusterCIDRs(w.ClusterCIDR)
 	switch w.DetectLocalMode {
 	case LocalClusterCIDR:
-		return LocalPods{CIDRs: cidrs}
+		return LocalPods{CIDRs: k.clusterCIDRs(w.ClusterCIDR)}
 	case LocalNodeCIDR:
 		return LocalPods{NodeCIDR: true}
 	case LocalBridgeInterface:
