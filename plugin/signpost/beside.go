@@ -51,3 +51,29 @@ func zonesOf(h plugin.Handler) []string {
 func (s *settings) fallsThrough(zone string) bool {
 	return slices.ContainsFunc(s.fall.Zones, func(f string) bool { return dns.IsSubDomain(f, zone) || dns.IsSubDomain(zone, f) })
 }
+
+// handOn are the plugins between cache and this one that hand queries for our zones on as
+// they are, or answer them from memory. Others ask a service, or sign each answer.
+var handOn = []string{"header", "minimal", "template", "transfer", "dynupdate", "hosts"}
+
+// CacheBypassZones implements cache.ZoneBypasser. Names of the cluster need no cache, and
+// without it a change is seen at once. That must not cost an upstream one query more: zones with
+// fallthrough stay in the cache, and all do unless the target of an ExternalName does.
+func (s *Signpost) CacheBypassZones() []string {
+	if s.block == nil || !slices.Contains(zonesOf(s.block.Handler("cache")), ".") {
+		return nil
+	}
+	first, last := slices.Index(dnsserver.Directives, "cache"), slices.Index(dnsserver.Directives, pluginName)
+	for i := first + 1; i < last; i++ {
+		if name := dnsserver.Directives[i]; s.block.Handler(name) != nil && !slices.Contains(handOn, name) {
+			return nil
+		}
+	}
+	var zones []string
+	for i := range s.zones {
+		if z := &s.zones[i]; !z.reverse && !s.fallsThrough(z.name) {
+			zones = append(zones, z.name)
+		}
+	}
+	return zones
+}

@@ -89,6 +89,23 @@ func TestSyncIsLogged(t *testing.T) {
 	}
 }
 
+// A change of a name is seen at once behind a cache, which keeps everything else.
+func TestCacheBypass(t *testing.T) {
+	dir := t.TempDir()
+	web := filepath.Join(dir, "web.yaml")
+	writeFile(t, web, fmt.Sprintf(webManifest, "10.96.0.1"))
+	i := start(t, fmt.Sprintf(".:0 {\n bind 127.0.0.1\n cache 3600\n signpost cluster.local in-addr.arpa {\n manifests %s\n fallthrough in-addr.arpa\n ttl 3600\n}\n}", dir))
+	defer stop(t, i)
+	for n := range 3 {
+		ip := fmt.Sprintf("10.96.0.%d", n+1)
+		writeFile(t, web, fmt.Sprintf(webManifest, ip))
+		eventually(t, "the address "+ip, func() bool {
+			m := lookup(t, i, "udp", "web.ns.svc.cluster.local.")
+			return len(m.Answer) == 1 && strings.Contains(m.Answer[0].String(), ip)
+		})
+	}
+}
+
 // duck is what the plugin health does with its option lameduck: it holds up the end of
 // the process while queries are still answered. Nil: there is no such plugin.
 var duck chan struct{}

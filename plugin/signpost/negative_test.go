@@ -43,11 +43,11 @@ func TestNegativeTTL(t *testing.T) {
 	}
 }
 
-// Behind the plugin cache a new Service is found once its denial has run out, and
+// Behind the plugin cache, which keeps names of zones with fallthrough, a new Service is found once its denial has run out, and
 // what was found is kept as long as before.
 func TestNegativeTTLBehindCache(t *testing.T) {
 	dir := t.TempDir()
-	i := start(t, fmt.Sprintf(".:0 {\n bind 127.0.0.1\n cache 3600 {\n denial 9984 3600 0\n}\n signpost cluster.local {\n manifests %s\n ttl 3600 negative 1\n}\n}", dir))
+	i := start(t, fmt.Sprintf(".:0 {\n bind 127.0.0.1\n cache 3600 {\n denial 9984 3600 0\n}\n signpost cluster.local {\n manifests %s\n ttl 3600 negative 1\n fallthrough\n}\n}", dir))
 	defer stop(t, i)
 	const qname = "web.ns.svc.cluster.local."
 	if m := lookup(t, i, "udp", qname); m.Rcode != dns.RcodeNameError {

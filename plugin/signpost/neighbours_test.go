@@ -269,12 +269,12 @@ func TestLoadbalance(t *testing.T) {
 	}
 }
 
-// cache keeps what it was told to keep and nothing else, and counts its time down
+// cache keeps what it was told to keep and nothing else, in a zone with fallthrough, and counts its time down
 // without a trace in our records.
 func TestCache(t *testing.T) {
 	dir := town(t)
 	block := func(options string) string {
-		return fmt.Sprintf(".:0 {\n bind 127.0.0.1\n cache 30 {\n%s\n }\n signpost cluster.local {\n  manifests %s\n  ttl 30\n }\n}\n", options, dir)
+		return fmt.Sprintf(".:0 {\n bind 127.0.0.1\n cache 30 {\n%s\n }\n signpost cluster.local {\n  manifests %s\n  ttl 30\n  fallthrough\n }\n}\n", options, dir)
 	}
 	kept, passed := start(t, block("")), start(t, block("disable success cluster.local\n disable denial cluster.local"))
 	defer stop(t, kept)

@@ -41,6 +41,7 @@ func setup(c *caddy.Controller) error {
 		upstream: upstream.New(), search: searchList("/etc/resolv.conf"),
 	}
 	block := dnsserver.GetConfig(c)
+	s.block = block
 	c.OnStartup(func() error { // every plugin of the block stands now
 		if err := s.checkBeside(block); err != nil {
 			return plugin.Error(pluginName, err)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
@@ -28,6 +29,7 @@ const (
 type Signpost struct {
 	settings
 	next    plugin.Handler
+	block   *dnsserver.Config // nil in tests without a server
 	zones   []zone
 	primary *zone // where PTR, SRV and NS records point
 
