@@ -146,6 +146,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	}
 	f.ports = healthcheck.NewPorts(health, portTaken(name, o.Events, log))
 	f.relay = relay.New(loopbackTaken(log))
+	metrics.Listeners = f.relay.Counts
 	o.Ports, o.Relay = f.ports, f.relay
 	f.agent = agent.New(o)
 	f.servers = servers(&f.current, f.agent, store, health, metrics, registry, name)

@@ -60,11 +60,20 @@ func checkLocalhost(t *testing.T, mode string) {
 			t.Errorf("explain does not say %q:\n%s", want, out)
 		}
 	}
+	listeners := func(want string) {
+		t.Helper()
+		_, page := p.get("http://127.0.0.1:10249/metrics")
+		if line := "\nkubeproxy_nftables_localhost_nodeport_listeners " + want + "\n"; mode == "nftables" && !strings.Contains(page, line) {
+			t.Errorf("the metrics lack %q:\n%s", line, page)
+		}
+	}
+	listeners("1")
 	write("[primary]")
 	p.until("no NodePort on 127.0.0.1", func() (bool, string) {
 		ok, log := answered()
 		return !ok, log
 	})
+	listeners("0")
 	write("[primary, localhost]")
 	p.until("the NodePort on 127.0.0.1 again", answered)
 }

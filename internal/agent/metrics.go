@@ -20,6 +20,9 @@ import (
 type Metrics struct {
 	families []healthcheck.Family
 	changes  atomic.Pointer[cluster.Subscription]
+	// Listeners returns on how many ports and addresses the process listens for NodePorts, and how many attempts
+	// failed; nil: it does not. It is set before anything is asked.
+	Listeners func() (listeners, failures int)
 
 	// As kube-proxy has them.
 	rulesDuration, fullDuration, partialDuration *prometheus.HistogramVec
@@ -86,6 +89,9 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested, m.refused,
 		m.routesFailing, m.leftOut, m.notEnforced, m.repairs, m.cleanFailures, m.serviceChanges)
 	m.registerChanges(to)
+	if mode == modeNFTables {
+		m.registerListeners(to)
+	}
 	if mode == modeIPTables {
 		to.MustRegister(m.partialFailures, m.rules, m.rulesWritten)
 	}
@@ -133,6 +139,23 @@ func (m *Metrics) registerChanges(to prometheus.Registerer) {
 			Name: "kubeproxy_sync_proxy_rules_" + kind + "_changes_pending", Help: "Changes of " + object + " that are not in the kernel yet.",
 		}, func() float64 { return float64(progress().Open) }))
 	}
+}
+
+// registerListeners registers what Listeners returns.
+func (m *Metrics) registerListeners(to prometheus.Registerer) {
+	count := func(pick func(listeners, failures int) int) func() float64 {
+		return func() float64 {
+			if m.Listeners == nil {
+				return 0
+			}
+			return float64(pick(m.Listeners()))
+		}
+	}
+	to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kubeproxy_nftables_localhost_nodeport_listeners", Help: "Sockets that listen for NodePorts on loopback addresses.",
+	}, count(func(listeners, _ int) int { return listeners })), prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total", Help: "Attempts to listen for a NodePort on a loopback address that failed.",
+	}, count(func(_, failures int) int { return failures })))
 }
 
 // follow has the changes of a subscription counted.

@@ -51,9 +51,9 @@ var kubeProxyMetrics = []struct {
 	{"sync_proxy_rules_nftables_cleanup_failures_total", "nftables", without, "what is stale is removed by the write that makes it so"},
 	{"iptables_ct_state_invalid_dropped_packets_total", "iptables", renamed, "the counter of the rule: iptables -nvL KUBE-FORWARD"},
 	{"iptables_localhost_nodeports_accepted_packets_total", "iptables", renamed, "the counter of the rule: iptables -t nat -nvL KUBE-SERVICES"},
-	{"nftables_localhost_nodeport_listeners", "nftables", without, "no process listens for NodePorts on loopback addresses"},
-	{"nftables_localhost_nodeport_listener_creation_failures_total", "nftables", without, "as above"},
-	{"nftables_localhost_nodeport_rejected_packets_total", "nftables", without, "as above"},
+	{"nftables_localhost_nodeport_listeners", "nftables", have, ""},
+	{"nftables_localhost_nodeport_listener_creation_failures_total", "nftables", have, ""},
+	{"nftables_localhost_nodeport_rejected_packets_total", "nftables", without, "no rule rejects packets of other protocols than TCP: nothing listens for them"},
 }
 
 // TestKubeProxyMetrics compares the metrics of each mode with kube-proxy's.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -30,6 +31,13 @@ type Relay struct {
 	sticky map[vip.Frontend]sticky
 	open   map[vip.Frontend]int // connections
 	total  int                  // of open
+
+	listeners, failures atomic.Int64
+}
+
+// Counts returns on how many ports and addresses it listens now, and how many attempts to have failed.
+func (r *Relay) Counts() (listeners, failures int) {
+	return int(r.listeners.Load()), int(r.failures.Load())
 }
 
 // New returns a Relay that listens on no address. tell is called from Run's goroutine when a port cannot be bound,
@@ -144,6 +152,7 @@ func (s *sockets) reconcile(ctx context.Context) (again bool) {
 		for a, l := range s.open[f] {
 			if !slices.Contains(wanted, a) {
 				_ = l.Close()
+				s.relay.listeners.Add(-1)
 				delete(s.open[f], a)
 			}
 		}
@@ -175,8 +184,10 @@ func (s *sockets) listen(ctx context.Context, f vip.Frontend, wanted []netip.Add
 		var config net.ListenConfig
 		l, err := config.Listen(ctx, "tcp", netip.AddrPortFrom(a, f.Port).String())
 		if err != nil {
+			s.relay.failures.Add(1)
 			return fmt.Errorf("listen for a NodePort: %w", err)
 		}
+		s.relay.listeners.Add(1)
 		s.all.Go(func() { s.accept(ctx, l, f) })
 		if s.open[f] == nil {
 			s.open[f] = map[netip.Addr]net.Listener{}
@@ -190,6 +201,7 @@ func (s *sockets) close() {
 	for _, of := range s.open {
 		for _, l := range of {
 			_ = l.Close()
+			s.relay.listeners.Add(-1)
 		}
 	}
 }

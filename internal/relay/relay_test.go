@@ -41,7 +41,13 @@ func newStage(t *testing.T) *stage {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.relay.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if listeners, _ := s.relay.Counts(); listeners != 0 {
+			t.Errorf("%d sockets listen after the end", listeners)
+		}
+	})
 	s.relay.Listen([]netip.Addr{here, netip.IPv6Loopback()})
 	return s
 }
@@ -213,6 +219,9 @@ func TestPortIsTaken(t *testing.T) {
 	s.until("the port is free", s.answers(a))
 	if len(s.told) > 0 {
 		t.Errorf("told again: %v", <-s.told)
+	}
+	if listeners, failures := s.relay.Counts(); listeners != 1 || failures == 0 {
+		t.Errorf("%d sockets listen and %d attempts failed, want 1 and some", listeners, failures)
 	}
 }
 
