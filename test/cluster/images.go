@@ -76,7 +76,7 @@ func images(ctx context.Context, e *env) ([]string, error) {
 }
 
 // ownPrograms are the programs of the images, by their folders: two of the module that ships, two of this one.
-// The image build files add CoreDNS's plugins for the zones of cloud vendors, which nobody here asks.
+// CoreDNS is the default image's, without the plugins for the zones of cloud vendors.
 var ownPrograms = map[string]string{
 	"coredns":   shipped + "/cmd/coredns",
 	"forwarder": shipped + "/cmd/forwarder",
