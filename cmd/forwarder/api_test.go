@@ -197,3 +197,29 @@ current-context: x
 		})
 	}
 }
+
+// explain and plan find pods and nodes by the API, and say where a name is not there.
+func TestExplainFromAPI(t *testing.T) {
+	server := api.New(t)
+	web := apiService("web", "10.96.0.20", nil)
+	web.Spec.Type, web.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30080
+	other := apiNode("node-2")
+	other.Status.Addresses[0].Address = "192.0.2.2"
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "client"}, Status: corev1.PodStatus{PodIP: "10.244.1.9"}}
+	server.Put(apiNode("node-1"), other, web, apiSlice("web", "10.244.1.2", nil), pod)
+	for _, c := range []struct{ args, want, wrong string }{
+		{"explain pod/shop/client web.shop:http --hostname-override=node-1", "10.244.1.9 > 10.96.0.20:80/tcp: to 10.244.1.2:8080", ""},
+		{"explain pod/client web.shop:http --hostname-override=node-1", "", "get pod default/client: it does not exist (give the address"},
+		{"explain 10.244.1.9 web:80 --hostname-override=node-1", "", "there is no Service default/web that this proxy routes; one of this name is in shop"},
+		{"explain 10.244.1.9 192.0.2.2:30080 --hostname-override=node-1", "192.0.2.2 is an address of node node-2: explain with --hostname-override=node-2", ""},
+		{"explain 10.244.1.9 192.0.2.2:30080 --hostname-override=node-2", ": to 10.244.1.2:8080", ""},
+		{"explain 10.244.1.9 web.shop:80 --hostname-override=nosuch", `no Node object is named "nosuch"`, ""},
+		{"plan --hostname-override=nosuch", `# no Node object is named "nosuch"`, ""},
+		{"plan --hostname-override=node-1 --nodeport-addresses=primary,localhost", "# the forwarder itself takes TCP connections to NodePorts on 127.0.0.1, ::1", ""},
+	} {
+		out, err := do(t, append(strings.Fields(c.args), "--master="+server.URL)...)
+		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %v, want %q\n%s\nwant %q", c.args, err, c.wrong, out, c.want)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 		o.Traffic = f.traffic
 	}
 	f.ports = healthcheck.NewPorts(health, portTaken(name, o.Events, log))
-	f.relay = relay.New(loopbackTaken(log))
+	f.relay = relay.New(loopbackTaken(log), loopbackCount(registry))
 	metrics.Listeners = f.relay.Counts
 	o.Ports, o.Relay = f.ports, f.relay
 	f.agent = agent.New(o)

@@ -79,7 +79,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	}
 	rules, refused := v.mode.plan(v.config, v.host, v.table)
 	text := v.table.String()
-	for _, line := range slices.Concat(v.stranger(), v.closed(netip.Addr{}), v.refused(netip.AddrPort{}), v.unscheduled()) {
+	for _, line := range slices.Concat(v.stranger(), v.relayed(), v.closed(netip.Addr{}), v.refused(netip.AddrPort{}), v.unscheduled()) {
 		text += "# " + line
 	}
 	if _, err := fmt.Fprintf(env.stdout, "%s\n%s", text, rules); err != nil {
@@ -115,6 +115,14 @@ func (v *view) stranger() []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("no Node object is named %q: its zone and pod networks are not known, no endpoint is on it, and addresses are those of this machine\n", v.node.Name)}
+}
+
+// relayed returns a line about the NodePorts that the process serves.
+func (v *view) relayed() []string {
+	if len(v.host.NodePortRelay) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("the forwarder itself takes TCP connections to NodePorts on %s\n", texts(v.host.NodePortRelay))}
 }
 
 // scheduled returns a line about a scheduler that a Service asks for and the mode does not have.

@@ -14,6 +14,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/conntrack"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/relay"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -98,6 +99,18 @@ func loopbackTaken(log *slog.Logger) func(*vip.Route, error) {
 		log.Error("a NodePort is not served on a loopback address; it will be tried again",
 			"service", r.Owner.Service.String(), "nodePort", r.Port, "error", err)
 	}
+}
+
+// loopbackCount counts the connections to NodePorts on loopback addresses.
+func loopbackCount(registry *prometheus.Registry) func(relay.Result) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signpost_localhost_connections_total", Help: "Connections to NodePorts on loopback addresses that the forwarder took, by what became of them.",
+	}, []string{"result"})
+	registry.MustRegister(c)
+	for _, r := range relay.Results {
+		c.WithLabelValues(string(r))
+	}
+	return func(r relay.Result) { c.WithLabelValues(string(r)).Inc() }
 }
 
 func warning(log *slog.Logger) func(format string, args ...any) {

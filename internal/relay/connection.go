@@ -41,6 +41,7 @@ func (s *sockets) accept(ctx context.Context, l net.Listener, f vip.Frontend) {
 			case <-time.After(acceptPause):
 			}
 		case !s.relay.enter(f):
+			s.relay.count(TooMany)
 			refuse(c)
 		default:
 			s.all.Go(func() {
@@ -74,12 +75,15 @@ func (r *Relay) leave(f vip.Frontend) {
 // connect connects a client to an endpoint and returns when both have ended.
 func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
 	defer client.Close()
+	failed := NoEndpoint
 	for _, to := range r.choose(f, time.Now()) {
 		d := net.Dialer{Timeout: dialPatience}
 		server, err := d.DialContext(ctx, "tcp", to.String())
 		if err != nil {
+			failed = NoAnswer
 			continue
 		}
+		r.count(Connected)
 		r.chosen(f, to, time.Now())
 		defer server.Close()
 		stop := context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })
@@ -87,6 +91,7 @@ func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
 		join(client, server)
 		return
 	}
+	r.count(failed)
 	refuse(client)
 }
 

@@ -21,6 +21,7 @@ const bindPause = 5 * time.Second
 // are safe for concurrent use.
 type Relay struct {
 	tell  func(r *vip.Route, err error)
+	count func(Result)
 	wake  chan struct{}
 	pause time.Duration // bindPause
 
@@ -40,11 +41,25 @@ func (r *Relay) Counts() (listeners, failures int) {
 	return int(r.listeners.Load()), int(r.failures.Load())
 }
 
+// Result is what became of a connection.
+type Result string
+
+// The results.
+const (
+	Connected  Result = "connected"
+	NoEndpoint Result = "no-endpoint"
+	NoAnswer   Result = "no-answer" // of an endpoint
+	TooMany    Result = "too-many"  // are open
+)
+
+// Results are all of them.
+var Results = []Result{Connected, NoEndpoint, NoAnswer, TooMany}
+
 // New returns a Relay that listens on no address. tell is called from Run's goroutine when a port cannot be bound,
-// once until the reason changes.
-func New(tell func(r *vip.Route, err error)) *Relay {
+// once until the reason changes; count from any goroutine for each connection.
+func New(tell func(r *vip.Route, err error), count func(Result)) *Relay {
 	return &Relay{
-		tell: tell, wake: make(chan struct{}, 1), pause: bindPause,
+		tell: tell, count: count, wake: make(chan struct{}, 1), pause: bindPause,
 		routes: map[vip.Frontend]*vip.Route{}, look: map[vip.Frontend]bool{}, sticky: map[vip.Frontend]sticky{}, open: map[vip.Frontend]int{},
 	}
 }

@@ -30,13 +30,25 @@ type stage struct {
 	port  uint16 // the NodePort
 	route *vip.Route
 	told  chan error
+	mu    sync.Mutex
+	count map[Result]int
+}
+
+func (s *stage) counted(r Result) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count[r]
 }
 
 // newStage runs a Relay on 127.0.0.1.
 func newStage(t *testing.T) *stage {
-	s := &stage{t: t, told: make(chan error, 9)}
+	s := &stage{t: t, told: make(chan error, 9), count: map[Result]int{}}
 	s.port = listen(t, 0).Port() + 1
-	s.relay = New(func(_ *vip.Route, err error) { s.told <- err })
+	s.relay = New(func(_ *vip.Route, err error) { s.told <- err }, func(r Result) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.count[r]++
+	})
 	s.relay.pause = 10 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -162,9 +174,15 @@ func TestRelay(t *testing.T) {
 	if answer, err := s.ask(); !reset(answer, err) {
 		t.Errorf("an endpoint that refuses: %q, %v", answer, err)
 	}
+	if n := s.counted(NoAnswer); n != 1 || s.counted(Connected) < 42 || s.counted(NoEndpoint) != 0 {
+		t.Errorf("counted %v", s.count)
+	}
 	s.serve(func(r *vip.Route) { r.Decisions[vip.FromNode].Action = vip.Reject }, a)
 	if answer, err := s.ask(); !reset(answer, err) {
 		t.Errorf("no endpoint: %q, %v", answer, err)
+	}
+	if s.counted(NoEndpoint) != 1 {
+		t.Errorf("counted %v", s.count)
 	}
 	s.serve(func(r *vip.Route) { r.Decisions[vip.FromNode].Set, r.Local, r.Cluster = vip.Local, r.Cluster, nil }, a)
 	s.until("a local endpoint", s.answers(a))
@@ -253,6 +271,9 @@ func TestBounds(t *testing.T) {
 	}
 	if answer, err := s.ask(); !reset(answer, err) {
 		t.Errorf("one more: %q, %v", answer, err)
+	}
+	if s.counted(TooMany) != 1 {
+		t.Errorf("counted %v", s.count)
 	}
 	_ = open[0].Close()
 	s.until("after one has ended", s.answers(a))
