@@ -11,6 +11,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/config"
 	"github.com/signpost-dns/signpost/internal/node"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // adoptLimit is how long looking for rules may take. It starts programs.
@@ -33,6 +34,19 @@ func adopted(log *slog.Logger) (mode, bool) {
 		}
 	}
 	return mode{}, false
+}
+
+// frontendsBefore lists what the rules from before the start translate, in whatever mode. Flows to
+// frontends that went while no forwarder ran, or that another mode had, are found by it.
+func frontendsBefore(c *config.Config, log *slog.Logger) (all []vip.Frontend) {
+	for _, m := range modes {
+		list, err := m.frontends(c)
+		if err != nil {
+			log.Warn("looking for frontends from before the start; flows to those that are gone stay", "mode", string(m.name), "err", err)
+		}
+		all = append(all, list...)
+	}
+	return all
 }
 
 // fallBack returns the configuration with which a process starts whose own cannot be used, for the reason

@@ -137,6 +137,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {
 		return f, err
 	}
+	o.Before = frontendsBefore(c, log)
 	o.Dataplane, o.Machine, o.Flows, o.Health, o.Metrics, o.Log = f.plane, f.machine, f.cleaner, health, metrics, log
 	if f.traffic, err = newTraffic(c, facts, registry, log); err != nil {
 		return f, err

@@ -39,6 +39,8 @@ type mode struct {
 	clean func(ctx context.Context, c *config.Config, peerRuns bool) (string, error)
 	// there reports whether the kernel has rules of this mode, by which it routes.
 	there func(context.Context) (bool, error)
+	// frontends lists what the rules of this mode translate, ours or kube-proxy's. It changes nothing.
+	frontends func(*config.Config) ([]vip.Frontend, error)
 	// leads says whether rules of this mode are there, and whether connections end when clean
 	// removes these. Nil: none does.
 	leads func() (there, leads bool, err error)
@@ -64,8 +66,9 @@ var modes = []mode{
 		inspect: func(_ context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error) {
 			return nftables.Inspect(v.host, f, r)
 		},
-		there: func(context.Context) (bool, error) { return nftables.InUse() },
-		clean: func(ctx context.Context, _ *config.Config, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
+		there:     func(context.Context) (bool, error) { return nftables.InUse() },
+		frontends: func(*config.Config) ([]vip.Frontend, error) { return nftables.Frontends() },
+		clean:     func(ctx context.Context, _ *config.Config, _ bool) (string, error) { return "", nftables.Cleanup(ctx) },
 		cleanPeer: func(ctx context.Context, _ dataplane.Dataplane) (string, error) {
 			removed, err := nftables.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err
@@ -83,8 +86,9 @@ var modes = []mode{
 		inspect: func(ctx context.Context, v *view, _ vip.Frontend, r *vip.Route) ([]string, error) {
 			return iptables.Inspect(ctx, v.host, v.table, r)
 		},
-		there: func(ctx context.Context) (bool, error) { return iptables.InUse(ctx), nil },
-		clean: cleanIPTables,
+		there:     func(ctx context.Context) (bool, error) { return iptables.InUse(ctx), nil },
+		frontends: func(*config.Config) ([]vip.Frontend, error) { return iptables.Frontends() },
+		clean:     cleanIPTables,
 		cleanPeer: func(ctx context.Context, own dataplane.Dataplane) (string, error) {
 			d, routes := own.(*iptables.Dataplane)
 			if !routes { // clean removed all
@@ -106,10 +110,11 @@ var modes = []mode{
 		inspect: func(_ context.Context, v *view, f vip.Frontend, _ *vip.Route) ([]string, error) {
 			return ipvs.Inspect(ipvsOptions(v.config, nil), v.host, v.table, f)
 		},
-		there: func(context.Context) (bool, error) { return ipvs.InUse() },
-		clean: cleanIPVS,
-		leads: ipvsLeads,
-		yield: ipvs.Yield,
+		there:     func(context.Context) (bool, error) { return ipvs.InUse() },
+		frontends: func(c *config.Config) ([]vip.Frontend, error) { return ipvs.Frontends(ipvsOptions(c, nil)) },
+		clean:     cleanIPVS,
+		leads:     ipvsLeads,
+		yield:     ipvs.Yield,
 		cleanPeer: func(ctx context.Context, _ dataplane.Dataplane) (string, error) {
 			removed, err := ipvs.CleanupKubeProxy(ctx)
 			return strings.Join(removed, ", "), err

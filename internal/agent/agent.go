@@ -71,12 +71,13 @@ type Options struct {
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
-	NoExternalIPs  bool       // leave out spec.externalIPs
-	GuardedPorts   []vip.Port // of the node: no Service takes them
-	Traffic        Traffic    // nil: nobody's is counted
-	DropsUnused    bool       // as vip.Host has it
-	BindsExternal  bool       // as vip.Host has it
-	CutHalfOpen    bool       // have Flows remove TCP connections to backends that are gone, too, if they have no answer
+	NoExternalIPs  bool           // leave out spec.externalIPs
+	GuardedPorts   []vip.Port     // of the node: no Service takes them
+	Traffic        Traffic        // nil: nobody's is counted
+	DropsUnused    bool           // as vip.Host has it
+	BindsExternal  bool           // as vip.Host has it
+	Before         []vip.Frontend // that the kernel had before the start: those that are gone have flows to remove
+	CutHalfOpen    bool           // have Flows remove TCP connections to backends that are gone, too, if they have no answer
 }
 
 // Agent is the loop. Make one with New.
@@ -127,7 +128,7 @@ func New(o Options) *Agent {
 		Options: o, build: vip.BuildWithin, table: vip.NewTable(), budget: vip.NewBudget(vip.NodeRoom), lane: newLane(), leftOut: newLeftOut(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		latency: newLatency(),
-		flows:   newFlows(o.CutHalfOpen), conflicts: newConflicts(), failing: failing{}, refusals: refusals{of: map[cluster.Key][]vip.Refusal{}}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
+		flows:   newFlows(o.CutHalfOpen, o.Before), conflicts: newConflicts(), failing: failing{}, refusals: refusals{of: map[cluster.Key][]vip.Refusal{}}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
 		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
 	}
 }

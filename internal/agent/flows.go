@@ -30,8 +30,13 @@ type portKey struct {
 	protocol cluster.Protocol
 }
 
-func newFlows(cut bool) flows {
-	return flows{cut: cut, serving: map[portKey]backends{}, ports: map[cluster.Key][]portKey{}, look: map[vip.Frontend]struct{}{}}
+// newFlows returns flows that begins with the frontends from before the start.
+func newFlows(cut bool, before []vip.Frontend) flows {
+	f := flows{cut: cut, serving: map[portKey]backends{}, ports: map[cluster.Key][]portKey{}, look: map[vip.Frontend]struct{}{}}
+	for _, at := range before {
+		f.lookAt(at)
+	}
+	return f
 }
 
 // tracks reports whether flows of a protocol are stale once their backend is gone.

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // What other programs and administrators do to our rules is seen, and repaired by one Sync.
@@ -118,4 +120,35 @@ func rulesOf(tools Tools) (string, error) {
 		}
 	}
 	return strings.Join(lines, ""), err
+}
+
+// What the kernel has is found again, by whichever programs it was written.
+func TestFrontends(t *testing.T) {
+	for _, tools := range installed(t) {
+		t.Run(tools.Backend(), func(t *testing.T) {
+			netlab.OwnNetwork(t)
+			if got, err := Frontends(); err != nil || len(got) > 0 {
+				t.Errorf("of nothing: %v, %v", got, err)
+			}
+			table := everything()
+			if err := open(t, tools).Sync(t.Context(), testHost, table); err != nil {
+				t.Fatal(err)
+			}
+			var want []vip.Frontend
+			for r := range table.All() {
+				if r.Kind != vip.OtherPorts && forwards(r) {
+					want = append(want, r.Frontend)
+				}
+			}
+			got, err := Frontends()
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.SortFunc(got, vip.Frontend.Compare)
+			slices.SortFunc(want, vip.Frontend.Compare)
+			if !slices.Equal(slices.Compact(got), want) {
+				t.Errorf("got %v\nwant %v", got, want)
+			}
+		})
+	}
 }

@@ -2,8 +2,10 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -70,4 +72,27 @@ func compared(there listing, p piece) []string {
 
 func (c chain) compare(o chain) int {
 	return strings.Compare(c.table+" "+c.name, o.table+" "+o.name)
+}
+
+// Frontends returns the frontends that rules of this mode translate in the network namespace of the calling thread, ours
+// or kube-proxy's, of every backend that the node has programs for.
+func Frontends() (list []vip.Frontend, err error) {
+	for _, backend := range backends {
+		for _, v4 := range []bool{true, false} {
+			f := family{Tools: tools(backend).of(v4), v4: v4}
+			if _, missing := exec.LookPath(f.Iptables); missing != nil || backend == "legacy" && !legacyUsed(v4) {
+				continue
+			}
+			for _, c := range []chain{services, nodePorts} {
+				rules, _, failed := f.list(c)
+				err = errors.Join(err, failed)
+				for _, r := range rules {
+					if at, ok := frontendOf(r, v4); ok && at.IsNodePort() == (c == nodePorts) {
+						list = append(list, at)
+					}
+				}
+			}
+		}
+	}
+	return list, err
 }

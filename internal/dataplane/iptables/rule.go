@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
@@ -61,6 +62,33 @@ func at(f vip.Frontend) rule {
 	}
 	return r
 }
+
+// frontendOf is the inverse of at: the frontend that a rule matches, without an address that of a NodePort.
+func frontendOf(rule string, v4 bool) (f vip.Frontend, ok bool) {
+	f.Addr = vip.AnyNode6
+	if v4 {
+		f.Addr = vip.AnyNode4
+	}
+	list := words(rule)
+	for i, word := range list[:max(0, len(list)-1)] {
+		switch value := list[i+1]; word {
+		case "-d":
+			network, err := netip.ParsePrefix(value)
+			if err != nil || !network.IsSingleIP() {
+				return f, false
+			}
+			f.Addr = network.Addr()
+		case "-p":
+			f.Protocol = protocols[value]
+		case "--dport":
+			port, _ := strconv.ParseUint(value, 10, 16) // 0 for a range
+			f.Port = uint16(port)
+		}
+	}
+	return f, f.Port != 0 && f.Protocol != 0
+}
+
+var protocols = map[string]cluster.Protocol{"tcp": cluster.TCP, "udp": cluster.UDP, "sctp": cluster.SCTP}
 
 // host is an address as a network of one.
 func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // Cleanup removes all that this mode has in the kernel: the companion, kube-ipvs0 with its
@@ -46,6 +47,22 @@ func InUse() (bool, error) {
 	return err == nil, err
 }
 
+// Frontends returns the frontends that have virtual servers in the network namespace of the calling thread, ours or
+// a kube-proxy's, but those in Options.Exclude.
+func Frontends(o Options) (frontends []vip.Frontend, err error) {
+	there, err := InUse()
+	if err != nil || !there {
+		return nil, err
+	}
+	err = eachServer(o, func(d *Dataplane, v virtual) error {
+		if v.mark == 0 {
+			frontends = append(frontends, v.Frontend)
+		}
+		return nil
+	})
+	return frontends, err
+}
+
 // CleanupBeside removes only what kube-proxy does not know, so that one can run: the companion.
 func CleanupBeside(context.Context) error { return eachCompanion((*companion).remove) }
 
@@ -72,25 +89,34 @@ func eachCompanion(do func(*companion, *layout) error) error {
 }
 
 // retireAll removes the virtual servers that are ours.
-func retireAll(o Options) (int, error) {
+func retireAll(o Options) (n int, err error) {
+	err = eachServer(o, func(d *Dataplane, v virtual) error {
+		n++
+		return d.servers.retire(v)
+	})
+	return n, err
+}
+
+// eachServer does something to the virtual servers that are ours.
+func eachServer(o Options, do func(*Dataplane, virtual) error) error {
 	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
-		return 0, nil // no IPVS, no virtual servers
+		return nil // no IPVS, no virtual servers
 	}
 	handle, err := openHandle()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer handle.Close()
-	d := Dataplane{options: o, servers: &servers{handle: handle}, model: newModel(&dataplane.Host{}, nil)}
+	d := &Dataplane{options: o, servers: &servers{handle: handle}, model: newModel(&dataplane.Host{}, nil)}
 	list, err := d.servers.list(d.ours)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var errs []error
 	for v := range list {
-		errs = append(errs, d.servers.retire(v))
+		errs = append(errs, do(d, v))
 	}
-	return len(list), errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // ipsets are those of kube-proxy's mode ipvs, without what stands before them in IPv6.

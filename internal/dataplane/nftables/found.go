@@ -3,11 +3,13 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -91,14 +93,10 @@ func (c *conn) findLayout(f *family, table string) (found foundLayout, err error
 }
 
 func (c *conn) findLayoutOnce(f *family, table string) (foundLayout, error) {
-	found := foundLayout{map[string]foundSet{}, map[string]*foundChain{}}
-	inTable := func(b *buffer) { b.string(unix.NFTA_SET_TABLE, table) } // the same number in all three requests
-	err := c.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, f.number, inTable, func(b []byte) {
-		name, s := parseSet(b)
-		found.sets[name] = s
-	})
+	sets, err := c.findSets(f, table)
+	found := foundLayout{sets, map[string]*foundChain{}}
 	if err != nil {
-		return found, fmt.Errorf("list the sets of table %s %s: %w", f.name, table, err)
+		return found, err
 	}
 	err = c.get(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f.number, nil, func(b []byte) {
 		if text(attrOf(b, unix.NFTA_CHAIN_TABLE)) == table {
@@ -109,13 +107,28 @@ func (c *conn) findLayoutOnce(f *family, table string) (foundLayout, error) {
 	if err != nil {
 		return found, fmt.Errorf("list the chains of %s: %w", f.name, err)
 	}
-	err = c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, inTable, func(b []byte) {
+	err = c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, func(b *buffer) { b.string(unix.NFTA_RULE_TABLE, table) }, func(b []byte) {
 		if chain := found.chains[text(attrOf(b, unix.NFTA_RULE_CHAIN))]; chain != nil {
 			chain.rules = append(chain.rules, slices.Clone(attrOf(b, unix.NFTA_RULE_EXPRESSIONS)))
 		}
 	})
 	if err != nil {
 		return found, fmt.Errorf("list the rules of table %s %s: %w", f.name, table, err)
+	}
+	return found, nil
+}
+
+// findSets lists the sets of a table.
+func (c *conn) findSets(f *family, table string) (map[string]foundSet, error) {
+	found := map[string]foundSet{}
+	err := c.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, f.number, func(b *buffer) {
+		b.string(unix.NFTA_SET_TABLE, table)
+	}, func(b []byte) {
+		name, s := parseSet(b)
+		found[name] = s
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the sets of table %s %s: %w", f.name, table, err)
 	}
 	return found, nil
 }
@@ -320,4 +333,49 @@ func (i *installed) placement(s *set) *[]netip.AddrPort {
 	}
 	i.slots = append(i.slots, placement{set: s})
 	return &i.slots[len(i.slots)-1].slots
+}
+
+// Frontends returns the frontends that our tables and kube-proxy's have in the network namespace of the calling
+// thread, whatever version wrote them. Their sets and maps have keys of one type.
+func Frontends() (list []vip.Frontend, err error) {
+	c, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	found := map[vip.Frontend]bool{}
+	var errs []error
+	for _, f := range families {
+		for _, name := range []string{tableName, kubeProxyTable} {
+			there, err := c.findTable(f, name)
+			if err == nil && there != nil {
+				err = c.findFrontends(newTable(c, newLayout(f, dataplane.Host{}), name), found)
+			}
+			errs = append(errs, err)
+		}
+	}
+	return slices.Collect(maps.Keys(found)), errors.Join(errs...)
+}
+
+// findFrontends lists what is in the sets of a table whose keys are those of frontends.
+func (c *conn) findFrontends(t *table, found map[vip.Frontend]bool) error {
+	sets, err := c.findSets(t.family, t.name)
+	if err != nil {
+		return err
+	}
+	for name, s := range sets {
+		for _, node := range []bool{false, true} {
+			fields := t.frontendFields(node)
+			if kind, size := typeOf(fields); s.keyType != kind || s.keySize != size {
+				continue
+			}
+			_, err := c.findSetElements(t.layout, t.name, &set{name: name, key: fields}, func(k key, _ value) {
+				found[t.frontend(k)] = true
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
