@@ -2,12 +2,10 @@ package cluster
 
 import (
 	"slices"
-
-	"pgregory.net/rapid"
 )
 
 // checkOutside compares the way back from addresses outside with the twin's Services.
-func (p *pair) checkOutside(t *rapid.T) {
+func (p *pair) checkOutside(t fataler) {
 	for _, a := range worldAddrs() {
 		want := map[Key]bool{}
 		for k, svc := range p.twin.services {

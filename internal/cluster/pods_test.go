@@ -3,12 +3,10 @@ package cluster
 import (
 	"reflect"
 	"slices"
-
-	"pgregory.net/rapid"
 )
 
 // checkPodsAt compares the pods of all namespaces with the twin's.
-func (p *pair) checkPodsAt(t *rapid.T) {
+func (p *pair) checkPodsAt(t fataler) {
 	for _, a := range worldAddrs() {
 		want := 0
 		for _, namespace := range worldNames {

@@ -144,8 +144,16 @@ func compareForTest(a, b Key) int {
 	return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
 }
 
-// Check compares everything that can be read with the twin.
-func (p *pair) Check(t *rapid.T) {
+// Check is called after each move.
+func (p *pair) Check(t *rapid.T) { p.check(t) }
+
+// fataler is what can end a test.
+type fataler interface {
+	Fatalf(format string, args ...any)
+}
+
+// check compares everything that can be read with the twin.
+func (p *pair) check(t fataler) {
 	p.checkSerials(t)
 	p.checkServices(t)
 	p.checkNamespaces(t)
@@ -162,7 +170,7 @@ func (p *pair) Check(t *rapid.T) {
 	}
 }
 
-func (p *pair) checkServices(t *rapid.T) {
+func (p *pair) checkServices(t fataler) {
 	yielded := map[Key]*Entry{}
 	for e := range p.store.Services() {
 		if yielded[e.Service.Key] != nil {
@@ -195,7 +203,7 @@ func (p *pair) checkServices(t *rapid.T) {
 	}
 }
 
-func (p *pair) checkEntry(t *rapid.T, k Key, e *Entry) {
+func (p *pair) checkEntry(t fataler, k Key, e *Entry) {
 	var received []Key
 	for sk, sl := range p.twin.slices {
 		if sl.service == k {
@@ -274,7 +282,7 @@ func countReady(list []listing, a netip.Addr) (n int) {
 	return n
 }
 
-func (p *pair) checkNamespaces(t *rapid.T) {
+func (p *pair) checkNamespaces(t fataler) {
 	yielded := map[string]bool{}
 	for name := range p.store.Namespaces() {
 		if yielded[name] {
@@ -297,7 +305,7 @@ func (p *pair) checkNamespaces(t *rapid.T) {
 	}
 }
 
-func (p *pair) checkAddresses(t *rapid.T) {
+func (p *pair) checkAddresses(t fataler) {
 	p.checkOutside(t)
 	owned := p.twin.owned()
 	for _, a := range worldAddrs() {
@@ -349,7 +357,7 @@ func (p *pair) checkAddresses(t *rapid.T) {
 	}
 }
 
-func (p *pair) checkPodsAndNodes(t *rapid.T) {
+func (p *pair) checkPodsAndNodes(t fataler) {
 	for _, namespace := range worldNames {
 		for _, a := range worldAddrs() {
 			got, want := p.store.PodAt(namespace, a), p.twin.podsAt(namespace, a)
@@ -380,7 +388,7 @@ func (p *pair) checkPodsAndNodes(t *rapid.T) {
 }
 
 // checkSubscription demands that everything which changed was told, once.
-func (p *pair) checkSubscription(t *rapid.T) {
+func (p *pair) checkSubscription(t fataler) {
 	told := map[Ref]bool{}
 	for _, r := range p.sub.Take() {
 		if told[r] {

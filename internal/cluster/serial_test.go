@@ -48,7 +48,7 @@ type numbered struct {
 }
 
 // checkSerials demands that a serial rises if and only if the content changed.
-func (p *pair) checkSerials(t *rapid.T) {
+func (p *pair) checkSerials(t fataler) {
 	for part := range PartImports {
 		was, now := p.numbered[part], numbered{p.twin.contentOf(part), p.store.Serial(part)}
 		p.numbered[part] = now
