@@ -51,6 +51,7 @@ func TestParseErrors(t *testing.T) {
 		{"an unknown mark", begun + "endpoints web local-1(tired)", `"tired": not known here`},
 		{"an unknown policy", begun + "service x at cluster-ip-1 internal near port 80/tcp", "expected local"},
 		{"an unknown network", begun + "service x at cluster-ip-1 sources mars port 80/tcp", `"mars": not known here`},
+		{"an address that it cannot take", begun + "service x at cluster-ip-1 takes local-1 port 80/tcp", `"local-1": not known here`},
 		{"a ClusterIP of the load balancer", begun + "service x at cluster-ip-1 proxied cluster-ip-1 port 80/tcp", `"cluster-ip-1": not known here`},
 		{"a pause without a number", begun + "ask client tcp cluster-ip-1:80 -> local-1 kept, after lunch", `"lunch"`},
 		{"an open mark", begun + "endpoints web local-1(unready", `"local-1(unready": expected HOST or HOST(MARK,…)`},
