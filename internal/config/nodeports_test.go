@@ -7,7 +7,7 @@ import (
 )
 
 // TestLoopbackNodePorts checks which words and networks make NodePorts work on loopback addresses, by rules for
-// 127.0.0.0/8 (the bool) or by the process at single addresses, and that the others are noted.
+// 127.0.0.0/8 (the bool) or by the process at single addresses, and that what does not work is noted.
 func TestLoopbackNodePorts(t *testing.T) {
 	const only = "of the loopback addresses 127.0.0.1 and ::1 serve NodePorts"
 	for _, c := range []struct{ mode, list, want, note string }{

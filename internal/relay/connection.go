@@ -15,11 +15,11 @@ import (
 
 // Bounds of connections. Each costs about 20 KB and two files.
 const (
-	mostOpen     = 1024 // at a time
-	mostOfOne    = 256  // of a NodePort, so that others have some
-	dialPatience = 5 * time.Second
-	mostDials    = 3 // endpoints that are tried for a connection
-	acceptPause  = 100 * time.Millisecond
+	mostOpen    = 1024 // at a time
+	mostOfOne   = 256  // of a NodePort, so that each can have some
+	dialTimeout = 5 * time.Second
+	mostDials   = 3 // endpoints that are tried for a connection
+	acceptPause = 100 * time.Millisecond
 )
 
 // sticky is the endpoint that clients of a NodePort with affinity get. They are all this node.
@@ -77,7 +77,7 @@ func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
 	defer client.Close()
 	failed := NoEndpoint
 	for _, to := range r.choose(f, time.Now()) {
-		d := net.Dialer{Timeout: dialPatience}
+		d := net.Dialer{Timeout: dialTimeout}
 		server, err := d.DialContext(ctx, "tcp", to.String())
 		if err != nil {
 			failed = NoAnswer
@@ -95,7 +95,7 @@ func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
 	refuse(client)
 }
 
-// choose returns the endpoints to try for a connection of this node: the one that affinity names, then others at random.
+// choose returns the endpoints to try for a connection of this node: first the one that affinity names, then random ones.
 func (r *Relay) choose(f vip.Frontend, now time.Time) (list []netip.AddrPort) {
 	r.mu.Lock()
 	route, last := r.routes[f], r.sticky[f]

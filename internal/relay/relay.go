@@ -20,10 +20,10 @@ const bindPause = 5 * time.Second
 // Relay serves NodePorts on loopback addresses. Make one with New and start Run; the other methods do not wait and
 // are safe for concurrent use.
 type Relay struct {
-	tell  func(r *vip.Route, err error)
-	count func(Result)
-	wake  chan struct{}
-	pause time.Duration // bindPause
+	report func(r *vip.Route, err error)
+	count  func(Result)
+	wake   chan struct{}
+	pause  time.Duration // bindPause
 
 	mu     sync.Mutex
 	addrs  []netip.Addr
@@ -55,11 +55,11 @@ const (
 // Results are all of them.
 var Results = []Result{Connected, NoEndpoint, NoAnswer, TooMany}
 
-// New returns a Relay that listens on no address. tell is called from Run's goroutine when a port cannot be bound,
+// New returns a Relay that listens on no address. report is called from Run's goroutine when a port cannot be bound,
 // once until the reason changes; count from any goroutine for each connection.
-func New(tell func(r *vip.Route, err error), count func(Result)) *Relay {
+func New(report func(r *vip.Route, err error), count func(Result)) *Relay {
 	return &Relay{
-		tell: tell, count: count, wake: make(chan struct{}, 1), pause: bindPause,
+		report: report, count: count, wake: make(chan struct{}, 1), pause: bindPause,
 		routes: map[vip.Frontend]*vip.Route{}, look: map[vip.Frontend]bool{}, sticky: map[vip.Frontend]sticky{}, open: map[vip.Frontend]int{},
 	}
 }
@@ -78,7 +78,7 @@ func (r *Relay) Listen(addrs []netip.Addr) {
 	r.poke()
 }
 
-// Change takes over what changed in the table. The next connection goes to the endpoints that are there now.
+// Change takes over what changed in the table. The next connection is for the endpoints that are there now.
 func (r *Relay) Change(changes []vip.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +107,7 @@ func (r *Relay) poke() {
 
 // Run serves until ctx is done; then nothing is bound any more, and all connections are closed.
 func (r *Relay) Run(ctx context.Context) {
-	s := sockets{relay: r, open: map[vip.Frontend]map[netip.Addr]net.Listener{}, told: map[vip.Frontend]string{}}
+	s := sockets{relay: r, open: map[vip.Frontend]map[netip.Addr]net.Listener{}, reported: map[vip.Frontend]string{}}
 	ctx, stop := context.WithCancel(ctx)
 	defer s.all.Wait()
 	defer s.close()
@@ -154,10 +154,10 @@ func (r *Relay) later(f vip.Frontend) *vip.Route {
 
 // sockets are the listeners that Run has open.
 type sockets struct {
-	relay *Relay
-	open  map[vip.Frontend]map[netip.Addr]net.Listener
-	told  map[vip.Frontend]string // why one cannot be bound
-	all   sync.WaitGroup
+	relay    *Relay
+	open     map[vip.Frontend]map[netip.Addr]net.Listener
+	reported map[vip.Frontend]string // why one cannot be bound
+	all      sync.WaitGroup
 }
 
 // reconcile closes what is not wanted any more and opens what is, and reports whether something is to be tried again.
@@ -173,19 +173,19 @@ func (s *sockets) reconcile(ctx context.Context) (again bool) {
 		}
 		if len(wanted) == 0 {
 			delete(s.open, f)
-			delete(s.told, f)
+			delete(s.reported, f)
 		}
 	}
 	for f, wanted := range work {
 		err := s.listen(ctx, f, wanted)
 		if err == nil {
-			delete(s.told, f)
+			delete(s.reported, f)
 			continue
 		}
 		again = true
-		if r := s.relay.later(f); r != nil && s.told[f] != err.Error() {
-			s.told[f] = err.Error()
-			s.relay.tell(r, err)
+		if r := s.relay.later(f); r != nil && s.reported[f] != err.Error() {
+			s.reported[f] = err.Error()
+			s.relay.report(r, err)
 		}
 	}
 	return again

@@ -27,13 +27,13 @@ var here = netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(254)), byte(rand.IntN
 
 // stage is a Relay that runs, and endpoints.
 type stage struct {
-	t     *testing.T
-	relay *Relay
-	port  uint16 // the NodePort
-	route *vip.Route
-	told  chan error
-	mu    sync.Mutex
-	count map[Result]int
+	t        *testing.T
+	relay    *Relay
+	port     uint16 // the NodePort
+	route    *vip.Route
+	reported chan error
+	mu       sync.Mutex
+	count    map[Result]int
 }
 
 func (s *stage) counted(r Result) int {
@@ -44,9 +44,9 @@ func (s *stage) counted(r Result) int {
 
 // newStage runs a Relay.
 func newStage(t *testing.T) *stage {
-	s := &stage{t: t, told: make(chan error, 9), count: map[Result]int{}}
+	s := &stage{t: t, reported: make(chan error, 9), count: map[Result]int{}}
 	s.port = listen(t, 0).Port() + 1
-	s.relay = New(func(_ *vip.Route, err error) { s.told <- err }, func(r Result) {
+	s.relay = New(func(_ *vip.Route, err error) { s.reported <- err }, func(r Result) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.count[r]++
@@ -232,13 +232,13 @@ func TestPortIsTaken(t *testing.T) {
 	}
 	a := listen(t, 0)
 	s.serve(nil, a)
-	if err := <-s.told; !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "listen for a NodePort") {
-		t.Errorf("told %v", err)
+	if err := <-s.reported; !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "listen for a NodePort") {
+		t.Errorf("reported %v", err)
 	}
 	_ = other.Close()
 	s.until("the port is free", s.answers(a))
-	if len(s.told) > 0 {
-		t.Errorf("told again: %v", <-s.told)
+	if len(s.reported) > 0 {
+		t.Errorf("reported again: %v", <-s.reported)
 	}
 	if listeners, failures := s.relay.Counts(); listeners != 1 || failures == 0 {
 		t.Errorf("%d sockets listen and %d attempts failed, want 1 and some", listeners, failures)
