@@ -56,3 +56,31 @@ func TestCleanup(t *testing.T) {
 		})
 	}
 }
+
+// Of the backend that a dataplane does not use nothing of a proxy stays, and all of its own.
+func TestCleanupOther(t *testing.T) {
+	list := installed(t)
+	for i, tools := range list {
+		t.Run(tools.Backend(), func(t *testing.T) {
+			netlab.OwnNetwork(t)
+			other := list[1-i]
+			if err := open(t, other).Sync(t.Context(), testHost, tutorial()); err != nil {
+				t.Fatal(err)
+			}
+			d := open(t, tools)
+			if err := d.Sync(t.Context(), testHost, everything()); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := d.CleanupOther(t.Context()); err != nil || n == 0 {
+				t.Errorf("%d chains removed, %v", n, err)
+			}
+			if left, err := state(other); err != nil || strings.Contains(left, "KUBE-") {
+				t.Errorf("left of %s, %v:\n%s", other.Backend(), err, left)
+			}
+			d.looks.whole = look{}
+			if ok, err := d.Intact(); !ok || err != nil {
+				t.Errorf("the rules of %s: intact %v, %v", tools.Backend(), ok, err)
+			}
+		})
+	}
+}
