@@ -143,26 +143,39 @@ func (s script) shared(c chain, has, want, end []string) {
 		return
 	}
 	has, want = has[:len(has)-len(end)], want[:len(want)-len(end)]
-	extra := map[string]int{}
-	for _, r := range has {
-		extra[canonical(r)]++
+	if differ(has, want) {
+		s.put(c, slices.Concat(want, end))
 	}
-	var missing []string
-	for _, r := range want {
-		if k := canonical(r); extra[k] > 0 {
-			extra[k]--
+}
+
+// differ reports whether two lists are other rules, in whatever order. Most have one text, and what that says is
+// worked out for the others alone.
+func differ(a, b []string) bool {
+	a, b = apart(a, b, func(rule string) string { return rule })
+	a, b = apart(a, b, canonical)
+	return len(a)+len(b) > 0
+}
+
+// apart returns what each of two lists has more than the other, by a form of the rules.
+func apart(a, b []string, form func(string) string) (onlyA, onlyB []string) {
+	more := map[string]int{} // in b
+	for _, r := range b {
+		more[form(r)]++
+	}
+	for _, r := range a {
+		if f := form(r); more[f] > 0 {
+			more[f]--
 		} else {
-			missing = append(missing, r)
+			onlyA = append(onlyA, r)
 		}
 	}
-	stale := 0
-	for _, n := range extra {
-		stale += n
+	for _, r := range b {
+		if f := form(r); more[f] > 0 {
+			more[f]--
+			onlyB = append(onlyB, r)
+		}
 	}
-	if stale+len(missing) == 0 {
-		return
-	}
-	s.put(c, slices.Concat(want, end))
+	return onlyA, onlyB
 }
 
 // amend adds rules to a chain that others write, too.
