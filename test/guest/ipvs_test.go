@@ -34,7 +34,7 @@ func TestIPVSForwarder(t *testing.T) {
 	modules, trees := xtables(t)
 	inGuest(t, guest.Test{
 		Package:  "github.com/signpost-dns/signpost/cmd/forwarder",
-		Args:     []string{"-test.v", "-test.run=^(TestRollingReplacement|TestKilledUnderLoad|TestHostPort|TestExternalIPOfAnotherNode)$/^ipvs$|^TestFlowsToFrontendsThatWent$/^ipvs_to_ipvs$|^TestModeSwitchUnderLoad$|^TestExplainIPVS$", "-test.timeout=10m"},
+		Args:     []string{"-test.v", "-test.run=^(TestRollingReplacement|TestKilledUnderLoad|TestHostPort|TestExternalIPOfAnotherNode|TestLocalhostNodePorts)$/^ipvs$|^TestFlowsToFrontendsThatWent$/^ipvs_to_ipvs$|^TestModeSwitchUnderLoad$|^TestExplainIPVS$", "-test.timeout=10m"},
 		Programs: append([]string{"iptables"}, ipvsPrograms...),
 		Trees:    trees,
 		Modules:  slices.Concat([]string{"nft_numgen", "nft_hash", "nft_redir", "nft_limit"}, modules, ipvsModules),
