@@ -252,8 +252,13 @@ func (d *draft) publish(w *write) {
 		*key = d.key
 	}
 	d.cell = s.services.put(key, d.after)
-	s.byAddr.addAll(d.after.indexedNotIn(d.before), d.cell)
-	s.outside.addAll(d.after.outsideNotIn(d.before), d.cell)
+	s.byAddr.copyFor(d.after.indexed() - d.before.indexed())
+	for a := range d.after.indexedNotIn(d.before) {
+		s.byAddr.add(a, d.cell)
+	}
+	for a := range d.after.outsideNotIn(d.before) {
+		s.outside.add(a, d.cell)
+	}
 }
 
 // retire takes away what is no more.
@@ -262,8 +267,13 @@ func (d *draft) retire(w *write) {
 		return
 	}
 	s := w.store
-	s.byAddr.removeAll(d.before.indexedNotIn(d.after), d.cell)
-	s.outside.removeAll(d.before.outsideNotIn(d.after), d.cell)
+	s.byAddr.copyFor(d.before.indexed() - d.after.indexed())
+	for a := range d.before.indexedNotIn(d.after) {
+		s.byAddr.remove(a, d.cell)
+	}
+	for a := range d.before.outsideNotIn(d.after) {
+		s.outside.remove(a, d.cell)
+	}
 	if d.before.Service != nil && d.after.Service == nil {
 		s.serviceCount--
 		w.changeNamespace(d.key.Namespace, func(n *namespace) { n.services-- })
@@ -274,6 +284,15 @@ func (d *draft) retire(w *write) {
 }
 
 func (e *Entry) empty() bool { return e.Service == nil && len(e.Slices) == 0 }
+
+// indexed counts the addresses by which the index finds e: about, for one may be in several slices.
+func (e *Entry) indexed() int {
+	if e.Service == nil {
+		return 0
+	}
+	v4, v6 := e.Ready()
+	return len(e.Service.ClusterIPs) + v4 + v6
+}
 
 // indexedNotIn yields the addresses by which the index finds e and not other,
 // once for each slice that has them. Slices that wait for their Service have none.

@@ -183,6 +183,9 @@ type clashes map[netip.Addr]int32
 // change notes that old became next beside the other slices; either may be nil. The cost is
 // that of the addresses that differ, times the number of slices.
 func (c *clashes) change(old, next *Slice, others []*Slice) {
+	if len(others) == 0 && len(*c) == 0 { // as of nearly all Services
+		return
+	}
 	come := slices.Collect(addrsNotIn(next, old))
 	listed := make([]int32, len(come)) // in how many others
 	for _, o := range others {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"iter"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 
 	"github.com/gaissmai/bart"
@@ -58,21 +57,10 @@ func (x *addresses[V]) inside(p netip.Prefix) iter.Seq[netip.Addr] {
 // when it is done.
 func (x *addresses[V]) add(a netip.Addr, c *cell[V]) { x.change(a, c, +1) }
 
-// addAll is add for each of the addresses, and removeAll is remove.
-func (x *addresses[V]) addAll(addrs iter.Seq[netip.Addr], c *cell[V])    { x.changeAll(addrs, c, +1) }
-func (x *addresses[V]) removeAll(addrs iter.Seq[netip.Addr], c *cell[V]) { x.changeAll(addrs, c, -1) }
-
-func (x *addresses[V]) changeAll(addrs iter.Seq[netip.Addr], c *cell[V], delta int32) {
-	list := slices.Collect(addrs)
-	x.copyFor(len(list))
-	for _, a := range list {
-		x.change(a, c, delta)
-	}
-}
-
 // copyFor starts to change in a copy, if that costs less than the paths of n more changes.
+// Only for the writer.
 func (x *addresses[V]) copyFor(n int) {
-	if now := x.trie.Load(); x.copied == nil && x.changes+n > 8+now.Size()/128 {
+	if now := x.trie.Load(); x.copied == nil && n > 0 && x.changes+n > 8+now.Size()/128 {
 		x.copied = now.Clone()
 	}
 }
