@@ -69,7 +69,8 @@ func (h libraryHandler) WithGroup(name string) slog.Handler {
 	return libraryHandler{h.Handler.WithGroup(name)}
 }
 
-// logrusHook passes on lines of logrus.
+// logrusHook passes on lines of logrus as details. Only the library for IPVS writes such: that modprobe failed, also where
+// the kernel loads the module by itself, and that there is no IPVS, which our error says, too.
 type logrusHook struct{ log *slog.Logger }
 
 // Levels implements logrus.Hook.
@@ -77,16 +78,7 @@ func (logrusHook) Levels() []logrus.Level { return logrus.AllLevels }
 
 // Fire implements logrus.Hook.
 func (h logrusHook) Fire(e *logrus.Entry) error {
-	level := slog.LevelDebug
-	switch {
-	case e.Level <= logrus.ErrorLevel:
-		level = slog.LevelError
-	case e.Level == logrus.WarnLevel:
-		level = slog.LevelWarn
-	case e.Level == logrus.InfoLevel:
-		level = slog.LevelInfo
-	}
-	h.log.Log(context.Background(), level, e.Message)
+	h.log.Debug(e.Message)
 	return nil
 }
 

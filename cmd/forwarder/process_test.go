@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -265,15 +264,8 @@ func TestWithoutIPVS(t *testing.T) {
 	}
 	n := netlab.New(t, netlab.Config{Nodes: 1}).Node(1)
 	p := start(t, n.Host, false, "--manifests="+t.TempDir(), "--proxy-mode=ipvs", "--logging-format=json")
-	code := p.ends()
-	lines := strings.Split(strings.TrimSpace(p.logged()), "\n")
-	if last := lines[len(lines)-1]; code != 1 || !strings.HasPrefix(last, "forwarder: mode ipvs: not supported by this kernel: it has no module ip_vs") {
+	if code := p.ends(); code != 1 || !strings.HasPrefix(p.logged(), "forwarder: mode ipvs: not supported by this kernel: it has no module ip_vs") {
 		t.Errorf("ended with %d:\n%s", code, p.logged())
-	}
-	for _, line := range lines[:len(lines)-1] { // of the library
-		if !json.Valid([]byte(line)) {
-			t.Errorf("a line is not JSON: %s", line)
-		}
 	}
 }
 
