@@ -73,7 +73,7 @@ func TestNamesOver255Octets(t *testing.T) {
 	var told []string
 	note := func(ref cluster.Ref, name string) { told = append(told, fmt.Sprint(ref.Kind, " ", ref.Key, " ", name)) }
 	known := s.reportLong(note, nil)
-	known = s.reportLong(note, known)
+	s.reportLong(note, known)
 	want := "services " + label("n") + "/" + label("s") + " " + label("h") + "." + base
 	if len(told) != 1 || told[0] != want {
 		t.Errorf("reported %v, want once\n%s", told, want)
