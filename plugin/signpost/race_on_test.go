@@ -1,0 +1,5 @@
+//go:build race
+
+package signpost
+
+const raceEnabled = true
