@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -175,6 +176,7 @@ func TestTakeOverFromTheOtherBackend(t *testing.T) {
 			netlab.Skip(t, err.Error()+" (apt-get install iptables)")
 		}
 	}
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // that of the machine is root's
 	c := newTown(t)
 	c.serve("a", "b")
 	n := c.lab.Node(1)
