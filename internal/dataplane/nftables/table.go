@@ -3,6 +3,7 @@ package nftables
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -52,8 +53,9 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 	changes, without := t.limitedChanges(changes)
 	u := t.useOf(changes)
 	about := touch(changes, u)
-	if err := t.finishFor(ctx, about); err != nil {
-		return err
+	late := t.finishFor(ctx, about)
+	if fatal(late) {
+		return late
 	}
 	plan := t.plan(u)
 	need := t.made.clone()
@@ -75,7 +77,7 @@ func (t *table) apply(ctx context.Context, changes []vip.Change) error {
 	} else {
 		t.unfinished = append(t.unfinished, &remainder{about, w.left, plan.done})
 	}
-	return w.refusals()
+	return errors.Join(late, w.refusals())
 }
 
 // useOf counts what changes use.
