@@ -14,6 +14,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/loglimit"
+	"github.com/signpost-dns/signpost/internal/snapshot"
 	"github.com/signpost-dns/signpost/internal/source"
 	"github.com/signpost-dns/signpost/internal/source/kube"
 	"github.com/signpost-dns/signpost/internal/source/manifest"
@@ -35,6 +36,24 @@ type feedConfig struct {
 
 	namespaceLabels string // selector of namespaces
 	files           [sha256.Size]byte
+}
+
+// kinds are what the feed watches.
+func (f *feedConfig) kinds() []cluster.Kind {
+	kinds := []cluster.Kind{cluster.KindService, cluster.KindNamespace}
+	if !f.noEndpoints {
+		kinds = append(kinds, cluster.KindSlice)
+	}
+	if f.imports {
+		kinds = append(kinds, cluster.KindServiceImport)
+	}
+	if f.imports && !f.noEndpoints {
+		kinds = append(kinds, cluster.KindImportedSlice)
+	}
+	if f.pods {
+		kinds = append(kinds, cluster.KindPod)
+	}
+	return kinds
 }
 
 // parseSelector brings a label selector into the form in which equal ones are equal.
@@ -67,6 +86,22 @@ var feeds = struct {
 	byConfig map[feedConfig]*feed
 	fresh    []*lease // begun since the last reload began
 }{byConfig: map[feedConfig]*feed{}}
+
+// newestFeeds returns the feeds by the name of their source. While a reload
+// changes how a source is read two feeds may have one name for a moment; series
+// must be unique, so the newer one counts.
+func newestFeeds() map[string]*feed {
+	feeds.Lock()
+	defer feeds.Unlock()
+	byName := map[string]*feed{}
+	for _, f := range feeds.byConfig {
+		name := f.config.name()
+		if other := byName[name]; other == nil || other.begun.Before(f.begun) {
+			byName[name] = f
+		}
+	}
+	return byName
+}
 
 // lease is one stanza's share in a feed.
 type lease struct {
@@ -342,3 +377,118 @@ func reportName(ref cluster.Ref, name string) {
 var logLines = loglimit.NewGate(func(l loglimit.Left) {
 	log.Warningf("%d lines were left out: %s", l.Lines, l.Cause)
 })
+
+// snapshotConfig says where a stanza wants the index to be kept; the zero value:
+// nowhere. It is no part of feedConfig: stanzas with and without it share an index.
+type snapshotConfig struct {
+	dir    string
+	maxAge time.Duration
+}
+
+// keeping is a snapshot that is being kept for one or more stanzas.
+type keeping struct {
+	keeper *snapshot.Keeper
+	users  int
+	stop   context.CancelFunc
+	done   chan struct{} // nil until it runs
+}
+
+// keeper returns that of the lease's folder, made if there is none; nil if the
+// lease wants no snapshot. With feeds locked.
+func (f *feed) keeper(l *lease) *snapshot.Keeper {
+	dir := l.snapshot.dir
+	if dir == "" {
+		return nil
+	}
+	if f.keeps[dir] == nil {
+		f.keeps[dir] = &keeping{keeper: snapshot.New(f.store, snapshot.Options{
+			Dir: dir, Identity: l.identity(), MaxAge: l.snapshot.maxAge, Heard: f.heard, Logf: logf,
+		})}
+	}
+	return f.keeps[dir].keeper
+}
+
+// keep writes the index to the lease's folder from now on. With feeds locked.
+func (f *feed) keep(l *lease) {
+	keeper := f.keeper(l)
+	if keeper == nil {
+		return
+	}
+	k := f.keeps[l.snapshot.dir]
+	if k.users++; k.done != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	k.stop, k.done = cancel, make(chan struct{})
+	go func() {
+		defer close(k.done)
+		keeper.Run(ctx)
+	}()
+}
+
+// leave takes a lease's share back, and returns what nobody keeps any more; nil
+// if there is nothing. With feeds locked.
+func (f *feed) leave(l *lease) *keeping {
+	k := f.keeps[l.snapshot.dir]
+	if k == nil {
+		return nil
+	}
+	if k.users--; k.users > 0 {
+		return nil
+	}
+	delete(f.keeps, l.snapshot.dir)
+	return k
+}
+
+// lastWrite is how long a shutdown waits for the last snapshot: a disk that hangs
+// must not hold it up.
+const lastWrite = 5 * time.Second
+
+// end writes a last snapshot and stops; nil is nothing to end.
+func (k *keeping) end() {
+	if k == nil {
+		return
+	}
+	k.stop()
+	select {
+	case <-k.done:
+	case <-time.After(lastWrite):
+		log.Warningf("the last snapshot was not written within %v", lastWrite)
+	}
+}
+
+// restore fills the index of a feed that does not run yet. With feeds locked.
+func (f *feed) restore(l *lease) {
+	if k := f.keeper(l); k != nil && k.Restore() {
+		f.asOf = k.Status().Heard
+	}
+}
+
+// heard tells when the source last confirmed what is in the index; zero if it
+// never did. Until the first sync that is what the snapshot says of itself.
+func (f *feed) heard() time.Time {
+	if !f.store.Synced() {
+		return f.asOf
+	}
+	var oldest time.Time
+	for _, st := range f.source.Status() {
+		if st.LastEvent.IsZero() {
+			continue // in no namespace is anything to watch
+		}
+		if oldest.IsZero() || st.LastEvent.Before(oldest) {
+			oldest = st.LastEvent
+		}
+	}
+	return oldest
+}
+
+// snapshots tells how each of a feed's snapshots does, by folder.
+func (f *feed) snapshots() map[string]snapshot.Status {
+	feeds.Lock()
+	defer feeds.Unlock()
+	all := map[string]snapshot.Status{}
+	for dir, k := range f.keeps {
+		all[dir] = k.keeper.Status()
+	}
+	return all
+}

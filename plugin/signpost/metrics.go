@@ -1,7 +1,10 @@
 package signpost
 
 import (
+	"time"
+
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/kubernetes/object"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -65,36 +68,108 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 
 var _ prometheus.Collector = collector{}
 
-// newestFeeds returns the feeds by the name of their source. While a reload
-// changes how a source is read two feeds may have one name for a moment; series
-// must be unique, so the newer one counts.
-func newestFeeds() map[string]*feed {
-	feeds.Lock()
-	defer feeds.Unlock()
-	byName := map[string]*feed{}
-	for _, f := range feeds.byConfig {
-		name := f.config.name()
-		if other := byName[name]; other == nil || other.begun.Before(f.begun) {
-			byName[name] = f
-		}
-	}
-	return byName
+// snapshotCollector reads how old the data of all feeds are, and how their
+// snapshots do.
+type snapshotCollector struct {
+	data, stale                           *prometheus.Desc
+	load, writes, failures, written, size *prometheus.Desc
 }
 
-// kinds are what the feed watches.
-func (f *feedConfig) kinds() []cluster.Kind {
-	kinds := []cluster.Kind{cluster.KindService, cluster.KindNamespace}
-	if !f.noEndpoints {
-		kinds = append(kinds, cluster.KindSlice)
+func newSnapshotCollector() snapshotCollector {
+	return snapshotCollector{
+		data:     describe("data_timestamp_seconds", "When the API last confirmed what is in the index; of a restored index, when it last did before the restart."),
+		stale:    describe("stale", "Whether answers come from a restored index, before the first sync: 0 or 1."),
+		load:     describe("snapshot_load", "What became of the snapshot at the start: 1 for the result it had.", "dir", "result"),
+		writes:   describe("snapshot_writes_total", "Snapshots written.", "dir"),
+		failures: describe("snapshot_failures_total", "Attempts to write a snapshot that ended with an error.", "dir"),
+		written:  describe("snapshot_timestamp_seconds", "When the last snapshot was written.", "dir"),
+		size:     describe("snapshot_size_bytes", "Size of the snapshot last written or taken.", "dir"),
 	}
-	if f.imports {
-		kinds = append(kinds, cluster.KindServiceImport)
+}
+
+// Describe implements prometheus.Collector.
+func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.data, c.stale, c.load, c.writes, c.failures, c.written, c.size} {
+		ch <- d
 	}
-	if f.imports && !f.noEndpoints {
-		kinds = append(kinds, cluster.KindImportedSlice)
+}
+
+// Collect implements prometheus.Collector.
+func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
+	for name, f := range newestFeeds() {
+		stale := 0.0
+		if f.store.Restored() && !f.store.Synced() {
+			stale = 1
+		}
+		gauge(ch, c.stale, stale, name)
+		gaugeTime(ch, c.data, f.heard(), name)
+		for dir, st := range f.snapshots() {
+			if st.Load != "" { // else the feed was running already
+				gauge(ch, c.load, 1, name, dir, string(st.Load))
+			}
+			ch <- prometheus.MustNewConstMetric(c.writes, prometheus.CounterValue, float64(st.Writes), name, dir)
+			ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(st.Failures), name, dir)
+			gauge(ch, c.size, float64(st.Size), name, dir)
+			gaugeTime(ch, c.written, st.Written, name, dir)
+		}
 	}
-	if f.pods {
-		kinds = append(kinds, cluster.KindPod)
+}
+
+var _ prometheus.Collector = snapshotCollector{}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+// gaugeTime leaves a time out that is not known.
+func gaugeTime(ch chan<- prometheus.Metric, d *prometheus.Desc, at time.Time, labels ...string) {
+	if !at.IsZero() {
+		gauge(ch, d, float64(at.UnixNano())/1e9, labels...)
 	}
-	return kinds
+}
+
+// The DNS programming latency (SIG Scalability's SLI of that name): from a change
+// to the moment in which it is answered. Changes of endpoints are counted by the
+// peer's own histogram, so that its name and its dashboards stay; it cannot be
+// registered twice. Changes of Services, of which the API notes whole seconds only,
+// would spoil its numbers.
+var (
+	endpointsProgrammed = object.DNSProgrammingLatency
+
+	servicesProgrammed = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: plugin.Namespace, Subsystem: pluginName, Name: "service_programming_duration_seconds",
+		Buckets:                     prometheus.ExponentialBuckets(1, 2, 11), // to 17 minutes
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+		Help:                        "Time from the creation or change of a Service to its being answered; the API notes whole seconds, so up to one too much.",
+	}, []string{"service_kind"})
+)
+
+// observeProgrammed counts one change that was made some time ago. A machine whose
+// clock is behind the API server's counts 0.
+func observeProgrammed(kind cluster.Kind, svc *cluster.Service, selector, exact bool, ago time.Duration) {
+	label := programmedKind(svc, selector)
+	seconds := max(0, ago).Seconds()
+	switch {
+	case kind == cluster.KindService:
+		servicesProgrammed.WithLabelValues(label).Observe(seconds)
+	case exact || label == headlessByHand: // which has no numbers to spoil
+		endpointsProgrammed.WithLabelValues(label).Observe(seconds)
+	}
+}
+
+// headlessByHand is a headless Service whose EndpointSlices are written by hand or
+// by a controller of its own.
+const headlessByHand = "headless_without_selector"
+
+// programmedKind names the kind of a Service as the peer does; external_name is new.
+func programmedKind(svc *cluster.Service, selector bool) string {
+	switch {
+	case svc.Type == cluster.ExternalName:
+		return "external_name"
+	case !svc.Headless:
+		return "cluster_ip"
+	case selector:
+		return "headless_with_selector"
+	}
+	return headlessByHand
 }

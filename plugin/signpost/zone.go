@@ -1,7 +1,9 @@
 package signpost
 
 import (
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -24,8 +26,8 @@ type tree uint8
 
 const (
 	clusterTree    tree = iota // SERVICE.NAMESPACE.svc, of this cluster
-	outsideTree                // SERVICE.NAMESPACE, for clients outside: see outside.go
-	clustersetTree             // SERVICE.NAMESPACE.svc, of a set of clusters: see clusterset.go
+	outsideTree                // SERVICE.NAMESPACE, for clients outside
+	clustersetTree             // SERVICE.NAMESPACE.svc, of a set of clusters: see index
 )
 
 // makeZones turns origins into zones. The first that is not a reverse zone is the
@@ -47,6 +49,71 @@ func makeZones(origins []string) (zones []zone, primary *zone) {
 		z.nameserver, z.mailbox = join("ns.dns", home), join("hostmaster", home)
 	}
 	return zones, primary
+}
+
+// addOutside adds the zones for clients outside the cluster to those of the
+// stanza. A reverse zone may be of both.
+func addOutside(zones []zone, o *outsideSettings) []zone {
+	home := outsideHome(o.zones)
+	for _, name := range o.zones {
+		if i := indexZone(zones, name); i >= 0 {
+			zones[i].outside = true
+			continue
+		}
+		z := zone{name: name, reverse: isReverse(name), tree: outsideTree, outside: true}
+		owner := name
+		if z.reverse {
+			owner = home
+		}
+		z.nameserver, z.mailbox = join("ns1."+o.label(), owner), join("hostmaster."+o.label(), owner)
+		zones = append(zones, z)
+	}
+	return zones
+}
+
+// outsideHome is the first zone that is not a reverse zone: where PTR records point.
+func outsideHome(zones []string) string {
+	for _, name := range zones {
+		if !isReverse(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+func indexZone(zones []zone, name string) int {
+	for i := range zones {
+		if zones[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// markClusterset says which zones are those of a set of clusters.
+func markClusterset(zones []zone, names []string) {
+	for i := range zones {
+		if slices.Contains(names, zones[i].name) {
+			zones[i].tree = clustersetTree
+		}
+	}
+}
+
+// clustersetHome is the first zone of a set of clusters, where PTR records point;
+// nil if there is none.
+func (s *Signpost) clustersetHome() *zone {
+	if len(s.clusterset) == 0 {
+		return nil
+	}
+	return s.zoneNamed(s.clusterset[0])
+}
+
+// index is where the Services of a zone are.
+func (s *Signpost) index(z *zone) *cluster.Store {
+	if z.tree == clustersetTree {
+		return s.store.Imports()
+	}
+	return s.store
 }
 
 // isReverse reports whether a lower-case name is that of an address or a prefix.
@@ -127,6 +194,24 @@ func match(zones []zone, name string) (best *zone, rest string) {
 	return best, rest
 }
 
+// ttlIn is the TTL of records in a zone, in seconds.
+func (s *Signpost) ttlIn(z *zone) uint32 {
+	if z.tree == outsideTree && s.outside.ttlSet {
+		return s.outside.ttl
+	}
+	return s.ttl
+}
+
+// zoneNamed returns the zone with exactly this lower-case name, or nil.
+func (s *Signpost) zoneNamed(name string) *zone {
+	for i := range s.zones {
+		if s.zones[i].name == name {
+			return &s.zones[i]
+		}
+	}
+	return nil
+}
+
 // cutLast splits off the rightmost label of a relative name.
 func cutLast(name string) (rest, label string) {
 	i := strings.LastIndexByte(name, '.')
@@ -134,4 +219,98 @@ func cutLast(name string) (rest, label string) {
 		return "", name
 	}
 	return name[:i], name[i+1:]
+}
+
+// longestName is how many characters a name has at most, with its final dot: it takes
+// one octet more in a message (RFC 1035 §2.3.4). No name of Kubernetes has an escape.
+const longestName = 254
+
+// longestRelative is how many characters the name of an endpoint of this cluster has at
+// most before its zone: three labels of 63 characters and svc, each with its dot.
+const longestRelative = 3*(63+1) + len("svc.")
+
+// fits reports whether a name can stand in a message. One that does not is left out:
+// it would spoil the whole answer.
+func fits(name string) bool { return len(name) <= longestName }
+
+// tight reports whether the zone is so long that some names of Kubernetes do not fit.
+func (z *zone) tight() bool {
+	return z.tree == clustersetTree || len(z.name) > longestName-longestRelative
+}
+
+// tight reports whether any zone is.
+func (s *Signpost) tight() bool {
+	for i := range s.zones {
+		if s.zones[i].tight() {
+			return true
+		}
+	}
+	return false
+}
+
+// longEvery is how often to look for names that do not fit.
+const longEvery = 10 * time.Second
+
+// tellLong reports Services with names that do not fit, until stop is closed. Which names
+// these are depends on the zones, so no source can know.
+func (s *Signpost) tellLong(report func(ref cluster.Ref, name string), stop <-chan struct{}) {
+	serial, told := uint64(0), map[cluster.Ref]string{}
+	for pause := longEvery; ; {
+		select {
+		case <-stop:
+			return
+		case <-time.After(pause):
+		}
+		if now := s.store.Serial(cluster.PartNames, cluster.PartImports); now != serial {
+			serial = now
+			begin := time.Now()
+			told = s.reportLong(report, told)
+			pause = max(longEvery, notifyShare*time.Since(begin))
+		}
+	}
+}
+
+// reportLong reports one name of each Service that has some that do not fit, less those
+// that were told. It returns those to be told no more.
+func (s *Signpost) reportLong(report func(ref cluster.Ref, name string), told map[cluster.Ref]string) map[cluster.Ref]string {
+	found := map[cluster.Ref]string{}
+	for i := range s.zones {
+		z := &s.zones[i]
+		if z.reverse || !z.tight() {
+			continue
+		}
+		kind := cluster.KindService
+		if z.tree == clustersetTree {
+			kind = cluster.KindServiceImport
+		}
+		for e := range s.index(z).Services() {
+			ref := cluster.Ref{Kind: kind, Key: e.Service.Key}
+			name := s.longOf(z, e)
+			if name == "" || found[ref] != "" {
+				continue
+			}
+			found[ref] = name
+			if told[ref] != name {
+				report(ref, name)
+			}
+		}
+	}
+	return found
+}
+
+// longOf returns a name of a Service in a zone that does not fit; "" if there is none.
+func (s *Signpost) longOf(z *zone, e *cluster.Entry) (long string) {
+	tree := ".svc"
+	if z.tree == outsideTree {
+		if tree = ""; s.outsideKind(e) == missing {
+			return ""
+		}
+	}
+	serviceNames(e, tree, func(relative string) bool {
+		if name := join(relative, z.name); !fits(name) {
+			long = name
+		}
+		return long == ""
+	})
+	return long
 }

@@ -2,6 +2,7 @@ package signpost
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,18 +11,10 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/bufsize"
 	"github.com/miekg/dns"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
-)
-
-// podMode is the value of the option pods.
-type podMode uint8
-
-const (
-	podsDisabled podMode = iota // no names below pod
-	podsInsecure                // every address has a name, whether a pod has it or not
-	podsVerified                // only addresses of running pods of that namespace
 )
 
 // Signpost answers the names of a cluster from the index. It implements
@@ -167,4 +160,139 @@ func newMessage(r *dns.Msg) *message {
 	m.question[0] = r.Question[0]
 	m.Question = m.question[:]
 	return m
+}
+
+// defaultMaxUDP is the largest UDP answer that no path fragments (DNS flag day
+// 2020), and the default of BIND, Unbound and Knot. A larger answer is worth more
+// to whoever forges the sender of a query.
+const defaultMaxUDP = 1232
+
+// The server sends an IPv4 answer of up to that many bytes without compression,
+// also one that the plugin compressed: see request.Request.Scrub.
+const maxUncompressed = 1480
+
+// udpLimit returns the size of the largest UDP answer: that of the option
+// max_udp_size (0: not given), else that of the plugin bufsize, else the default.
+func udpLimit(option int, plugged plugin.Handler) int {
+	if option != 0 {
+		return option
+	}
+	if b, ok := plugged.(bufsize.Bufsize); ok {
+		return b.Size
+	}
+	return defaultMaxUDP
+}
+
+// limit sets how many bytes the answer may have: 64 KiB over a stream; over UDP
+// what the client takes (RFC 6891 §6.2.3), and at most maxUDP.
+func (s *Signpost) limit(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question) {
+	if !isDatagram(ctx, w) {
+		q.limit = dns.MaxMsgSize
+		return
+	}
+	q.limit = dns.MinMsgSize
+	for _, rr := range r.Extra {
+		if opt, ok := rr.(*dns.OPT); ok {
+			q.limit = max(dns.MinMsgSize, int(opt.UDPSize()))
+		}
+	}
+	if q.limit > s.maxUDP {
+		q.limit, q.capped = s.maxUDP, true
+	}
+}
+
+// isDatagram reports whether the answer leaves as one UDP datagram. The client of a
+// QUIC server has a UDP address too, so the server's own address decides there.
+func isDatagram(ctx context.Context, w dns.ResponseWriter) bool {
+	addr := w.RemoteAddr()
+	if wrapped, ok := addr.(interface{ Unwrap() net.Addr }); ok { // of the plugin proxyproto
+		addr = wrapped.Unwrap()
+	}
+	if _, udp := addr.(*net.UDPAddr); !udp {
+		return false
+	}
+	server, _ := ctx.Value(dnsserver.Key{}).(*dnsserver.Server)
+	return server == nil || !strings.HasPrefix(server.Addr, "quic://") && !strings.HasPrefix(server.Addr, "https3://")
+}
+
+// fit cuts a message to the limit, with room for the OPT record that the server
+// adds. Only a capped answer needs it: otherwise the limit is the client's, and the
+// server cuts to that itself.
+func (m *message) fit(r *dns.Msg, limit int) {
+	if opt := r.IsEdns0(); opt != nil && m.IsEdns0() == nil {
+		limit -= dns.Len(opt)
+	}
+	m.Truncate(limit)
+	if !m.Compress {
+		return
+	}
+	m.Compress = false
+	size := m.Len()
+	if size > maxUncompressed {
+		m.Compress = true
+		return
+	}
+	for size > limit && len(m.Extra)+len(m.Answer) > 0 {
+		section := &m.Extra
+		if len(m.Extra) == 0 {
+			section = &m.Answer
+		}
+		last := len(*section) - 1
+		size -= dns.Len((*section)[last])
+		*section = (*section)[:last]
+		m.Truncated = true
+	}
+}
+
+// How long clients may keep what a restored index says: RFC 8767 §4 wants 30 s,
+// and a name that is missing in it may have come since.
+const (
+	staleTTL         = 30
+	staleNegativeTTL = 5
+)
+
+// markStale tells the client that an answer is of an earlier state of the
+// cluster: by an Extended DNS Error (RFC 8914: 3, Stale Answer, or 19, Stale
+// NXDOMAIN Answer) if it speaks EDNS, and by a short time to live in any case.
+func markStale(m, r *dns.Msg, asOf time.Time) {
+	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		for i, rr := range section {
+			section[i] = shortLived(rr)
+		}
+	}
+	asked := r.IsEdns0()
+	if asked == nil {
+		return
+	}
+	code := dns.ExtendedErrorCodeStaleAnswer
+	if m.Rcode == dns.RcodeNameError {
+		code = dns.ExtendedErrorCodeStaleNXDOMAINAnswer
+	}
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.SetUDPSize(asked.UDPSize())
+	opt.SetDo(asked.Do())
+	opt.Option = []dns.EDNS0{&dns.EDNS0_EDE{
+		InfoCode: code, ExtraText: "restored after a restart, as of " + asOf.UTC().Format(time.RFC3339),
+	}}
+	m.Extra = append(m.Extra, opt)
+}
+
+// shortLived returns the record, or a copy of it with a shorter time to live:
+// what an upstream said may be somebody else's memory.
+func shortLived(rr dns.RR) dns.RR {
+	limit := uint32(staleTTL)
+	soa, isSOA := rr.(*dns.SOA)
+	if isSOA {
+		limit = staleNegativeTTL
+	}
+	if rr.Header().Ttl <= limit && (!isSOA || soa.Minttl <= limit) || rr.Header().Rrtype == dns.TypeOPT {
+		return rr
+	}
+	rr = dns.Copy(rr)
+	rr.Header().Ttl = min(rr.Header().Ttl, limit)
+	if isSOA {
+		soa = rr.(*dns.SOA)
+		soa.Minttl = min(soa.Minttl, limit)
+	}
+	return rr
 }
