@@ -107,6 +107,7 @@ var table = []room{
 	},
 	{
 		path:    "./internal/config",
+		ours:    []string{"./internal/cluster", "./internal/vip"}, // the types of values, so that no value has two
 		outside: []string{"k8s.io/kube-proxy", "k8s.io/component-base", machinery, "github.com/spf13/pflag", "sigs.k8s.io/yaml"},
 		because: "a configuration is read and checked before anything that it configures exists",
 	},

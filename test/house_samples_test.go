@@ -77,7 +77,7 @@ func methods(n int) string {
 
 func TestSourceRulesCanFail(t *testing.T) {
 	failed := map[string]bool{}
-	for _, c := range samples() {
+	for _, c := range append(samples(), shapeSamples()...) {
 		failed[c.rule] = failed[c.rule] || c.want != ""
 		t.Run(c.rule+"/"+c.name, func(t *testing.T) {
 			s, err := parseSource(c.path, []byte(c.text))

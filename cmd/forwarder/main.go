@@ -125,7 +125,7 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	warnOf(c.Notes, log)
 	peerRuns := healthcheck.Other(ctx, healthAddress(c))
 	if peerRuns {
-		log.Info("a kube-proxy runs on this node: its rules stay", "answers at", healthAddress(c))
+		log.Info("a kube-proxy runs on this node: its rules stay", "healthAddress", healthAddress(c))
 		if err := waitForPeer(ctx, c, log); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (f *forwarder) alone(ctx context.Context) {
 		if !told {
 			told = true
 			f.log.Warn("another proxy runs on this node, kube-proxy by its answers: its rules stay beside ours until it ends",
-				"answers at", healthAddress(f.config))
+				"healthAddress", healthAddress(f.config))
 		}
 		select {
 		case <-ctx.Done():
@@ -77,7 +77,7 @@ func (f *forwarder) outlast(ctx context.Context) {
 		}
 		if leads && !told {
 			told = true
-			f.log.Info("connections of another mode go on; its rules stay beside ours until these end", "at most", outlasting)
+			f.log.Info("connections of another mode go on; its rules stay beside ours until these end", "timeout", outlasting)
 		}
 		select {
 		case <-ctx.Done():
@@ -105,7 +105,7 @@ func waitForPeer(ctx context.Context, c *config.Config, log *slog.Logger) error 
 		case wrote:
 			return nil
 		case err != nil && time.Since(start) > metricsPatience:
-			log.Warn("it is not known whether that kube-proxy has written its rules: ours go all the same", "asked for its metrics", at, "error", err)
+			log.Warn("it is not known whether that kube-proxy has written its rules: ours go all the same", "metricsAddress", at, "error", err)
 			return nil
 		case time.Since(said) > sayWaiting:
 			said = time.Now()

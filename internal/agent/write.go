@@ -249,7 +249,7 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 		a.dirty = true
 		pause := a.pause.pause()
 		a.retry.Reset(pause)
-		a.Log.Error("writing rules", "what", what, "error", fatal, "again in", pause.String())
+		a.Log.Error("writing rules", "what", what, "error", fatal, "retryIn", pause.String())
 		return false
 	}
 	a.dirty = false

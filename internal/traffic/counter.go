@@ -154,7 +154,7 @@ func (c *Counter) trouble(err error) bool {
 	c.failures++
 	if c.told != err.Error() {
 		c.told = err.Error()
-		c.log.Warn("counting the traffic of Services; it begins anew", "error", err, "again in", again.String())
+		c.log.Warn("counting the traffic of Services; it begins anew", "error", err, "retryIn", again.String())
 	}
 	return false
 }
