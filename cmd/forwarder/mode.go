@@ -152,7 +152,7 @@ func cleanIPVS(ctx context.Context, c *config.Config, peerRuns bool) (string, er
 // ipvsLeads is leads of mode ipvs.
 func ipvsLeads() (there, leads bool, err error) {
 	if there, err = ipvs.InUse(); there {
-		leads, err = conntrack.Led()
+		leads, err = conntrack.HasIPVSConnections()
 	}
 	return there, leads, err
 }

@@ -220,7 +220,7 @@ func TestRepairsWithinTheSyncPeriod(t *testing.T) {
 	for i, change := range []string{"-F KUBE-SERVICES", "-D PREROUTING 1"} {
 		command(t, n.Host, "sh", "-c", "iptables-nft -w -t nat "+change)
 		p.until("the rules are repaired after "+change, func() (bool, string) {
-			return strings.Count(p.logged(), "because=repair") == i+1, p.logged()
+			return strings.Count(p.logged(), "reason=repair") == i+1, p.logged()
 		})
 		c.answers(c.pods["client"], "tcp", "10.96.0.20:80", "a", "b")
 	}

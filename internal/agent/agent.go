@@ -17,42 +17,43 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// The agent's times.
+// The agent's periods and timeouts.
 const (
-	syncPoll      = 20 * time.Millisecond  // between looks whether the Store is complete
-	syncPatience  = 30 * time.Second       // until it is said that it is not
-	inspectPeriod = time.Second            // between looks whether the rules are still there
-	retryFirst    = 100 * time.Millisecond // after the kernel refused
+	syncPoll      = 20 * time.Millisecond  // period of the check whether the Store has synced
+	syncLogPeriod = 30 * time.Second       // period of the warning while it has not
+	inspectPeriod = time.Second            // period of the check that the rules are unchanged
+	retryFirst    = 100 * time.Millisecond // first pause after a failed write
 	retryLast     = 30 * time.Second
-	routesFirst   = 10 * time.Second // after the kernel refused single routes
-	routesLast    = 15 * time.Minute // all is read for it, and such errors seldom go away by themselves
+	routesFirst   = 10 * time.Second // first pause after the kernel rejected single routes
+	routesLast    = 15 * time.Minute // a retry syncs the whole table, and such errors rarely vanish on their own
 )
 
-// Machine has the machine's addresses and the networks that it is connected to: a
-// *node.Machine.
+// Machine provides the machine's addresses and the networks that it is connected to. A
+// *node.Machine implements it.
 type Machine interface {
-	Addrs() []netip.Addr      // sorted; not to be changed
-	Networks() []node.Network // not to be changed
-	Changed() <-chan struct{} // readable when any of them changed
+	Addrs() []netip.Addr      // sorted; read-only
+	Networks() []node.Network // read-only
+	Changed() <-chan struct{} // receives after any of them changed
 }
 
-// Flows removes flows that lead nowhere: a *conntrack.Cleaner. Clean must not wait.
+// Flows removes stale flows. A *conntrack.Cleaner implements it. Clean must not block.
 type Flows interface {
 	Clean(nodeAddrs []netip.Addr, list []conntrack.Keep)
 }
 
-// Traffic counts what goes to some Services: a *traffic.Counter. Follow must not wait.
+// Traffic counts the traffic of some Services. A *traffic.Counter implements it. Follow must not block.
 type Traffic interface {
 	Follow(nodeAddrs []netip.Addr, changes []vip.Change)
 }
 
-// Events tells the owners of Services what concerns them and the API does not say. Event
-// must not wait. What is true on each node has the same words on each.
+// Events reports to the owners of Services what the API does not show. Event must not
+// block. A message that holds on every node has the same text on every node, so that
+// the API can aggregate it.
 type Events interface {
 	Event(service cluster.Key, reason, message string)
 }
 
-// Options are what an Agent needs. Events, Ports and Relay may be nil.
+// Options configure an Agent. Events, Ports, Relay and Traffic may be nil.
 type Options struct {
 	Store     *cluster.Store
 	Dataplane dataplane.Dataplane
@@ -63,24 +64,24 @@ type Options struct {
 	Log       *slog.Logger
 	Events    Events
 	Ports     Ports
-	Relay     Ports // takes connections to NodePorts on loopback addresses: a *relay.Relay
+	Relay     Ports // accepts connections to NodePorts on loopback addresses: a *relay.Relay
 
 	NodeName       string
-	NodeAddr       netip.Addr // said by the user; unspecified: the Node object tells
+	NodeAddr       netip.Addr // from the configuration; if unspecified, the Node object decides
 	NodePorts      node.NodePorts
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
-	NoExternalIPs  bool           // leave out spec.externalIPs
-	GuardedPorts   []vip.Port     // of the node: no Service takes them
-	Traffic        Traffic        // nil: nobody's is counted
-	DropsUnused    bool           // as vip.Host has it
-	BindsExternal  bool           // as vip.Host has it
-	Before         []vip.Frontend // that the kernel had before the start: those that are gone have flows to remove
-	CutHalfOpen    bool           // have Flows remove TCP connections to backends that are gone, too, if they have no answer
+	NoExternalIPs  bool           // ignores spec.externalIPs
+	GuardedPorts   []vip.Port     // ports of the node that no Service may claim
+	Traffic        Traffic        // nil disables traffic counting
+	DropsUnused    bool           // as in vip.Host
+	BindsExternal  bool           // as in vip.Host
+	Before         []vip.Frontend // in the kernel before the start; flows of those that are gone are removed
+	CutHalfOpen    bool           // also removes unanswered TCP connections to removed backends
 }
 
-// Agent is the loop. Make one with New.
+// Agent runs the sync loop. Create one with New.
 type Agent struct {
 	Options
 	build func(*cluster.Entry, vip.Node, vip.Room) []*vip.Route // vip.BuildWithin; tests count its calls
@@ -102,29 +103,29 @@ type Agent struct {
 	limits    limits
 	ranges    ranges
 	latency   *latency
-	checks    []vip.Change // of healthCheckNodePorts, since rules were written last
+	checks    []vip.Change // changes of healthCheckNodePorts since the last write
 
 	changes *cluster.Subscription
-	built   map[cluster.Key]struct{} // Services that the next write brings up to date
+	built   map[cluster.Key]struct{} // Services whose routes are in the table, but not in the kernel
 
-	settings chan Options // what is configured otherwise now
+	settings chan Options // the latest configuration, from Reconfigure
 
-	inPlace     chan struct{} // closed once the kernel has the table for the first time
-	tellInPlace func()
+	inPlace      chan struct{} // closed after the first successful sync
+	closeInPlace func()
 
-	dirty  bool // the kernel may hold anything: only a Sync is of use
-	retry  *time.Timer
-	pause  backoff // after the kernel refused
-	routes backoff // after it refused single routes
-	blind  string  // why it is not known whether the rules are there
+	dirty      bool // the last write failed: the kernel state is unknown and only a Sync repairs it
+	retry      *time.Timer
+	pause      backoff // after a failed write
+	routes     backoff // after rejected routes
+	inspectErr string  // the last error of Intact, logged once
 }
 
-// New returns an Agent that does nothing until Run.
+// New returns an Agent. Run starts it.
 func New(o Options) *Agent {
 	inPlace := make(chan struct{})
 	return &Agent{
 		changes: o.Store.Subscribe(), built: map[cluster.Key]struct{}{},
-		settings: make(chan Options, 1), inPlace: inPlace, tellInPlace: sync.OnceFunc(func() { close(inPlace) }),
+		settings: make(chan Options, 1), inPlace: inPlace, closeInPlace: sync.OnceFunc(func() { close(inPlace) }),
 		Options: o, build: vip.BuildWithin, table: vip.NewTable(), budget: vip.NewBudget(vip.NodeRoom), lane: newLane(), leftOut: newLeftOut(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		latency: newLatency(),
@@ -133,16 +134,16 @@ func New(o Options) *Agent {
 	}
 }
 
-// Table prints the table as it is now: a line for each frontend.
+// Table formats the current table: one line per frontend.
 func (a *Agent) Table() string {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.table.String()
 }
 
-// Reconfigure takes over from o what a user configures and may change while the agent
-// runs: NodeAddr, NodePorts, Pods, MasqueradeAll, MasqueradeMark, NoExternalIPs and GuardedPorts. It does not wait; of
-// two calls the later counts.
+// Reconfigure replaces the settings that may change while the agent runs: NodeAddr,
+// NodePorts, Pods, MasqueradeAll, MasqueradeMark, NoExternalIPs and GuardedPorts. It does
+// not block. If calls overlap, the last one wins.
 func (a *Agent) Reconfigure(o Options) {
 	select {
 	case <-a.settings:
@@ -156,11 +157,11 @@ func (a *Agent) reconfigure(o Options) {
 	a.MasqueradeAll, a.MasqueradeMark, a.NoExternalIPs, a.GuardedPorts = o.MasqueradeAll, o.MasqueradeMark, o.NoExternalIPs, o.GuardedPorts
 }
 
-// InPlace is closed once the kernel has the whole table for the first time.
+// InPlace returns a channel that closes after the first sync of the whole table.
 func (a *Agent) InPlace() <-chan struct{} { return a.inPlace }
 
-// Run works until ctx is done, and returns nil then. The rules stay. It returns an error
-// at once if another process has the rules.
+// Run syncs until ctx is done, then returns nil and leaves the rules in place. It returns
+// an error if another process owns the rules.
 func (a *Agent) Run(ctx context.Context) error {
 	a.Metrics.follow(a.changes)
 	if !a.waitForStore(ctx) {
@@ -172,7 +173,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	inspect := time.NewTicker(inspectPeriod)
 	defer inspect.Stop()
 
-	a.look()
+	a.refreshNode()
 	a.latency.take()
 	a.take(a.changes.Take(), true)
 	a.enforce()
@@ -184,9 +185,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.lane.rest.timer.Stop()
 	for {
 		a.startBuild()
-		wake, told := a.changes.Wake(), a.latency.wake
+		wake, programmed := a.changes.Wake(), a.latency.wake
 		if rest.resting {
-			wake, told = nil, nil
+			wake, programmed = nil, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -195,14 +196,14 @@ func (a *Agent) Run(ctx context.Context) error {
 			rest.resting = false
 		case <-wake:
 			rest.after(func() { a.follow(ctx) })
-		case <-told: // changes may have been taken before their time was told
+		case <-programmed: // the changes may have been taken before Programmed was called for them
 			rest.after(func() { a.follow(ctx) })
 		case jobs := <-a.lane.built:
 			a.begin(jobs)
 		case <-a.lane.rest.timer.C:
 			a.lane.rest.resting = false
 		case <-a.lane.ready():
-			select { // first what is not large, for between these cases chance decides
+			select { // small Services first: select picks at random between ready cases
 			case <-wake:
 				rest.after(func() { a.follow(ctx) })
 			default:
@@ -214,14 +215,14 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.reconfigure(o)
 			a.change(ctx, nil)
 		case <-a.retry.C:
-			_ = a.sync(ctx, "another attempt")
+			_ = a.sync(ctx, "retry")
 		case <-inspect.C:
 			a.inspect(ctx)
 		}
 	}
 }
 
-// follow takes the changes that there are.
+// follow processes the pending changes.
 func (a *Agent) follow(ctx context.Context) {
 	a.latency.take()
 	if refs := a.changes.Take(); len(refs) > 0 {
@@ -231,7 +232,7 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 }
 
-// finish notes that the kernel has what was built. What waits in the lane is not finished.
+// finish marks the built Services as written. Those that wait in the lane are not finished.
 func (a *Agent) finish() {
 	for k := range a.built {
 		if !a.lane.has(k) {
@@ -239,32 +240,32 @@ func (a *Agent) finish() {
 		}
 	}
 	if len(a.built) > 0 {
-		a.built = map[cluster.Key]struct{}{} // not cleared: to walk through a map costs what it once held
+		a.built = map[cluster.Key]struct{}{} // replaced, not cleared: iterating a cleared map scans its old buckets
 	}
 	a.latency.done(a.Metrics, a.lane.has)
 }
 
-// waitForStore waits until the Store is complete; false: ctx is done before.
+// waitForStore blocks until the Store has synced. It returns false if ctx ends first.
 func (a *Agent) waitForStore(ctx context.Context) bool {
 	poll := time.NewTicker(syncPoll)
 	defer poll.Stop()
-	start, told := time.Now(), time.Now()
+	start, logged := time.Now(), time.Now()
 	for !a.Store.Synced() {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-poll.C:
 		}
-		if time.Since(told) >= syncPatience {
-			told = time.Now()
-			a.Log.Warn("waiting for the first complete list of Services; rules stay as they are until then",
+		if time.Since(logged) >= syncLogPeriod {
+			logged = time.Now()
+			a.Log.Warn("waiting for the first complete list of Services; existing rules stay unchanged",
 				"waited", time.Since(start).Round(time.Second).String())
 		}
 	}
 	return true
 }
 
-// backoff is a pause that doubles.
+// backoff doubles a pause between first and last.
 type backoff struct{ first, last, next time.Duration }
 
 func (b *backoff) pause() time.Duration {

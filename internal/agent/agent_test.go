@@ -289,7 +289,7 @@ func TestNodeAndAddresses(t *testing.T) {
 		s.store.MarkSynced()
 		s.start()
 		addrs("[192.0.2.1 192.0.2.2]") // there is no Node object
-		if log := s.notes.take(); !strings.Contains(log, "there is no Node object") {
+		if log := s.notes.take(); !strings.Contains(log, "no Node object with an address") {
 			t.Errorf("log %q", log)
 		}
 		s.put(&cluster.Node{Name: "node-1", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.2")}})
@@ -331,12 +331,12 @@ func TestConflicts(t *testing.T) {
 		contested(0)
 		s.put(service("new", "10.96.0.2", "external=192.0.2.9", "created=2"))
 		contested(1)
-		if log := s.notes.take(); !strings.Contains(log, "has=default/old:p wants=default/new:p") || !strings.Contains(log, "event default/new FrontendConflict") {
+		if log := s.notes.take(); !strings.Contains(log, "owner=default/old:p claimant=default/new:p") || !strings.Contains(log, "event default/new FrontendConflict") {
 			t.Errorf("log %q", log)
 		}
 		s.put(service("new", "10.96.0.3", "external=192.0.2.9", "created=2"))
 		contested(1)
-		if log := s.notes.take(); strings.Contains(log, "claim one frontend") {
+		if log := s.notes.take(); strings.Contains(log, "claim the same frontend") {
 			t.Errorf("told again: %q", log)
 		}
 		s.put(service("older", "10.96.0.4", "external=192.0.2.9", "created=0"))
@@ -372,7 +372,7 @@ func TestConflictOfManyFrontends(t *testing.T) {
 		s.settle()
 		s.checkKernel()
 		log := s.notes.take()
-		if strings.Count(log, "claim one frontend") != 1 || strings.Count(log, "event ") != 1 || !strings.Contains(log, "frontends=4") ||
+		if strings.Count(log, "claim the same frontend") != 1 || strings.Count(log, "event ") != 1 || !strings.Contains(log, "frontends=4") ||
 			!strings.Contains(log, "event default/evil FrontendConflict: 10.96.0.2 tcp 80 belongs to default/victim:p: ClusterIP precedes ExternalIP (and 3 more frontends)") {
 			t.Errorf("log %q", log)
 		}

@@ -7,29 +7,29 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// conflicts knows which frontends each Service claims and does not have, at the cost of
-// the Service that changes.
+// conflicts tracks which frontends each Service claims without having them. An update costs
+// as much as the changed Service is large.
 type conflicts struct {
 	lost      map[cluster.Key]map[vip.Frontend]struct{}
-	contested map[vip.Frontend]int // how many Services claim it and do not have it
+	contested map[vip.Frontend]int // number of Services that claim it without having it
 }
 
 func newConflicts() conflicts {
 	return conflicts{map[cluster.Key]map[vip.Frontend]struct{}{}, map[vip.Frontend]int{}}
 }
 
-// conflict is what a Service claims in vain since the last update.
+// conflict summarizes the frontends that a Service has lost since the last update.
 type conflict struct {
-	first         vip.Frontend // of them all
-	winner, loser *vip.Route   // of the first
+	first         vip.Frontend
+	winner, loser *vip.Route // of first
 	frontends     int
 }
 
-// update looks at frontends of a Service that were just set, and returns a conflict
-// for each Service that has lost some, in the order of the first frontends.
+// update processes the routes that a Service just set, and returns one conflict per
+// Service that lost frontends, in the order of the first frontends.
 func (c *conflicts) update(t *vip.Table, service cluster.Key, routes []*vip.Route, differ []vip.Change) []conflict {
 	var fresh []*vip.Route
-	for _, d := range differ { // those of other Services, which still claim what they had
+	for _, d := range differ { // other Services keep their claim when they lose a frontend
 		if d.Old != nil && d.Old.Owner.Service != service && c.lose(d.Old) {
 			fresh = append(fresh, d.Old)
 		}
@@ -47,7 +47,7 @@ func (c *conflicts) update(t *vip.Table, service cluster.Key, routes []*vip.Rout
 	return summed(t, fresh)
 }
 
-// keep forgets what a Service claims no more: all but these routes.
+// keep forgets the lost frontends that a Service no longer claims: all except those of routes.
 func (c *conflicts) keep(service cluster.Key, routes []*vip.Route) {
 	if len(c.lost[service]) == 0 {
 		return
@@ -63,7 +63,7 @@ func (c *conflicts) keep(service cluster.Key, routes []*vip.Route) {
 	}
 }
 
-// summed makes one conflict for each Service.
+// summed groups lost routes into one conflict per Service.
 func summed(t *vip.Table, lost []*vip.Route) (list []conflict) {
 	slices.SortStableFunc(lost, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
 	place := map[cluster.Key]int{}
@@ -79,7 +79,7 @@ func summed(t *vip.Table, lost []*vip.Route) (list []conflict) {
 	return list
 }
 
-// lose notes that a Service claims a frontend in vain, and reports whether that is new.
+// lose records that a Service claims a frontend without having it, and reports whether that is new.
 func (c *conflicts) lose(r *vip.Route) bool {
 	of := c.lost[r.Owner.Service]
 	if _, known := of[r.Frontend]; known {
@@ -94,7 +94,7 @@ func (c *conflicts) lose(r *vip.Route) bool {
 	return true
 }
 
-// win notes that a Service has a frontend, or claims it no more.
+// win records that a Service has a frontend or no longer claims it.
 func (c *conflicts) win(service cluster.Key, f vip.Frontend) {
 	of := c.lost[service]
 	if _, lost := of[f]; !lost {

@@ -44,7 +44,7 @@ func loaded(t testing.TB, services int) (toggle, follow func()) {
 	})
 	a.retry = time.NewTimer(time.Hour)
 	changes := a.changes
-	a.look()
+	a.refreshNode()
 	a.take(changes.Take(), true)
 	if err := a.sync(t.Context(), "test"); err != nil {
 		t.Fatal(err)

@@ -5,12 +5,12 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// counts follows the table by its changes.
+// counts counts what the table holds, from its changes.
 type counts struct {
 	frontends [vip.Kinds]int // by kind
 	backends  int
-	// noLocal are the Service ports whose policy is Local and that have endpoints, but none
-	// on this node, by the traffic policy, with how many frontends they have.
+	// noLocal holds the Service ports with traffic policy Local whose endpoints are all on
+	// other nodes: by family and policy, with the number of their frontends.
 	noLocal map[healthcheck.Family]map[string]map[vip.Owner]int
 }
 

@@ -8,12 +8,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// failing are the routes that could not be programmed, with the reason.
+// failing maps the routes that could not be programmed to the error text.
 type failing map[vip.Frontend]string
 
-// update takes over what came of writing the touched frontends (nil: all), and
-// returns what is worth a line: routes that fail for the first time or for
-// another reason, and how many do not fail any more.
+// update records the result of writing the touched frontends (nil means all). It returns
+// the errors that are new or changed, and the number of routes that no longer fail.
 func (f failing) update(errs []*dataplane.RouteError, touched []vip.Frontend) (fresh []*dataplane.RouteError, gone int) {
 	now := map[vip.Frontend]bool{}
 	for _, e := range errs {

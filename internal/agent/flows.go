@@ -9,28 +9,27 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// flows knows which frontends have flows to look for: those of UDP that lost a backend, and those of both UDP and
-// TCP that are new, for they may have flows that met no rule. Where half-open connections are cut, it knows the
-// backends of TCP, too. A backend that takes no new flows may go on serving old ones: the routes
-// do not tell (a policy must not cut a flow), so it is read from the endpoints.
+// flows tracks which frontends may have stale flows: UDP frontends that lost a backend, and new UDP and TCP frontends,
+// whose earlier flows bypass the rules. With cut it also tracks backends of TCP frontends. A backend that takes no new
+// flows may keep serving old ones. Routes do not show that (a policy must not cut a flow), so flows reads the endpoints.
 type flows struct {
-	cut     bool                      // half-open TCP connections to backends that are gone
-	serving map[portKey]backends      // of each port that is tracked
-	ports   map[cluster.Key][]portKey // those of a Service
-	look    map[vip.Frontend]struct{} // frontends to look at since the last stale
+	cut     bool                      // also tracks TCP, for half-open connections to removed backends
+	serving map[portKey]backends      // by tracked port
+	ports   map[cluster.Key][]portKey // tracked ports, by Service
+	look    map[vip.Frontend]struct{} // frontends to check since the last call of stale
 }
 
-// backends are endpoints that answer, sorted: those that are ready, and those that only
-// finish what goes on.
+// backends lists the serving endpoints, sorted: those that are ready, and those that only
+// finish existing flows.
 type backends struct{ ready, draining []netip.AddrPort }
 
-// portKey is a port of a Service: two may have one name, each of its own protocol.
+// portKey identifies a port of a Service. Two ports may share a name if their protocols differ.
 type portKey struct {
 	vip.Owner
 	protocol cluster.Protocol
 }
 
-// newFlows returns flows that begins with the frontends from before the start.
+// newFlows returns flows that checks the frontends from before the start first.
 func newFlows(cut bool, before []vip.Frontend) flows {
 	f := flows{cut: cut, serving: map[portKey]backends{}, ports: map[cluster.Key][]portKey{}, look: map[vip.Frontend]struct{}{}}
 	for _, at := range before {
@@ -39,26 +38,26 @@ func newFlows(cut bool, before []vip.Frontend) flows {
 	return f
 }
 
-// tracks reports whether flows of a protocol are stale once their backend is gone.
+// tracks reports whether flows of a protocol become stale when their backend is removed.
 func (f *flows) tracks(p cluster.Protocol) bool { return p == cluster.UDP || f.cut && p == cluster.TCP }
 
-// lookAt has stale return a frontend.
+// lookAt adds a frontend to the result of stale.
 func (f *flows) lookAt(at vip.Frontend) {
 	if at.Protocol == cluster.UDP || at.Protocol == cluster.TCP {
 		f.look[at] = struct{}{}
 	}
 }
 
-// update takes over the backends of a Service as it is now, with its routes and the
-// frontends that are new, gone or another's. The cost is that of this Service; without
-// ports that are tracked nearly nothing.
+// update records the current backends of a Service. owned lists the frontends that are
+// new, gone or have another owner. The cost depends on this Service only, and is close to
+// zero if it has no tracked ports.
 func (f *flows) update(service cluster.Key, now map[portKey]backends, routes []*vip.Route, owned []vip.Frontend) {
 	for _, at := range owned {
-		f.lookAt(at) // a frontend that is new may have flows from before it was one
+		f.lookAt(at) // a new frontend may have flows that started without its rules
 	}
 	for _, owner := range f.ports[service] {
 		before, after := f.serving[owner], now[owner]
-		// One that begins to drain is gone from the ready ones.
+		// A backend that starts to drain is missing in the ready ones.
 		if lost(before.ready, after.ready) || lost(before.draining, after.draining) {
 			f.lookAtPort(owner, routes)
 		}
@@ -71,7 +70,7 @@ func (f *flows) update(service cluster.Key, now map[portKey]backends, routes []*
 	}
 }
 
-// newOwners are the frontends that are new, gone, or another's than before.
+// newOwners returns the frontends that are new, gone, or have another owner than before.
 func newOwners(differ []vip.Change) (list []vip.Frontend) {
 	for _, c := range differ {
 		if c.Old == nil || c.New == nil || c.Old.Owner != c.New.Owner {
@@ -81,7 +80,7 @@ func newOwners(differ []vip.Change) (list []vip.Frontend) {
 	return list
 }
 
-// servingOf are the backends of each port of a Service that is tracked.
+// servingOf returns the backends of each tracked port of a Service.
 func servingOf(service cluster.Key, e *cluster.Entry, routes []*vip.Route, tracks func(cluster.Protocol) bool) map[portKey]backends {
 	if e == nil || len(routes) == 0 {
 		return nil
@@ -106,7 +105,7 @@ func (f *flows) lookAtPort(port portKey, routes []*vip.Route) {
 	}
 }
 
-// stale returns the frontends to look at since the last call, with the backends that
+// stale returns the frontends to check since the last call, each with the backends that
 // may keep their flows.
 func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 	var out []conntrack.Keep
@@ -114,7 +113,7 @@ func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 		k := conntrack.Keep{Frontend: at, Untranslated: !f.tracks(at.Protocol)}
 		r := t.Route(at)
 		if r == nil && k.Untranslated {
-			continue // it has no rules that the client's next attempt could meet
+			continue // without rules, a retry of the client would take the same path again
 		}
 		if r != nil && !k.Untranslated {
 			there := f.serving[portKey{r.Owner, r.Protocol}]
@@ -123,19 +122,19 @@ func (f *flows) stale(t *vip.Table) []conntrack.Keep {
 		out = append(out, k)
 	}
 	if len(f.look) > 0 {
-		f.look = map[vip.Frontend]struct{}{} // not cleared: to walk through a map costs what it once held
+		f.look = map[vip.Frontend]struct{}{} // replaced, not cleared: iterating a cleared map scans its old buckets
 	}
 	return out
 }
 
-// lookAtAll has stale return every frontend.
+// lookAtAll adds every frontend of a table to the result of stale.
 func (f *flows) lookAtAll(t *vip.Table) {
 	for r := range t.All() {
 		f.lookAt(r.Frontend)
 	}
 }
 
-// serving are the endpoints of a port that answer, whether or not they take new flows.
+// serving returns the endpoints of a port that serve flows, whether or not they accept new ones.
 func serving(e *cluster.Entry, p *cluster.ServicePort) (out backends) {
 	for _, s := range e.Slices {
 		for _, sp := range s.Ports {
@@ -145,7 +144,7 @@ func serving(e *cluster.Entry, p *cluster.ServicePort) (out backends) {
 			for i := range s.Endpoints {
 				ep := &s.Endpoints[i]
 				switch at := netip.AddrPortFrom(ep.Addr, sp.Number); {
-				case ep.Has(cluster.Additional): // it has no route
+				case ep.Has(cluster.Additional): // endpoints of this kind have no route
 				case ep.Has(cluster.Ready):
 					out.ready = append(out.ready, at)
 				case ep.Has(cluster.Serving):
@@ -161,7 +160,7 @@ func serving(e *cluster.Entry, p *cluster.ServicePort) (out backends) {
 	return out
 }
 
-// lost reports whether something of before is missing in now; both are sorted.
+// lost reports whether before contains an address that now lacks. Both are sorted.
 func lost(before, now []netip.AddrPort) bool {
 	for _, b := range before {
 		for len(now) > 0 && now[0].Compare(b) < 0 {

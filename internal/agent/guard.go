@@ -11,10 +11,10 @@ import (
 // apiService is the Service whose endpoints are the API servers.
 var apiService = cluster.Ref{Kind: cluster.KindService, Key: cluster.Key{Namespace: "default", Name: "kubernetes"}}
 
-// guard is what Services may not take from nodes. Of other nodes it knows those that run
-// an API server, and those in the Store: with an API that is this node's own object only.
-// Watching all Nodes would cost each API server one update of every Node (10 to 30 kB)
-// every five minutes for every node: with 5,000 nodes about 1.5 GB/s.
+// guard returns what Services must not claim from nodes. It includes the addresses of other
+// nodes only if they run an API server or if the Store has them; with an API the Store holds
+// only this node's object. Watching all Nodes would cost each API server one update of every
+// Node (10 to 30 kB) every five minutes per node: about 1.5 GB/s with 5,000 nodes.
 func (o *Options) guard(object *cluster.Node, machine []netip.Addr) vip.Guard {
 	g := vip.Guard{ServiceCIDRs: o.Store.ServiceCIDRs(), Ports: slices.Clone(o.GuardedPorts), API: apiServers(o.Store), Machine: sortedAddrs(slices.Clone(machine))}
 	if a := o.NodeAddr; a.IsValid() && !a.IsUnspecified() {
@@ -43,7 +43,7 @@ func sortedAddrs(list []netip.Addr) []netip.Addr {
 	return slices.Compact(list)
 }
 
-// apiServers are the endpoints of default/kubernetes, sorted.
+// apiServers returns the sorted endpoints of default/kubernetes.
 func apiServers(s *cluster.Store) (list []netip.AddrPort) {
 	e := s.Service(apiService.Key.Namespace, apiService.Key.Name)
 	if e == nil {
@@ -57,7 +57,7 @@ func apiServers(s *cluster.Store) (list []netip.AddrPort) {
 	return slices.Compact(list)
 }
 
-// servicesIn adds the Services with external addresses in some networks to refs.
+// servicesIn adds the Services with external addresses in any of the networks to refs.
 func (a *Agent) servicesIn(networks []netip.Prefix, refs []cluster.Ref) []cluster.Ref {
 	known := map[cluster.Ref]bool{}
 	for _, r := range refs {
@@ -76,14 +76,14 @@ func (a *Agent) servicesIn(networks []netip.Prefix, refs []cluster.Ref) []cluste
 	return refs
 }
 
-// refusals are what Services ask for and this node refuses.
+// refusals records the frontends that Services request and this node refuses.
 type refusals struct {
 	of    map[cluster.Key][]vip.Refusal
 	total int
 }
 
-// update takes over what is refused of a Service that was just built, and returns what
-// was not refused before.
+// update replaces the refusals of a Service that was just built, and returns those that
+// are new.
 func (r *refusals) update(service cluster.Key, now []vip.Refusal) (fresh []vip.Refusal) {
 	before := r.of[service]
 	r.total += len(now) - len(before)
@@ -104,14 +104,14 @@ func (r *refusals) update(service cluster.Key, now []vip.Refusal) (fresh []vip.R
 	return fresh
 }
 
-// guarded reports what a Service asks for in vain: one line and one Event, however many
-// addresses and ports that are.
+// guarded reports the refused frontends of a Service: one log line and one Event,
+// regardless of the number of addresses and ports.
 func (a *Agent) guarded(service cluster.Key, e *cluster.Entry) {
 	fresh := a.refusals.update(service, vip.Refused(e, a.node))
 	if len(fresh) == 0 {
 		return
 	}
 	text := fresh[0].String() + more(len(fresh)-1, "frontend")
-	a.Log.Warn("a Service asks for what no Service may have; its other frontends are served", "service", service.String(), "refused", text)
+	a.Log.Warn("frontends of a Service refused; its other frontends are served", "service", service.String(), "refused", text)
 	a.event(service, "FrontendRefused", text)
 }

@@ -10,40 +10,40 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// pace is how much the agent does between two looks for other changes. Sizes are frontends
-// and backends together.
+// pace limits the work between two checks for other changes. Sizes count frontends and
+// backends together.
 type pace struct {
-	large int // a Service beyond that is not written at once
-	step  int // what is written at once
-	few   int // how many small Services are built together
+	large int // larger Services are written in steps
+	step  int // largest single write
+	few   int // number of small Services built together
 }
 
 var defaultPace = pace{large: 1 << 10, step: 1 << 13, few: 1 << 8}
 
-// lane is where Services wait that are too large to be written at once, and those for which
-// a burst leaves no room. They are built beside the loop and written in steps; between two
-// steps the loop takes other changes. A Service that changes meanwhile is first brought to
-// the state that was built, and then waits again: it makes progress however often it
-// changes, and holds up no other.
+// lane queues the Services that are too large for one write, and those that exceed the
+// capacity of a burst. The agent builds them in the background and writes them in steps;
+// between two steps the loop handles other changes. If a Service changes meanwhile, the agent
+// first completes the state that it built and then queues the Service again. A Service thus
+// makes progress however often it changes, and it does not delay others.
 type lane struct {
 	pace
 
-	small, big []cluster.Key // that wait to be built: small Services, large ones
+	small, big []cluster.Key // waiting to be built
 	queued     map[cluster.Key]bool
-	busy       map[cluster.Key]bool // are built or written
-	bigNext    bool                 // small and big take turns
+	busy       map[cluster.Key]bool // being built or written
+	bigNext    bool                 // small and big alternate
 
-	building []*job // nil if nothing is
+	building []*job // nil if none is running
 	built    chan []*job
-	dropped  bool   // what is being built is of no use any more
-	moves    []*job // that are written, in turn
-	written  []*job // that are in the table; the dataplane may be writing them
+	dropped  bool   // the result of the running build is obsolete
+	moves    []*job // being written, round robin
+	written  []*job // in the table; the dataplane may still be writing them
 
 	took time.Duration // since the last rest
 	rest *rest
 }
 
-// job is one Service on its way to the table.
+// job is one Service on its way through the lane to the table.
 type job struct {
 	service cluster.Key
 	entry   *cluster.Entry
@@ -53,18 +53,18 @@ type job struct {
 	routes  []*vip.Route
 	serving map[portKey]backends
 	move    *vip.Transition
-	look    []vip.Frontend // that lost or got an owner
-	moments []moment       // of the changes that it has
+	look    []vip.Frontend // frontends that got or lost an owner
+	moments []moment       // of the changes in this job
 }
 
 func newLane() lane {
 	return lane{pace: defaultPace, queued: map[cluster.Key]bool{}, busy: map[cluster.Key]bool{}, built: make(chan []*job, 1), rest: newRest()}
 }
 
-// has reports whether changes of a Service have to go through the lane.
+// has reports whether changes of a Service must pass through the lane.
 func (l *lane) has(k cluster.Key) bool { return l.queued[k] || l.busy[k] }
 
-// add has a Service built.
+// add queues a Service to be built.
 func (l *lane) add(k cluster.Key, large bool) {
 	switch {
 	case l.queued[k]:
@@ -77,8 +77,8 @@ func (l *lane) add(k cluster.Key, large bool) {
 	l.queued[k] = true
 }
 
-// clear forgets all of it: everything is built anew without the lane. It returns the
-// jobs that do not end.
+// clear empties the lane because everything is built anew without it. It returns the
+// unfinished jobs.
 func (l *lane) clear() []*job {
 	jobs := slices.Concat(l.building, l.moves, l.written)
 	l.small, l.big, l.moves, l.written = nil, nil, nil, nil
@@ -87,7 +87,7 @@ func (l *lane) clear() []*job {
 	return jobs
 }
 
-// next takes the Services to build next from the queues: one large one, or a few small ones.
+// next returns the Services to build next: one large one, or a few small ones.
 func (l *lane) next() (keys []cluster.Key, large bool) {
 	for range 2 {
 		l.bigNext = !l.bigNext
@@ -109,14 +109,14 @@ func (l *lane) next() (keys []cluster.Key, large bool) {
 	return nil, false
 }
 
-// anyTime is always readable.
+// anyTime is a channel that is always ready.
 var anyTime = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// ready is readable if there is a step to make.
+// ready returns a channel that is ready while there is a step to take.
 func (l *lane) ready() <-chan struct{} {
 	if len(l.moves)+len(l.written) == 0 || l.rest.resting {
 		return nil
@@ -124,7 +124,7 @@ func (l *lane) ready() <-chan struct{} {
 	return anyTime
 }
 
-// startBuild has the next Services built, if none are: beside the loop, for that takes long.
+// startBuild builds the next Services in the background, unless a build is running.
 func (a *Agent) startBuild() {
 	l := &a.lane
 	if l.building != nil || l.rest.resting {
@@ -151,7 +151,7 @@ func (a *Agent) startBuild() {
 	}()
 }
 
-// begin takes over what was built.
+// begin accepts the result of a build.
 func (a *Agent) begin(jobs []*job) {
 	l := &a.lane
 	l.building = nil
@@ -167,7 +167,7 @@ func (a *Agent) begin(jobs []*job) {
 	l.moves = append(l.moves, jobs...)
 }
 
-// step writes a part of what the lane has.
+// step writes a part of the jobs.
 func (a *Agent) step(ctx context.Context) {
 	l, start := &a.lane, time.Now()
 	select {
@@ -194,13 +194,13 @@ func (a *Agent) step(ctx context.Context) {
 	}
 }
 
-// unfinished reports whether the dataplane has not completely written the last changes.
+// unfinished reports whether the dataplane is still writing the last changes.
 func (a *Agent) unfinished() bool {
 	d, slices := a.Dataplane.(dataplane.Sliced)
 	return slices && !a.dirty && d.Unfinished()
 }
 
-// end takes the jobs that are written out of the lane, and reports whether one was large.
+// end removes the written jobs from the lane and reports whether one of them was large.
 func (a *Agent) end(ctx context.Context) (large bool) {
 	l := &a.lane
 	for _, j := range l.written {
@@ -215,7 +215,7 @@ func (a *Agent) end(ctx context.Context) (large bool) {
 	return large
 }
 
-// advance brings a part of what was built into the table, from each Service in turn.
+// advance sets a part of the built routes in the table, round robin over the Services.
 func (a *Agent) advance() (changes []vip.Change) {
 	l := &a.lane
 	for cost := 0; cost <= l.step/2 && len(l.moves) > 0; {

@@ -249,14 +249,14 @@ func TestWhatIsLeftOut(t *testing.T) {
 		s.put(older, newer, largeSlice(older, 0, 40), largeSlice(newer, 0, 40))
 		left(16)
 		log := s.notes.take()
-		if strings.Count(log, "left out on all nodes") != 1 || !strings.Contains(log, "event default/newer LeftOut: 0 frontends and 16 backends") {
+		if strings.Count(log, "some are routed on no node") != 1 || !strings.Contains(log, "event default/newer LeftOut: 0 frontends and 16 backends") {
 			t.Errorf("log %q: want a line and an event about the newer Service", log)
 		}
 		s.put(largeSlice(older, 0, 30))
 		left(6)
 		s.del(ref("older"))
 		left(0)
-		if log := s.notes.take(); strings.Contains(log, "left out") {
+		if log := s.notes.take(); strings.Contains(log, "are routed on no node") {
 			t.Errorf("said again: %q", log)
 		}
 	})

@@ -9,34 +9,34 @@ import (
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 )
 
-// mostWaiting bounds what is remembered while the kernel refuses for hours.
+// mostWaiting limits the recorded moments while writes fail for a long time.
 const mostWaiting = 10000
 
-// latency is the network programming latency: from the change of a pod to the rules.
-// What is told waits until the agent has taken the changes that came before it, and
-// then until these are written.
+// latency measures the network programming latency: the time from the change of a pod to
+// the rules. A moment waits until the agent has taken the changes before it, and then
+// until they are written.
 type latency struct {
-	start time.Time // what happened before is not our delay: the process was not there
+	start time.Time // earlier changes are not measured: this process did not run
 	wake  chan struct{}
 
 	mu      sync.Mutex
 	waiting []moment
-	written []moment // waits for the kernel; only the agent uses it
+	written []moment // taken, but not in the kernel; only the agent uses it
 }
 
-// moment is when something changed.
+// moment records when something changed.
 type moment struct {
 	family  healthcheck.Family
-	service cluster.Key // whose endpoints changed; none if it need not be waited for
+	service cluster.Key // whose endpoints changed; zero if the moment waits for no Service
 	at      time.Time
 }
 
 func newLatency() *latency { return &latency{start: time.Now(), wake: make(chan struct{}, 1)} }
 
-// Programmed takes note of when endpoints of a Service changed that the Store shows now; the
-// latency is observed when the rules lead to them. Safe for concurrent use. A change from
-// before this process began does not count, as with kube-proxy: after a restart the
-// metric goes on to tell how long changes take.
+// Programmed records when the endpoints of a Service changed that the Store now shows. The
+// agent observes the latency when the rules use them. It is safe for concurrent use. As in
+// kube-proxy, changes from before the process start do not count, so a restart does not
+// distort the metric.
 func (a *Agent) Programmed(family healthcheck.Family, service cluster.Key, since time.Time) {
 	l := a.latency
 	if !since.After(l.start) {
@@ -53,7 +53,7 @@ func (a *Agent) Programmed(family healthcheck.Family, service cluster.Key, since
 	}
 }
 
-// take is to be called before the changes are taken: these include all that was told.
+// take moves the waiting moments to those being written. Call it before taking the changes, which then include them.
 func (l *latency) take() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,7 +63,7 @@ func (l *latency) take() {
 	l.waiting = l.waiting[:0]
 }
 
-// done observes what is in the kernel now: all but the changes of Services that wait.
+// done observes the moments whose changes are in the kernel: all except those of waiting Services.
 func (l *latency) done(m *Metrics, waits func(cluster.Key) bool) {
 	l.written = slices.DeleteFunc(l.written, func(w moment) bool {
 		if waits(w.service) {
@@ -74,7 +74,7 @@ func (l *latency) done(m *Metrics, waits func(cluster.Key) bool) {
 	})
 }
 
-// claim takes out the changes of a Service that is built now.
+// claim removes and returns the moments of a Service that is being built.
 func (l *latency) claim(service cluster.Key) (list []moment) {
 	l.written = slices.DeleteFunc(l.written, func(w moment) bool {
 		if w.service != service {
@@ -87,10 +87,10 @@ func (l *latency) claim(service cluster.Key) (list []moment) {
 	return list
 }
 
-// release returns what claim took out: the kernel has it with the next write.
+// release returns claimed moments: the next write includes them.
 func (l *latency) release(list []moment) { l.written = append(l.written, list...) }
 
-// programmingBuckets are those of kube-proxy, in seconds.
+// programmingBuckets returns the buckets of kube-proxy, in seconds.
 func programmingBuckets() (b []float64) {
 	add := func(from, step float64, n int) {
 		for i := range n {

@@ -7,7 +7,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// leftOut is what Services claim and do not get, by Service, and the sum.
+// leftOut records how many frontends and backends each Service claims without getting them, and the sums.
 type leftOut struct {
 	of  map[cluster.Key]vip.Room
 	sum vip.Room
@@ -15,7 +15,7 @@ type leftOut struct {
 
 func newLeftOut() leftOut { return leftOut{of: map[cluster.Key]vip.Room{}} }
 
-// set replaces what is left out of a Service, and reports whether anything is since.
+// set replaces the record of a Service and reports whether the Service had none before.
 func (l *leftOut) set(service cluster.Key, now vip.Room) (begins bool) {
 	before := l.of[service]
 	l.sum.Frontends += now.Frontends - before.Frontends
@@ -28,14 +28,14 @@ func (l *leftOut) set(service cluster.Key, now vip.Room) (begins bool) {
 	return before == vip.Room{}
 }
 
-// short notes what a Service that was built does not get. It tells of it once.
+// short records what a Service does not get. It reports each Service once.
 func (a *Agent) short(service cluster.Key, e *cluster.Entry, room vip.Room) {
 	left := vip.ClaimOf(e).Without(room)
 	if left == a.leftOut.of[service] {
 		return
 	}
 	if a.leftOut.set(service, left) {
-		a.Log.Warn("a Service or its namespace has too many frontends or backends; some are left out on all nodes",
+		a.Log.Warn("too many frontends or backends in a Service or its namespace; some are routed on no node",
 			"service", service.String(), "frontends", left.Frontends, "backends", left.Backends)
 		a.event(service, "LeftOut", fmt.Sprintf("%d frontends and %d backends are routed on no node. A frontend has at most %d backends, "+
 			"a Service at most %d frontends, and all Services %d frontends and %d backends; beyond that the newest Services of the largest namespace get less",

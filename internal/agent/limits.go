@@ -9,11 +9,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// limits counts the routes that ask for more than the dataplane can.
+// limits counts the routes that need more than the dataplane supports.
 type limits struct {
 	list      []dataplane.Limit
-	concerned []int  // routes, by limit
-	told      []bool // that there are any
+	concerned []int  // number of routes, by limit
+	logged    []bool // by limit
 }
 
 func newLimits(d dataplane.Dataplane) limits {
@@ -25,8 +25,8 @@ func newLimits(d dataplane.Dataplane) limits {
 	return limits{list, make([]int, len(list)), make([]bool, len(list))}
 }
 
-// add follows the table by its changes, and says once of each limit which route met it first.
-func (l *limits) add(changes []vip.Change, log *slog.Logger, tell func(service cluster.Key, reason, message string)) {
+// add updates the counts with changes of the table. It logs each limit once, with the first route that meets it.
+func (l *limits) add(changes []vip.Change, log *slog.Logger, event func(service cluster.Key, reason, message string)) {
 	for i, limit := range l.list {
 		for _, c := range changes {
 			if c.Old != nil && limit.Concerns(c.Old) {
@@ -37,11 +37,11 @@ func (l *limits) add(changes []vip.Change, log *slog.Logger, tell func(service c
 			}
 			l.concerned[i]++
 			if limit.Tell && (c.Old == nil || c.Old.Owner.Service != c.New.Owner.Service) {
-				tell(c.New.Owner.Service, "NotProgrammed", fmt.Sprintf("%v: %s", c.New.Frontend, limit.Why))
+				event(c.New.Owner.Service, "NotProgrammed", fmt.Sprintf("%v: %s", c.New.Frontend, limit.Why))
 			}
-			if !l.told[i] {
-				l.told[i] = true
-				log.Warn("a Service asks for what this mode can do in part only", "limit", limit.Name, "why", limit.Why,
+			if !l.logged[i] {
+				l.logged[i] = true
+				log.Warn("this mode supports a Service only in part", "limit", limit.Name, "reason", limit.Why,
 					"frontend", c.New.Frontend.String(), "service", c.New.Owner.String())
 			}
 		}

@@ -14,17 +14,17 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Metrics are what Prometheus reads. Those named kubeproxy_ mean what they mean with
-// kube-proxy, which writes the families apart: ours are written together, so both
-// have the same times.
+// Metrics are the Prometheus metrics of the agent. Those named kubeproxy_ have the meaning
+// that they have in kube-proxy. Kube-proxy writes each IP family apart; the agent writes both
+// together, so both families show the same times.
 type Metrics struct {
 	families []healthcheck.Family
 	changes  atomic.Pointer[cluster.Subscription]
-	// Listeners returns on how many ports and addresses the process listens for NodePorts, and how many attempts
-	// failed; nil: it does not. It is set before anything is asked.
+	// Listeners returns the number of sockets that listen for NodePorts, and of failed attempts to listen; nil: the
+	// process does not listen. It must be set before the first scrape.
 	Listeners func() (listeners, failures int)
 
-	// As kube-proxy has them.
+	// Metrics of kube-proxy.
 	rulesDuration, fullDuration, partialDuration *prometheus.HistogramVec
 	lastQueued, lastWritten                      *prometheus.GaugeVec
 	failures, partialFailures                    *prometheus.CounterVec
@@ -34,7 +34,7 @@ type Metrics struct {
 	noLocal                                      *prometheus.GaugeVec
 	cleaned                                      *prometheus.CounterVec
 
-	// Of our own.
+	// Metrics of Signpost.
 	written        *prometheus.HistogramVec
 	frontends      *prometheus.GaugeVec
 	backends       prometheus.Gauge
@@ -49,41 +49,41 @@ type Metrics struct {
 	serviceChanges prometheus.Counter
 }
 
-// NewMetrics registers the metrics of a node that routes these families in a mode.
+// NewMetrics registers the metrics of a node for a mode and its IP families.
 func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.Family) *Metrics {
 	m := &Metrics{
 		families:        families,
-		rulesDuration:   histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Time to write rules, all or those that changed.", 0.001, 15, "ip_family"),
-		fullDuration:    histogram("kubeproxy_sync_full_proxy_rules_duration_seconds", "Time to write all rules.", 0.001, 15, "ip_family"),
-		partialDuration: histogram("kubeproxy_sync_partial_proxy_rules_duration_seconds", "Time to write the rules that changed.", 0.001, 15, "ip_family"),
-		lastQueued:      gauges("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When there was something to write last.", "ip_family"),
-		lastWritten:     gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When rules were written last, without an error.", "ip_family"),
-		failures:        counters(failuresOf(mode), "Attempts to write rules that failed.", "ip_family"),
-		partialFailures: counters("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "Attempts to write the rules that changed that failed; all rules are written after that.", "ip_family"),
-		rules:           gauges("kubeproxy_sync_proxy_rules_iptables_total", "Rules in the chains of the forwarder.", "table", "ip_family"),
-		rulesWritten:    gauges("kubeproxy_sync_proxy_rules_iptables_last", "Rules that the last write wrote.", "table", "ip_family"),
+		rulesDuration:   histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of writes of rules, full and partial.", 0.001, 15, "ip_family"),
+		fullDuration:    histogram("kubeproxy_sync_full_proxy_rules_duration_seconds", "Duration of writes of all rules.", 0.001, 15, "ip_family"),
+		partialDuration: histogram("kubeproxy_sync_partial_proxy_rules_duration_seconds", "Duration of writes of changed rules.", 0.001, 15, "ip_family"),
+		lastQueued:      gauges("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "Time of the last change that has to be written.", "ip_family"),
+		lastWritten:     gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "Time of the last successful write of rules.", "ip_family"),
+		failures:        counters(failuresOf(mode), "Failed writes of rules.", "ip_family"),
+		partialFailures: counters("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "Failed writes of changed rules; a write of all rules follows each.", "ip_family"),
+		rules:           gauges("kubeproxy_sync_proxy_rules_iptables_total", "Rules in the forwarder's chains.", "table", "ip_family"),
+		rulesWritten:    gauges("kubeproxy_sync_proxy_rules_iptables_last", "Rules written by the last write.", "table", "ip_family"),
 		programming: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "kubeproxy_network_programming_duration_seconds", Help: "Time from the change of a pod or Service to the rules that lead to its endpoints.",
+			Name: "kubeproxy_network_programming_duration_seconds", Help: "Time from the change of a pod or Service to the rules that route to its endpoints.",
 			Buckets: programmingBuckets(),
 		}, []string{"ip_family"}),
-		noLocal:       gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Service ports with a traffic policy Local and endpoints, but none on this node.", "traffic_policy", "ip_family"),
-		healthz:       counters("kubeproxy_proxy_healthz_total", "Answers of /healthz by HTTP status.", "code"),
-		livez:         counters("kubeproxy_proxy_livez_total", "Answers of /livez by HTTP status.", "code"),
-		cleanDuration: histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Time to look for stale flows.", 0.001, 15, "ip_family"),
-		cleaned:       counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale flows that were removed.", "ip_family"),
+		noLocal:       gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Service ports with traffic policy Local that have endpoints, but none on this node.", "traffic_policy", "ip_family"),
+		healthz:       counters("kubeproxy_proxy_healthz_total", "Responses of /healthz, by HTTP status.", "code"),
+		livez:         counters("kubeproxy_proxy_livez_total", "Responses of /livez, by HTTP status.", "code"),
+		cleanDuration: histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Duration of searches for stale flows.", 0.001, 15, "ip_family"),
+		cleaned:       counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Removed stale flows.", "ip_family"),
 
-		written:        histogram("signpost_write_duration_seconds", "Time of one write into the kernel: all, or the changes.", 0.00005, 20, "what"),
-		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by where their address comes from.", "kind"),
-		backends:       gauge("signpost_backends", "Backends of all frontends; one behind two frontends counts twice."),
-		limits:         gauges("signpost_mode_limits", "Frontends that ask for what this mode can do in part only, by what that is.", "limit"),
-		contested:      gauge("signpost_conflicts", "Frontends that a Service claims and another has."),
-		refused:        gauge("signpost_refused_frontends", "External addresses and ports that Services ask for and no Service may have."),
+		written:        histogram("signpost_write_duration_seconds", "Duration of writes to the kernel, by scope: all rules or changes.", 0.00005, 20, "what"),
+		frontends:      gauges("signpost_frontends", "Frontends that this node routes, by the origin of their address.", "kind"),
+		backends:       gauge("signpost_backends", "Backends of all frontends. A backend of two frontends counts twice."),
+		limits:         gauges("signpost_mode_limits", "Frontends that this mode supports only in part, by limit.", "limit"),
+		contested:      gauge("signpost_conflicts", "Frontends that a Service claims and another Service owns."),
+		refused:        gauge("signpost_refused_frontends", "External addresses and ports that Services claim and this node refuses."),
 		routesFailing:  gauge("signpost_route_errors", "Frontends that could not be programmed."),
-		leftOut:        gauges("signpost_left_out", "Frontends and backends that are not routed on any node, because their Service or namespace has too many.", "what"),
-		notEnforced:    gauge("signpost_service_cidrs_not_enforced", "ServiceCIDRs that overlap addresses in use: packets to their unused addresses are not dropped."),
-		repairs:        counter("signpost_repairs_total", "Times that another program changed the rules and they were written again."),
-		cleanFailures:  counter("signpost_conntrack_failures_total", "Looks for stale flows that failed; they are repeated."),
-		serviceChanges: counter("signpost_service_changes_total", "Services that were built anew, for a change of theirs or of their endpoints."),
+		leftOut:        gauges("signpost_left_out", "Frontends and backends that no node routes because their Service or namespace has too many.", "what"),
+		notEnforced:    gauge("signpost_service_cidrs_not_enforced", "ServiceCIDRs that overlap addresses in use. Packets to their unused addresses are not dropped."),
+		repairs:        counter("signpost_repairs_total", "Rewrites of the rules after another program changed them."),
+		cleanFailures:  counter("signpost_conntrack_failures_total", "Failed searches for stale flows; each is retried."),
+		serviceChanges: counter("signpost_service_changes_total", "Services rebuilt because they or their endpoints changed."),
 	}
 	to.MustRegister(m.rulesDuration, m.fullDuration, m.partialDuration, m.lastQueued, m.lastWritten, m.failures, m.programming, m.noLocal,
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested, m.refused,
@@ -96,7 +96,7 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		to.MustRegister(m.partialFailures, m.rules, m.rulesWritten)
 	}
 	for k := range vip.Kinds {
-		m.frontends.WithLabelValues(k.String()) // present from the start, so that 0 can be told from nothing
+		m.frontends.WithLabelValues(k.String()) // exported from the start, so that a query sees 0 instead of no data
 	}
 	for _, f := range families {
 		m.failures.WithLabelValues(string(f))
@@ -106,21 +106,21 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 	return m
 }
 
-// The modes that have names of their own in metrics.
+// Modes that have their own metric names.
 const (
 	modeNFTables = "nftables"
 	modeIPTables = "iptables"
 )
 
-// failuresOf is what kube-proxy calls writes that fail in a mode.
+// failuresOf returns kube-proxy's name for the metric of failed writes in a mode.
 func failuresOf(mode string) string {
 	if mode == modeNFTables {
 		return "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"
 	}
-	return "kubeproxy_sync_proxy_rules_iptables_restore_failures_total" // ipvs, too
+	return "kubeproxy_sync_proxy_rules_iptables_restore_failures_total" // also for ipvs
 }
 
-// registerChanges registers the counts of changes that follow makes known.
+// registerChanges registers the change counts of the subscription that follow sets.
 func (m *Metrics) registerChanges(to prometheus.Registerer) {
 	for kind, pick := range map[string]func(*cluster.Subscription) cluster.Progress{
 		"service":  func(s *cluster.Subscription) cluster.Progress { services, _ := s.Progress(); return services },
@@ -134,14 +134,14 @@ func (m *Metrics) registerChanges(to prometheus.Registerer) {
 		}
 		object := map[string]string{"service": "Services", "endpoint": "EndpointSlices"}[kind]
 		to.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "kubeproxy_sync_proxy_rules_" + kind + "_changes_total", Help: "Changes of " + object + " that were seen.",
+			Name: "kubeproxy_sync_proxy_rules_" + kind + "_changes_total", Help: "Changes of " + object + " since the start.",
 		}, func() float64 { return float64(progress().Seen) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "kubeproxy_sync_proxy_rules_" + kind + "_changes_pending", Help: "Changes of " + object + " that are not in the kernel yet.",
 		}, func() float64 { return float64(progress().Open) }))
 	}
 }
 
-// registerListeners registers what Listeners returns.
+// registerListeners registers the counts that Listeners returns.
 func (m *Metrics) registerListeners(to prometheus.Registerer) {
 	count := func(pick func(listeners, failures int) int) func() float64 {
 		return func() float64 {
@@ -154,11 +154,11 @@ func (m *Metrics) registerListeners(to prometheus.Registerer) {
 	to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kubeproxy_nftables_localhost_nodeport_listeners", Help: "Sockets that listen for NodePorts on loopback addresses.",
 	}, count(func(listeners, _ int) int { return listeners })), prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total", Help: "Attempts to listen for a NodePort on a loopback address that failed.",
+		Name: "kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total", Help: "Failed attempts to listen for a NodePort on a loopback address.",
 	}, count(func(_, failures int) int { return failures })))
 }
 
-// follow has the changes of a subscription counted.
+// follow sets the subscription whose changes are counted.
 func (m *Metrics) follow(s *cluster.Subscription) { m.changes.Store(s) }
 
 func histogram(name, help string, least float64, buckets int, labels ...string) *prometheus.HistogramVec {
@@ -183,7 +183,7 @@ func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
 
-// Answered counts an answer of healthcheck.Probes on a page that kube-proxy counts, too.
+// Answered counts a response of healthcheck.Probes, on the pages that kube-proxy counts.
 func (m *Metrics) Answered(page string, code int) {
 	switch page {
 	case "healthz":
@@ -193,7 +193,7 @@ func (m *Metrics) Answered(page string, code int) {
 	}
 }
 
-// Cleaned counts a look of conntrack.Cleaner.
+// Cleaned records a run of conntrack.Cleaner.
 func (m *Metrics) Cleaned(r conntrack.Result) {
 	family := string(healthcheck.IPv4)
 	if r.IPv6 {
@@ -212,7 +212,7 @@ func (m *Metrics) queued() {
 	}
 }
 
-// wrote notes an attempt to write everything or what changed.
+// wrote records a write of everything or of changes.
 func (m *Metrics) wrote(what string, took time.Duration, err error) {
 	detail := m.partialDuration
 	if what == everything {
@@ -231,7 +231,7 @@ func (m *Metrics) wrote(what string, took time.Duration, err error) {
 	}
 }
 
-// inPlace notes that the kernel has the table, but for some routes.
+// inPlace records a successful write and the number of rejected routes.
 func (m *Metrics) inPlace(failing int) {
 	m.routesFailing.Set(float64(failing))
 	for _, f := range m.families {
@@ -239,7 +239,7 @@ func (m *Metrics) inPlace(failing int) {
 	}
 }
 
-// counted notes the rules of a dataplane that counts them.
+// counted records the number of rules, if the dataplane counts them.
 func (m *Metrics) counted(d dataplane.Dataplane) {
 	c, ok := d.(dataplane.Counted)
 	if !ok {
@@ -257,7 +257,7 @@ func (m *Metrics) counted(d dataplane.Dataplane) {
 
 func (m *Metrics) repaired() { m.repairs.Inc() }
 
-// table notes what the table holds after some Services were built.
+// table records the counts of the table after some Services were built.
 func (m *Metrics) table(c *counts, l *limits, contested int) {
 	for i, limit := range l.list {
 		m.limits.WithLabelValues(limit.Name).Set(float64(l.concerned[i]))

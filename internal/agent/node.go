@@ -13,13 +13,13 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Detection is how pods are told from others: what the configuration says.
+// Detection configures how traffic from local pods is identified.
 type Detection struct {
 	vip.Pods
-	NodeCIDR bool // by the networks that the Node object has for its pods
+	NodeCIDR bool // use the pod networks of the Node object
 }
 
-// of gives the way on a node, whose object may be nil.
+// of returns the detector for a node, whose object may be nil.
 func (d Detection) of(n *cluster.Node) vip.Pods {
 	pods := d.Pods
 	if d.NodeCIDR && n != nil {
@@ -28,7 +28,7 @@ func (d Detection) of(n *cluster.Node) vip.Pods {
 	return pods
 }
 
-// firstOfEach are the first networks of each family, as kube-proxy takes them.
+// firstOfEach returns the first network of each family, as kube-proxy does.
 func firstOfEach(list []netip.Prefix) (out []netip.Prefix) {
 	for _, p := range list {
 		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }) {
@@ -38,9 +38,9 @@ func firstOfEach(list []netip.Prefix) (out []netip.Prefix) {
 	return out
 }
 
-// Surroundings are what a node and its host are like, by the objects there are, the
-// machine's addresses and networks, and the configuration of an Agent. The Overlaps are
-// those without endpoints.
+// Surroundings returns the facts about a node and its host: from the objects in the Store, the
+// machine's addresses and networks, and the options. Overlaps in the result do not consider
+// endpoints.
 func Surroundings(o Options, machine []netip.Addr, networks []node.Network) (vip.Node, dataplane.Host) {
 	object := o.Store.Node(o.NodeName)
 	primary := node.Primary(object, o.NodeAddr)
@@ -65,15 +65,15 @@ func Surroundings(o Options, machine []netip.Addr, networks []node.Network) (vip
 	}
 }
 
-// change brings what changed into the kernel: objects, or (with nil) the host's
-// addresses. If the node itself is another, all Services are built again.
+// change writes changed objects to the kernel, or (with nil refs) changed addresses of the
+// host. If the node itself changed, it rebuilds all Services.
 func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 	a.Health.Queued()
 	a.Metrics.queued()
 	moved, other := false, false
 	if refs == nil || slices.ContainsFunc(refs, a.concernsNode) {
 		guarded := a.node.Guard
-		if moved, other = a.look(); other {
+		if moved, other = a.refreshNode(); other {
 			refs = a.everyService(refs)
 		} else {
 			refs = a.servicesIn(guarded.Differences(&a.node.Guard), refs)
@@ -82,18 +82,18 @@ func (a *Agent) change(ctx context.Context, refs []cluster.Ref) {
 	changes := a.take(refs, other)
 	moved = a.enforce() || moved
 	if moved && !a.dirty {
-		_ = a.sync(ctx, "the node changed")
+		_ = a.sync(ctx, "node changed")
 		return
 	}
 	a.write(ctx, changes)
 }
 
-// concernsNode reports whether an object says what the node or its host is like.
+// concernsNode reports whether an object describes the node or its host.
 func (a *Agent) concernsNode(r cluster.Ref) bool {
 	return r.Kind == cluster.KindNode || r.Kind == cluster.KindServiceCIDR || r == apiService
 }
 
-// everyService adds all Services to refs.
+// everyService adds the Services that refs lacks.
 func (a *Agent) everyService(refs []cluster.Ref) []cluster.Ref {
 	all := map[cluster.Ref]bool{}
 	for _, r := range refs {
@@ -107,9 +107,9 @@ func (a *Agent) everyService(refs []cluster.Ref) []cluster.Ref {
 	return refs
 }
 
-// look finds out about the node, and reports whether the host is another than before, to
-// be told to the dataplane, and whether the node is, for which Services are built.
-func (a *Agent) look() (moved, other bool) {
+// refreshNode reads the facts about the node. It reports whether the host changed, which
+// requires a sync, and whether the node changed, which requires a rebuild of all Services.
+func (a *Agent) refreshNode() (moved, other bool) {
 	n, host := Surroundings(a.Options, a.Machine.Addrs(), a.Machine.Networks())
 	a.ranges.follow(&host, a.Store)
 	host.Overlaps = a.ranges.decide(time.Now(), a.Log)
@@ -117,13 +117,13 @@ func (a *Agent) look() (moved, other bool) {
 	moved = first || !host.Equal(&a.host.Host) || host.MasqueradeMark != a.host.MasqueradeMark
 	other = !n.Equal(&a.node)
 	if first || !slices.Equal(host.NodePortAddrs, a.host.NodePortAddrs) {
-		a.sayNodePorts(n, host)
+		a.logNodePorts(n, host)
 	}
 	if first || !n.Pods.Equal(a.node.Pods) {
-		a.sayPods(n)
+		a.logPods(n)
 	}
 	if other && !first {
-		a.Log.Info("this node is another: all Services are built again", "node", a.NodeName,
+		a.Log.Info("node changed, rebuilding all Services", "node", a.NodeName,
 			"zone", n.Zone.String(), "addresses", fmt.Sprint(n.Addrs), "pods", n.Pods.String())
 	}
 	if a.Relay != nil {
@@ -135,24 +135,24 @@ func (a *Agent) look() (moved, other bool) {
 	return moved, other
 }
 
-func (a *Agent) sayNodePorts(n vip.Node, host dataplane.Host) {
+func (a *Agent) logNodePorts(n vip.Node, host dataplane.Host) {
 	if a.NodePorts.Primary && len(n.Addrs) == 0 {
-		a.Log.Warn("there is no Node object with an address of this node: NodePorts are served on all of its addresses",
+		a.Log.Warn("no Node object with an address of this node: serving NodePorts on all of its addresses",
 			"node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
 		return
 	}
 	if missing := slices.DeleteFunc(slices.Clone(n.Addrs), func(p netip.Addr) bool { return slices.Contains(host.NodePortAddrs, p) }); a.NodePorts.Primary && len(missing) > 0 {
-		a.Log.Warn("this machine does not have an address by which the node is known (nodePortAddresses primary): no NodePort is served on it",
+		a.Log.Warn("this machine lacks an address of its Node object (nodePortAddresses primary): no NodePort is served on that address",
 			"node", a.NodeName, "missing", fmt.Sprint(missing), "addresses", fmt.Sprint(host.NodePortAddrs))
 		return
 	}
-	a.Log.Info("addresses that serve NodePorts", "node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
+	a.Log.Info("serving NodePorts", "node", a.NodeName, "addresses", fmt.Sprint(host.NodePortAddrs))
 }
 
-// sayPods warns where pods were to be told by the Node object and it does not say.
-func (a *Agent) sayPods(n vip.Node) {
+// logPods warns if the Node object should identify local pods but has no pod networks.
+func (a *Agent) logPods(n vip.Node) {
 	if a.Pods.NodeCIDR && len(n.Pods.CIDRs) == 0 {
-		a.Log.Warn("the Node object has no podCIDRs yet (detectLocalMode NodeCIDR): pods cannot be told from others, and "+
+		a.Log.Warn("the Node object has no podCIDRs yet (detectLocalMode NodeCIDR): traffic from local pods cannot be identified, and "+
 			"connections from outside to cluster IPs keep their source address", "node", a.NodeName)
 	}
 }

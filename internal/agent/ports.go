@@ -6,28 +6,28 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Ports serves ports of Services in this process. One answers on healthCheckNodePorts: a *healthcheck.Ports. Neither
-// method waits.
+// Ports serves ports of Services in this process. A *healthcheck.Ports, which answers on healthCheckNodePorts, and a
+// *relay.Relay implement it. Its methods must not block.
 type Ports interface {
-	Listen(addrs []netip.Addr) // an unspecified address stands for all of its family
+	Listen(addrs []netip.Addr) // an unspecified address means all addresses of its family
 	Change(changes []vip.Change)
 }
 
-// noteChecks keeps what changed about healthCheckNodePorts until the rules are written:
-// a load balancer must not be told of endpoints that no rule leads to yet.
+// noteChecks collects changes of healthCheckNodePorts until the rules are written: a load
+// balancer must not see endpoints that no rule routes to yet.
 func (a *Agent) noteChecks(changes []vip.Change) {
 	for _, c := range changes {
 		if c.Old != nil && c.Old.Kind == vip.HealthCheck || c.New != nil && c.New.Kind == vip.HealthCheck {
 			a.checks = append(a.checks, c)
 		}
 	}
-	if a.dirty { // it may last
+	if a.dirty { // writes may fail for a long time
 		a.checks = merged(a.checks)
 	}
 }
 
-// tellChecks passes it on.
-func (a *Agent) tellChecks() {
+// publishChecks passes the collected changes to Ports.
+func (a *Agent) publishChecks() {
 	if a.Ports != nil {
 		a.Ports.Listen(checkAddrs(&a.host.Host))
 		a.Ports.Change(a.checks)
@@ -35,7 +35,7 @@ func (a *Agent) tellChecks() {
 	a.checks = nil
 }
 
-// checkAddrs are the addresses on which healthCheckNodePorts are: those of NodePorts.
+// checkAddrs returns the addresses for healthCheckNodePorts: the same as for NodePorts.
 func checkAddrs(h *vip.Host) []netip.Addr {
 	var out []netip.Addr
 	if h.NodePortAll4 {

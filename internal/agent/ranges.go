@@ -12,40 +12,39 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// enforceAfter is how long a ServiceCIDR must overlap nothing before it is enforced again. All
-// rules are compared for it, and a tenant can make and remove an endpoint in there at any rate.
+// enforceAfter is how long a ServiceCIDR must be free of overlaps before it is enforced again.
+// Each change makes the dataplane compare all rules, and a tenant can add and remove an endpoint at any rate.
 const enforceAfter = 10 * time.Minute
 
 // ranges decides which ServiceCIDRs are not enforced: those that overlap a network of the
-// host or have an endpoint in them. It follows endpoints at the cost of the Service that
-// changes.
+// host or contain an endpoint. An update costs as much as the changed Service is large.
 type ranges struct {
 	cidrs    []netip.Prefix
 	networks []vip.Overlap // without endpoints
 	inside   map[netip.Prefix]map[cluster.Key]netip.Addr
-	open     map[netip.Prefix]*overlap // that are not enforced
+	open     map[netip.Prefix]*overlap // not enforced
 }
 
-// overlap is why a ServiceCIDR is not enforced.
+// overlap explains why a ServiceCIDR is not enforced.
 type overlap struct {
 	with    vip.Network
-	service cluster.Key // of an endpoint
-	until   time.Time   // when it is enforced again; zero while the overlap lasts
+	service cluster.Key // owner of the endpoint, if with is one
+	until   time.Time   // end of the pause after the overlap; zero while it lasts
 }
 
 func newRanges() ranges {
 	return ranges{inside: map[netip.Prefix]map[cluster.Key]netip.Addr{}, open: map[netip.Prefix]*overlap{}}
 }
 
-// Overlaps returns the ServiceCIDRs of a host that are not enforced, by its networks and by
-// all endpoints of a Store.
+// Overlaps returns the ServiceCIDRs of a host that are not enforced because of its networks
+// or of any endpoint in the Store.
 func Overlaps(h *dataplane.Host, s *cluster.Store) []vip.Overlap {
 	r := newRanges()
 	r.follow(h, s)
 	return r.decide(time.Time{}, slog.New(slog.DiscardHandler))
 }
 
-// follow takes over what a host says. If the ServiceCIDRs are others, it looks at the endpoints of
+// follow adopts the facts about a host. If the ServiceCIDRs changed, it checks the endpoints of
 // all Services.
 func (r *ranges) follow(h *dataplane.Host, s *cluster.Store) {
 	r.networks = h.Overlaps
@@ -66,7 +65,7 @@ func (r *ranges) follow(h *dataplane.Host, s *cluster.Store) {
 	}
 }
 
-// update looks at the endpoints of a Service; e is nil if it is gone.
+// update checks the endpoints of a Service; e is nil if the Service is gone.
 func (r *ranges) update(service cluster.Key, e *cluster.Entry) {
 	for _, c := range r.cidrs {
 		if a := endpointIn(e, c); a.IsValid() {
@@ -77,7 +76,7 @@ func (r *ranges) update(service cluster.Key, e *cluster.Entry) {
 	}
 }
 
-// endpointIn returns an endpoint in a network, or the zero Addr.
+// endpointIn returns an endpoint inside a network, or the zero Addr.
 func endpointIn(e *cluster.Entry, c netip.Prefix) netip.Addr {
 	if e != nil {
 		for ep := range e.Endpoints() {
@@ -89,8 +88,8 @@ func endpointIn(e *cluster.Entry, c netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
-// decide returns the ServiceCIDRs that are not enforced, and logs what changed since the last
-// time.
+// decide returns the ServiceCIDRs that are not enforced, and logs the differences from the
+// previous call.
 func (r *ranges) decide(now time.Time, log *slog.Logger) []vip.Overlap {
 	for c := range r.open {
 		if !slices.Contains(r.cidrs, c) {
@@ -103,7 +102,7 @@ func (r *ranges) decide(now time.Time, log *slog.Logger) []vip.Overlap {
 		switch {
 		case is != nil:
 			if was == nil || was.with != is.with && !(was.with.Use == is.with.Use && was.with.IsSingleIP() && is.with.IsSingleIP()) {
-				log.Warn("a range of cluster IPs overlaps addresses in use: packets to its unused addresses are not dropped",
+				log.Warn("a ServiceCIDR overlaps addresses in use: packets to its unused addresses are not dropped",
 					"serviceCIDR", c.String(), "overlaps", is.with.String(), "service", is.service.String())
 			}
 			r.open[c] = is
@@ -111,7 +110,7 @@ func (r *ranges) decide(now time.Time, log *slog.Logger) []vip.Overlap {
 			was.until = now.Add(enforceAfter)
 		case was != nil && !now.Before(was.until):
 			delete(r.open, c)
-			log.Info("a range of cluster IPs overlaps nothing any more: packets to its unused addresses are dropped again", "serviceCIDR", c.String())
+			log.Info("a ServiceCIDR no longer overlaps addresses in use: packets to its unused addresses are dropped again", "serviceCIDR", c.String())
 		}
 		if o := r.open[c]; o != nil {
 			list = append(list, vip.Overlap{CIDR: c, With: o.with})
@@ -120,8 +119,8 @@ func (r *ranges) decide(now time.Time, log *slog.Logger) []vip.Overlap {
 	return list
 }
 
-// reason returns why a ServiceCIDR must not be enforced now, or nil. Which of several endpoints
-// it names stays the same while that endpoint is there.
+// reason returns why a ServiceCIDR must not be enforced now, or nil. While the named endpoint
+// exists, it keeps naming the same one.
 func (r *ranges) reason(c netip.Prefix) *overlap {
 	if i := slices.IndexFunc(r.networks, func(o vip.Overlap) bool { return o.CIDR == c }); i >= 0 {
 		return &overlap{with: r.networks[i].With}
@@ -135,8 +134,8 @@ func (r *ranges) reason(c netip.Prefix) *overlap {
 	return nil
 }
 
-// inUse are the networks that a host knows to be in use: those of pods, those that it is
-// connected to, and addresses of its Node object, which may be nil.
+// inUse returns the networks that a host uses: pod networks, connected networks, and the
+// addresses of its Node object, which may be nil.
 func inUse(object *cluster.Node, pods vip.Pods, connected []node.Network) []vip.Network {
 	var used []vip.Network
 	add := func(p netip.Prefix, u vip.Use) { used = append(used, vip.Network{Prefix: p, Use: u}) }
@@ -159,8 +158,8 @@ func inUse(object *cluster.Node, pods vip.Pods, connected []node.Network) []vip.
 	return used
 }
 
-// enforce decides anew which ServiceCIDRs are enforced, and reports whether the dataplane
-// must be given another host.
+// enforce recomputes which ServiceCIDRs are enforced, and reports whether the dataplane
+// needs a sync.
 func (a *Agent) enforce() bool {
 	host := a.host
 	host.Overlaps = a.ranges.decide(time.Now(), a.Log)

@@ -28,7 +28,7 @@ func (r ranged) has(what, enforced string, syncs int) string {
 // says checks that there is one warning, and that it names all of this.
 func (r ranged) says(log string, want ...string) {
 	r.t.Helper()
-	if n := strings.Count(log, `level=WARN msg="a range`); n != min(len(want), 1) {
+	if n := strings.Count(log, `level=WARN msg="a ServiceCIDR`); n != min(len(want), 1) {
 		r.t.Errorf("%d warnings, want those about %v:\n%s", n, want, log)
 	}
 	for _, w := range want {
@@ -68,7 +68,7 @@ func TestServiceCIDROverlapsNetworks(t *testing.T) {
 		r.has("it came back", "[fd00:96::/112]", 2)
 		r.machine.connect()
 		r.pass(enforceAfter + time.Minute)
-		if log := r.has("long enough", "[10.96.0.0/12 fd00:96::/112]", 3); !strings.Contains(log, "overlaps nothing any more") {
+		if log := r.has("long enough", "[10.96.0.0/12 fd00:96::/112]", 3); !strings.Contains(log, "no longer overlaps") {
 			t.Errorf("log %s", log)
 		}
 		r.put(&cluster.Node{Name: "node-1", Addrs: []netip.Addr{netip.MustParseAddr("10.100.0.1")}, PodCIDRs: []netip.Prefix{prefix("10.97.0.0/24")}})

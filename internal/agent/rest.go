@@ -2,16 +2,16 @@ package agent
 
 import "time"
 
-// The first of several changes is written at once, and then nothing for a while that is so
-// many times as long as the write took: what comes meanwhile is written together. So
-// writing takes at most a fifth of a processor, also where it means to start a program.
+// The agent writes the first change at once. Then it pauses for restShare times the duration
+// of that write and batches what arrives meanwhile. Writing thus takes at most a fifth of a
+// CPU, even in a mode that starts programs.
 const (
 	restShare = 4
-	restLeast = time.Millisecond // shorter ones cost more than they save
+	restLeast = time.Millisecond // shorter pauses cost more than they save
 	restMost  = time.Second      // as kube-proxy's minSyncPeriod
 )
 
-// rest is the pause between two writes.
+// rest throttles writes.
 type rest struct {
 	timer   *time.Timer
 	resting bool
@@ -23,14 +23,14 @@ func newRest() *rest {
 	return r
 }
 
-// after works, and begins the pause that follows from how long that took.
+// after runs work and starts the pause that matches its duration.
 func (r *rest) after(work func()) {
 	start := time.Now()
 	work()
 	r.begin(time.Since(start))
 }
 
-// begin begins the pause after work that took so long.
+// begin starts the pause after work that took this long.
 func (r *rest) begin(took time.Duration) {
 	if pause := min(restShare*took, restMost); pause >= restLeast {
 		r.resting = true

@@ -14,9 +14,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// take brings the table up to date with objects that changed, each built once, and
-// returns what differs. The cost is that of these objects. Large Services are left to the
-// lane; with all, none are.
+// take builds the changed Services, sets them in the table and returns the differences.
+// Its cost depends on these Services only. Large Services wait in the lane, unless all is set.
 func (a *Agent) take(refs []cluster.Ref, all bool) []vip.Change {
 	services := a.claim(refs)
 	if all {
@@ -44,18 +43,18 @@ func (a *Agent) take(refs []cluster.Ref, all bool) []vip.Change {
 	return a.noted(changes)
 }
 
-// sized is a Service that changed, and how large it is or was.
+// sized is a changed Service with the larger of its old and new sizes.
 type sized struct {
 	cluster.Key
 	size int
 }
 
-// claim takes over what Services claim that changed. Others that get another room go to the lane.
+// claim updates the budget with the changed Services. Services whose room changes as a result wait in the lane.
 func (a *Agent) claim(refs []cluster.Ref) []sized {
 	services := make([]sized, 0, len(refs))
 	for _, ref := range refs {
 		if ref.Kind != cluster.KindService {
-			continue // this node's own: see look
+			continue // refreshNode handles the node's own objects
 		}
 		entry, created := a.Store.Service(ref.Key.Namespace, ref.Key.Name), uint32(0)
 		if entry != nil {
@@ -72,7 +71,7 @@ func (a *Agent) claim(refs []cluster.Ref) []sized {
 	return services
 }
 
-// sortOut returns the Services that can be written at once, and adds all others to the lane.
+// sortOut returns the Services that can be written at once and adds the rest to the lane.
 func (a *Agent) sortOut(services []sized) (small []sized) {
 	cost := 0
 	for _, s := range services {
@@ -100,7 +99,7 @@ func (a *Agent) sortOut(services []sized) (small []sized) {
 	return small
 }
 
-// note follows what a Service changes in the table.
+// note updates all counters, limits and reports with the changes of one Service.
 func (a *Agent) note(service cluster.Key, routes []*vip.Route, differ []vip.Change) {
 	a.counts.add(differ)
 	a.limits.add(differ, a.Log, a.event)
@@ -109,7 +108,7 @@ func (a *Agent) note(service cluster.Key, routes []*vip.Route, differ []vip.Chan
 	a.guarded(service, a.Store.Service(service.Namespace, service.Name))
 }
 
-// noted follows what several Services changed, and returns one change for each frontend.
+// noted updates what follows the whole table, and merges the changes to one per frontend.
 func (a *Agent) noted(changes []vip.Change) []vip.Change {
 	a.Metrics.table(&a.counts, &a.limits, len(a.conflicts.contested))
 	a.Metrics.refused.Set(float64(a.refusals.total))
@@ -123,18 +122,18 @@ func (a *Agent) noted(changes []vip.Change) []vip.Change {
 	return changes
 }
 
-// contested reports the frontends that more than one Service claims: one line and one
-// Event for each Service that has lost some, however many these are.
+// contested reports the frontends that several Services claim: one log line and one Event
+// per losing Service, regardless of the number of frontends.
 func (a *Agent) contested(service cluster.Key, routes []*vip.Route, differ []vip.Change) {
 	for _, c := range a.conflicts.update(a.table, service, routes, differ) {
-		a.Log.Warn("two Services claim one frontend", "frontend", c.first.String(), "has", c.winner.Owner.String(),
-			"wants", c.loser.Owner.String(), "service", c.loser.Owner.Service.String(), "frontends", c.frontends, "because", reason(c))
+		a.Log.Warn("Services claim the same frontend", "frontend", c.first.String(), "owner", c.winner.Owner.String(),
+			"claimant", c.loser.Owner.String(), "service", c.loser.Owner.Service.String(), "frontends", c.frontends, "reason", reason(c))
 		a.event(c.loser.Owner.Service, "FrontendConflict", fmt.Sprintf("%v belongs to %v: %s%s",
 			c.first, c.winner.Owner, reason(c), more(c.frontends-1, "frontend")))
 	}
 }
 
-// reason says why the winner has it.
+// reason explains why the winner keeps the frontend.
 func reason(c conflict) string {
 	switch {
 	case c.winner.IsOtherPorts():
@@ -145,7 +144,7 @@ func reason(c conflict) string {
 	return "it is older"
 }
 
-// more says how many others there are besides the one that is named.
+// more formats the number of items beyond the one that a message names.
 func more(n int, what string) string {
 	switch n {
 	case 0:
@@ -162,8 +161,8 @@ func (a *Agent) event(service cluster.Key, reason, message string) {
 	}
 }
 
-// merged leaves one change for each frontend, from the first old to the last new: a
-// frontend may go from one Service to another.
+// merged reduces changes to one per frontend, from the first old to the last new route.
+// A frontend can change its owner within one batch.
 func merged(changes []vip.Change) []vip.Change {
 	if len(changes) < 2 {
 		return changes
@@ -181,10 +180,10 @@ func merged(changes []vip.Change) []vip.Change {
 	return slices.DeleteFunc(out, func(c vip.Change) bool { return c.Old == c.New })
 }
 
-// write brings changes into the kernel, and then has flows removed that they end.
+// write applies changes to the kernel, then removes the flows that became stale.
 func (a *Agent) write(ctx context.Context, changes []vip.Change) {
 	switch {
-	case a.dirty: // the next attempt has them
+	case a.dirty: // the retry syncs the whole table
 		return
 	case len(changes) > 0:
 		a.apply(ctx, changes)
@@ -193,11 +192,11 @@ func (a *Agent) write(ctx context.Context, changes []vip.Change) {
 		a.finish()
 	}
 	if !a.dirty {
-		a.clean() // also where no route changed: a backend may have served old flows alone
+		a.clean() // even without changed routes: a draining backend that disappears has no route
 	}
 }
 
-// apply writes changes.
+// apply writes changes and handles the result.
 func (a *Agent) apply(ctx context.Context, changes []vip.Change) {
 	start := time.Now()
 	err := a.Dataplane.Apply(ctx, changes)
@@ -213,7 +212,7 @@ func (a *Agent) apply(ctx context.Context, changes []vip.Change) {
 	a.settled(ctx, changed, took, err, touched)
 }
 
-// sync writes the whole table. The error is for Run; it is logged and tried again.
+// sync writes the whole table. It logs an error and schedules a retry; only the first call needs the result.
 func (a *Agent) sync(ctx context.Context, why string) error {
 	start := time.Now()
 	a.Health.Queued()
@@ -222,34 +221,33 @@ func (a *Agent) sync(ctx context.Context, why string) error {
 	if !a.settled(ctx, everything, took, err, nil) {
 		return err
 	}
-	a.Log.Info("rules are in place", "because", why, "frontends", a.table.Len(),
+	a.Log.Info("rules are in place", "reason", why, "frontends", a.table.Len(),
 		"took", took.Round(time.Microsecond).String())
-	a.flows.lookAtAll(a.table) // there were no rules, or others
+	a.flows.lookAtAll(a.table) // flows may have started while rules were missing or different
 	a.clean()
 	return err
 }
 
-// clean has flows removed that lost their backend, once the rules are written.
+// clean removes flows whose backend is gone. The rules must be written first.
 func (a *Agent) clean() {
 	if stale := a.flows.stale(a.table); len(stale) > 0 {
 		a.Flows.Clean(a.host.NodePortAddrs, stale)
 	}
 }
 
-// settled draws the conclusions from what the dataplane said, and reports whether the
-// kernel holds the table, but for single routes. touched are the frontends that were
-// written; nil: all.
+// settled handles the result of a write and reports whether it succeeded, rejected single
+// routes aside. touched lists the written frontends; nil means all.
 func (a *Agent) settled(ctx context.Context, what string, took time.Duration, err error, touched []vip.Frontend) bool {
 	refused, fatal := split(err)
 	if fatal != nil && ctx.Err() != nil {
-		return false // it was us who ended it
+		return false // the shutdown interrupted the write
 	}
 	a.Metrics.wrote(what, took, fatal)
 	if fatal != nil {
 		a.dirty = true
 		pause := a.pause.pause()
 		a.retry.Reset(pause)
-		a.Log.Error("writing rules", "what", what, "error", fatal, "retryIn", pause.String())
+		a.Log.Error("writing rules failed", "scope", what, "err", fatal, "retryIn", pause.String())
 		return false
 	}
 	a.dirty = false
@@ -259,28 +257,28 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.Metrics.counted(a.Dataplane)
 	a.Health.Updated()
 	a.finish()
-	a.tellChecks()
-	a.tellInPlace()
+	a.publishChecks()
+	a.closeInPlace()
 	return true
 }
 
-// refused takes note of routes that could not be programmed, and tells once of each.
+// refused records the routes that the dataplane rejected and reports each once.
 func (a *Agent) refused(errs []*dataplane.RouteError, touched []vip.Frontend) {
 	fresh, gone := a.failing.update(errs, touched)
 	for i, e := range fresh {
 		if i == maxLines {
-			a.Log.Error("more routes cannot be programmed", "routes", len(fresh)-i)
+			a.Log.Error("more routes rejected", "routes", len(fresh)-i)
 			break
 		}
-		reason, line := "NotProgrammed", "a route cannot be programmed; other routes are not affected"
+		reason, line := "NotProgrammed", "route not programmed; other routes are not affected"
 		if errors.Is(e, dataplane.ErrInPart) {
-			reason, line = "ProgrammedInPart", "a route is programmed in part"
+			reason, line = "ProgrammedInPart", "route programmed in part"
 		}
-		a.Log.Error(line, "frontend", e.Route.Frontend.String(), "service", e.Route.Owner.String(), "error", e.Err)
+		a.Log.Error(line, "frontend", e.Route.Frontend.String(), "service", e.Route.Owner.String(), "err", e.Err)
 		a.event(e.Route.Owner.Service, reason, "on node "+a.NodeName+": "+e.Error())
 	}
 	if gone > 0 {
-		a.Log.Info("routes that could not be programmed are in place or gone", "routes", gone, "left", len(a.failing))
+		a.Log.Info("rejected routes are programmed or gone", "routes", gone, "left", len(a.failing))
 	}
 	switch {
 	case len(a.failing) == 0:
@@ -291,43 +289,42 @@ func (a *Agent) refused(errs []*dataplane.RouteError, touched []vip.Frontend) {
 	}
 }
 
-// What is written, in metrics and logs.
+// The scope of a write, in metrics and logs.
 const (
 	everything = "all"
 	changed    = "changes"
 )
 
-// maxLines is how many routes of one batch get a line: ten thousand of one kind say
-// nothing more.
+// maxLines limits the log lines about rejected routes per write.
 const maxLines = 10
 
-// inspect looks whether the rules are still there, and writes them if not.
+// inspect checks that the rules are unchanged and rewrites them if they are not.
 func (a *Agent) inspect(ctx context.Context) {
-	moved := a.enforce() // time passed
+	moved := a.enforce() // a pause may have ended
 	if a.dirty {
-		return // the next attempt writes them anyway
+		return // the retry rewrites them anyway
 	}
 	if moved {
-		_ = a.sync(ctx, "other ranges of cluster IPs are enforced")
+		_ = a.sync(ctx, "enforced ServiceCIDRs changed")
 		return
 	}
 	intact, err := a.Dataplane.Intact()
 	if err != nil {
-		if a.blind != err.Error() {
-			a.blind = err.Error()
-			a.Log.Warn("looking whether the rules are still there", "error", err)
+		if a.inspectErr != err.Error() {
+			a.inspectErr = err.Error()
+			a.Log.Warn("checking the rules failed", "err", err)
 		}
 		return
 	}
-	a.blind = ""
+	a.inspectErr = ""
 	if !intact {
 		a.Metrics.repaired()
-		a.Log.Warn("another program changed the rules; writing them again")
+		a.Log.Warn("another program changed the rules; rewriting them")
 		_ = a.sync(ctx, "repair")
 	}
 }
 
-// split takes the errors about single routes out of an error; fatal is the rest.
+// split separates the errors about single routes from the rest of an error.
 func split(err error) (routes []*dataplane.RouteError, fatal error) {
 	if err == nil {
 		return nil, nil

@@ -15,46 +15,46 @@ import (
 )
 
 const (
-	// settle is how long after the rules the flows are looked at. A packet that met
-	// the rules before is tracked by then, and what changes meanwhile comes together.
+	// settle is the delay between writing rules and reading the flows. Packets that met the old
+	// rules are tracked by then, and changes that arrive meanwhile share one reading.
 	settle = 10 * time.Millisecond
-	// share keeps reading the table below 1/share of one processor's time.
+	// share limits reading the table to 1/share of one CPU's time.
 	share = 5
-	// drainLook is the pause between looks at the flows of backends that drain, and at least
-	// so many times what a look took.
+	// drainLook is the pause between checks of the flows of draining backends; it is at least
+	// drainShare times the duration of a check.
 	drainLook, drainShare = 500 * time.Millisecond, 4
-	// again is the pause before another attempt after an error.
+	// again is the pause before a retry after an error.
 	again = 5 * time.Second
-	// batch is how many flows are gathered, at a hundred bytes or so each, before they are
-	// removed and the table is read again: a client may leave millions.
+	// batch is the number of flows to collect, at about a hundred bytes each, before they are
+	// removed and the table is read again: a client can leave millions.
 	batch = 1 << 15
 )
 
-// Result is what one look at the table of a family and a protocol came to.
+// Result is the result of reading the table of a family and a protocol once.
 type Result struct {
-	IPv6    bool // else IPv4
+	IPv6    bool // false means IPv4
 	Took    time.Duration
 	Removed int
-	Err     error // the work is not lost: it is done with the next
+	Err     error // the next run repeats the work
 }
 
-// Cleaner removes stale flows. Make one with New and start Run.
+// Cleaner removes stale flows. Create one with New and start Run.
 type Cleaner struct {
 	socket *nl.SocketHandle
 	report func(Result)
 	wake   chan struct{}
 	batch  int
 
-	unassured, stream setting // for how long the kernel remembers UDP flows
+	unassured, stream setting // the kernel's timeouts of UDP flows
 
-	wait time.Duration // until pending is done though nobody asks; 0: not at all. Run's alone
+	wait time.Duration // until pending is processed without a call of Clean; 0: never. Only Run uses it
 
 	mu      sync.Mutex
 	pending work
 }
 
-// New opens ctnetlink in the network namespace of the calling thread; report, which
-// may be nil, is called from Run's goroutine.
+// New opens ctnetlink in the network namespace of the calling thread. Run calls report,
+// which may be nil, from its goroutine.
 func New(report func(Result)) (*Cleaner, error) {
 	c, err := open()
 	if err != nil {
@@ -70,16 +70,16 @@ func New(report func(Result)) (*Cleaner, error) {
 	return c, nil
 }
 
-// Close frees the socket; Run must have ended.
+// Close closes the socket. Run must have returned.
 func (c *Cleaner) Close() {
 	c.socket.Socket.Close()
 	c.unassured.close()
 	c.stream.close()
 }
 
-// Clean asks to look at these frontends; it does not wait. nodeAddrs are the addresses
-// of this node that serve NodePorts, not to be changed afterwards. Frontends
-// that are neither UDP nor TCP are passed over.
+// Clean queues a check of the flows to these frontends; it does not block. nodeAddrs are
+// the addresses of this node that serve NodePorts; the caller must not change them
+// afterwards. Frontends that are neither UDP nor TCP are ignored.
 func (c *Cleaner) Clean(nodeAddrs []netip.Addr, list []Keep) {
 	c.mu.Lock()
 	c.pending.add(nodeAddrs, list)
@@ -97,8 +97,8 @@ func (c *Cleaner) poke() {
 	}
 }
 
-// Run works until ctx is done. What it was asked while it read the table is done
-// together, with one more reading.
+// Run processes the queue until ctx is done. What is queued during a reading of the table
+// shares the next reading.
 func (c *Cleaner) Run(ctx context.Context) {
 	pause := settle
 	for {
@@ -121,7 +121,7 @@ func (c *Cleaner) Run(ctx context.Context) {
 	}
 }
 
-// once does what waits and returns how long to rest.
+// once processes the queue and returns the pause before the next run.
 func (c *Cleaner) once() time.Duration {
 	c.mu.Lock()
 	w := c.pending
@@ -165,8 +165,8 @@ func (c *Cleaner) remove(w *work) (err error) {
 	return err
 }
 
-// removeFrom reads a part of the table once and removes what must go from it; more: not all
-// of that, for it is a lot.
+// removeFrom reads a part of the table once and removes matching flows from it. more reports that
+// flows are left because there were too many for one batch.
 func (c *Cleaner) removeFrom(p part, must func(flow) bool) (removed int, more bool, err error) {
 	var found []entry
 	err = c.execute(dumpRequest(p), func(message []byte) bool {
@@ -176,7 +176,7 @@ func (c *Cleaner) removeFrom(p part, must func(flow) bool) (removed int, more bo
 		}
 		if len(found) == c.batch {
 			more = true
-			return true // the rest is read all the same: the socket must be empty
+			return true // read the rest anyway: the socket must be empty for the next request
 		}
 		e.tuple, e.id = bytes.Clone(e.tuple), bytes.Clone(e.id)
 		found = append(found, e)
@@ -190,9 +190,9 @@ func (c *Cleaner) removeFrom(p part, must func(flow) bool) (removed int, more bo
 		switch {
 		case failed == nil:
 			removed++
-		case errors.Is(failed, fs.ErrNotExist): // it ended meanwhile
+		case errors.Is(failed, fs.ErrNotExist): // the flow ended meanwhile
 		default:
-			err = errors.Join(err, fmt.Errorf("removing the flow to %v, answered by %v: %w", e.dialled, e.answerer, failed))
+			err = errors.Join(err, fmt.Errorf("remove the flow to %v with replies from %v: %w", e.dialled, e.answerer, failed))
 		}
 	}
 	return removed, more && removed > 0, err

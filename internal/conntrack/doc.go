@@ -1,21 +1,18 @@
-// Package conntrack removes flows from the kernel's connection tracking that lead to where no rule would send
-// them any more: those of UDP, and TCP connections whose first packet has no answer.
+// Package conntrack removes stale flows from the kernel's connection tracking: UDP flows to backends that no longer
+// serve, and TCP connections without a reply whose first packet met no rule.
 //
-// A rule decides about the first packet of a flow; the kernel sends the others after
-// it. UDP has no end that it could see, so a client that keeps sending from one port
-// would talk for ever to a pod that is gone. A UDP flow stays with its backend while that serves, also
-// while it terminates, and is removed when it serves no more. DNS has no sessions, so a flow to port 53 is also
-// removed from a backend that terminates once no answer is under way: the client's next question from the same
-// port is then answered by a backend that stays.
+// A rule decides about the first packet of a flow; the kernel sends later packets the same way. UDP flows have no end
+// that the kernel can see, so a client that keeps sending from one port would reach a removed pod forever. A UDP flow
+// stays with its backend while the backend serves, even while it terminates, and is removed afterwards. DNS has no
+// sessions: a flow to port 53 is also removed from a terminating backend once no reply is outstanding, so that the
+// client's next query from the same port reaches a backend that stays.
 //
-// An established TCP connection is left alone: its ends are seen, and a backend that shuts down may finish
-// what it began. A connection that met no rule, because its first packet came before the rule, and has no answer is
-// removed: the client sends that packet again, which then meets the rule. Without this the kernel would send
-// all its packets to the untranslated address. Nothing is lost by it, for no end has seen the other.
-// Where it is asked for, a connection is also removed that leads to a backend that is gone and has no answer. And
-// what IPVS leads is removed when that is given up.
+// Established TCP connections are left alone: the kernel sees their end, and a terminating backend may finish
+// its work. A connection without a reply is removed if its first packet came before the rules. The client then resends
+// that packet, which meets the rule; otherwise the kernel would send all its packets to the untranslated address.
+// No data is lost, because neither end has seen the other. With half-open cutting enabled, a connection without a reply
+// to a removed backend is removed as well. Release removes the flows that IPVS handles when IPVS mode is replaced.
 //
-// The package is told which frontends to look at and which backends may keep their
-// flows. It must not know why, and it never delays the writing of rules: what it is
-// told waits in a queue until the kernel's table is read, once for all that waits.
+// The package gets the frontends to check and the backends that may keep their flows. It must not know why, and it
+// never delays the writing of rules: checks wait in a queue, and one reading of the kernel's table serves all of them.
 package conntrack

@@ -8,16 +8,16 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Tracked is how many flows to a frontend lead to one place.
+// Tracked counts the flows to a frontend that reach the same destination.
 type Tracked struct {
-	To       netip.AddrPort // a backend; the frontend itself where no rule translated them
+	To       netip.AddrPort // a backend, or the frontend itself for untranslated flows
 	Flows    int
-	HalfOpen int // of these, the TCP connections whose first packet nobody has answered
+	HalfOpen int // TCP connections among them whose first packet has no reply
 }
 
-// Find reads which flows to a frontend the kernel tracks, in the network namespace of the
-// calling thread, by address. nodeAddrs are those that serve NodePorts. Of protocols other
-// than UDP and TCP it finds none.
+// Find reads the flows to a frontend that the kernel tracks, in the network namespace of the
+// calling thread, and returns them by destination. nodeAddrs are the addresses that serve
+// NodePorts. It finds UDP and TCP only.
 func Find(f vip.Frontend, nodeAddrs []netip.Addr) ([]Tracked, error) {
 	if !isTracked(f.Protocol) {
 		return nil, nil

@@ -20,18 +20,18 @@ const (
 
 	// Bits of CTA_STATUS (linux/netfilter/nf_conntrack_common.h).
 	seenReply = 1 << 1
-	assured   = 1 << 2 // of UDP: answered, and went on
-	srcNAT    = 1 << 4 // a rule gave its packets another source
-	dstNAT    = 1 << 5 // or another destination
+	assured   = 1 << 2 // UDP: replied to, then continued
+	srcNAT    = 1 << 4 // a rule changed the source of its packets
+	dstNAT    = 1 << 5 // a rule changed their destination
 
 	synSent     = 1 // TCP_CONNTRACK_SYN_SENT (linux/netfilter/nf_conntrack_tcp.h)
 	established = 3 // TCP_CONNTRACK_ESTABLISHED
 )
 
-// nfgenLen is the length of struct nfgenmsg, which every message begins with.
+// nfgenLen is the length of struct nfgenmsg, with which every message begins.
 const nfgenLen = 4
 
-// family is the address family of a part.
+// family returns the address family of a part.
 func (p part) family() uint8 {
 	if p.v6 {
 		return unix.AF_INET6
@@ -39,8 +39,8 @@ func (p part) family() uint8 {
 	return unix.AF_INET
 }
 
-// dumpRequest asks for the flows of a part. Kernels before 5.8 do not know the filter and
-// send all flows; those before 5.15 do not know that of unanswered flows.
+// dumpRequest builds a request for the flows of a part. Kernels before 5.8 ignore the filter
+// and send all flows; kernels before 5.15 do not support the filter for flows without a reply.
 func dumpRequest(p part) *nl.NetlinkRequest {
 	r := request(p.family(), nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
 	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
@@ -57,8 +57,8 @@ func dumpRequest(p part) *nl.NetlinkRequest {
 	return r
 }
 
-// deleteRequest asks to remove one flow. The kernel compares the id, so that a flow
-// that has begun meanwhile between the same two ends stays.
+// deleteRequest builds a request to remove one flow. The kernel compares the ID, so it keeps
+// a newer flow between the same two ends.
 func deleteRequest(family uint8, e entry) *nl.NetlinkRequest {
 	r := request(family, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
 	r.AddData(nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, e.tuple))
@@ -75,21 +75,21 @@ func request(family uint8, operation, flags int) *nl.NetlinkRequest {
 	return r
 }
 
-// entry is a flow as the kernel sent it, with what it takes to name it again.
+// entry is a flow as the kernel sent it, with what identifies it in a request.
 type entry struct {
 	flow
-	tuple, id []byte // share memory with the message
+	tuple, id []byte // slices of the message
 }
 
-// parse reads a flow; ok is false for one that is neither UDP nor TCP over IP, that is in
-// a conntrack zone (ours are not), or that makes no sense.
+// parse decodes a flow. ok is false if the flow is neither UDP nor TCP over IP, is in a
+// conntrack zone (flows of Services are in none), or is malformed.
 func parse(message []byte) (e entry, ok bool) {
 	if len(message) < nfgenLen {
 		return e, false
 	}
 	var there, back tuple
 	var status uint32
-	var state byte // of TCP
+	var state byte // TCP state
 	for kind, value := range attributes(message[nfgenLen:]) {
 		switch kind {
 		case nl.CTA_TUPLE_ORIG:
@@ -116,7 +116,7 @@ func parse(message []byte) (e entry, ok bool) {
 	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
 	e.protocol = cluster.Protocol(there.protocol)
 	e.assured = status&assured != 0
-	// A flow that IPVS leads may begin with an answer, if what came before was removed.
+	// A flow that IPVS handles may begin with a reply, if its earlier entry was removed.
 	forth := status&dstNAT == 0 && e.answerer != e.dialled
 	e.led = forth || status&srcNAT == 0 && (back.dst != there.src || back.dstPort != there.srcPort)
 	e.established = state == established
@@ -124,7 +124,7 @@ func parse(message []byte) (e entry, ok bool) {
 	return e, isTracked(e.protocol) && e.dialled.IsValid() && e.answerer.IsValid()
 }
 
-// tcpState finds the state of a connection in CTA_PROTOINFO; 0: there is none.
+// tcpState returns the state of a connection from CTA_PROTOINFO, or 0 if there is none.
 func tcpState(b []byte) byte {
 	for kind, group := range attributes(b) {
 		for inner, value := range attributes(group) {
@@ -136,7 +136,7 @@ func tcpState(b []byte) byte {
 	return 0
 }
 
-// tuple is one direction of a flow.
+// tuple describes one direction of a flow.
 type tuple struct {
 	src, dst         netip.Addr
 	srcPort, dstPort uint16
@@ -163,7 +163,7 @@ func parseTuple(b []byte) (t tuple) {
 	return t
 }
 
-// attributes yields the netlink attributes in b until something makes no sense.
+// attributes yields the netlink attributes in b up to the first malformed one.
 func attributes(b []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		for len(b) >= unix.SizeofRtAttr {

@@ -11,10 +11,10 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// Led reports whether a TCP connection is established that IPVS leads, in the network namespace of the calling
-// thread. IPVS's own counts do not tell: a connection that rules lead stirs up what IPVS remembers of an
-// earlier one between the same two ends.
-func Led() (bool, error) {
+// HasIPVSConnections reports whether IPVS handles an established TCP connection, in the network namespace of the
+// calling thread. IPVS's own counters do not show that: a connection that rules handle revives what IPVS remembers
+// of an earlier one between the same two ends.
+func HasIPVSConnections() (bool, error) {
 	c, err := open()
 	if err != nil {
 		return false, err
@@ -34,7 +34,7 @@ func Led() (bool, error) {
 	return led, nil
 }
 
-// open opens ctnetlink for one look.
+// open opens ctnetlink for a single use.
 func open() (*Cleaner, error) {
 	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -43,13 +43,13 @@ func open() (*Cleaner, error) {
 	return &Cleaner{socket: &nl.SocketHandle{Socket: socket}, batch: batch}, nil
 }
 
-// Release removes the flows of UDP and TCP that IPVS leads, in the network namespace of the
-// calling thread. It is for when rules do IPVS's work from now on and its virtual
-// servers go: rules see only what begins, so a client that keeps sending datagrams from one port
-// would reach nobody any more, for ever. Without its flow it begins anew. A TCP connection
-// then meets a backend that does not know it, and hears so at once.
+// Release removes the UDP and TCP flows that IPVS handles, in the network namespace of the
+// calling thread. Call it when rules replace IPVS and its virtual servers are removed. Rules
+// see only new flows, so without Release a client that keeps sending datagrams from one port
+// would lose them forever. After it, such a flow starts anew. A TCP connection then
+// meets a backend that does not know it and is reset.
 //
-// An answer on its way makes a flow again, so it looks until there is none.
+// A reply in transit recreates a flow, so Release repeats until none is left.
 func Release() (removed int, err error) {
 	c, err := open()
 	if err != nil {
@@ -67,10 +67,10 @@ func Release() (removed int, err error) {
 	return removed, nil
 }
 
-// releases is how often Release looks at most.
+// releases limits the repetitions of Release.
 const releases = 10
 
-// release looks once.
+// release reads the table and removes matching flows once.
 func (c *Cleaner) release() (removed int, err error) {
 	for _, v6 := range []bool{false, true} {
 		for _, protocol := range []cluster.Protocol{cluster.UDP, cluster.TCP} {

@@ -14,7 +14,7 @@ func TestRelease(t *testing.T) {
 	const tcpEstablished, tcpTimeWait = 3, 7
 	led := func() (yes bool) {
 		t.Helper()
-		if err := h.Do(func() (err error) { yes, err = Led(); return err }); err != nil {
+		if err := h.Do(func() (err error) { yes, err = HasIPVSConnections(); return err }); err != nil {
 			t.Fatal(err)
 		}
 		return yes

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// A setting is a number of seconds that the kernel has under net.netfilter.
+// A setting is a timeout in seconds below net.netfilter.
 type setting struct {
 	name string
-	file *os.File // nil: the kernel has none yet
+	file *os.File // nil: not available yet
 }
 
-// open opens the setting, if the kernel tracks connections already: on a node that has just
-// started it does when there are rules. Opened it is that of the network namespace of the
-// calling thread, whoever reads it; who runs a Cleaner for a node has but one.
+// open opens the file of the setting. It exists only while the kernel tracks connections; on
+// a node that just started, that begins with the first rules. The open file belongs to the network
+// namespace of the thread that called open, whichever thread reads it.
 func (s *setting) open() {
 	if f, err := os.Open(filepath.Join("/proc/sys/net/netfilter", s.name)); err == nil {
 		s.file = f
 	}
 }
 
-// seconds reads the setting; 0: it is not known.
+// seconds returns the value of the setting, or 0 if it is unknown.
 func (s *setting) seconds() uint32 {
 	if s.file == nil {
 		s.open()
@@ -32,7 +32,7 @@ func (s *setting) seconds() uint32 {
 	}
 	text := make([]byte, 16)
 	n, _ := s.file.ReadAt(text, 0)
-	seconds, _ := strconv.ParseUint(strings.TrimSpace(string(text[:n])), 10, 32) // 0 if it is none
+	seconds, _ := strconv.ParseUint(strings.TrimSpace(string(text[:n])), 10, 32) // 0 if the text is no number
 	return uint32(seconds)
 }
 

@@ -9,32 +9,32 @@ import (
 	"time"
 )
 
-// mostConnections is how many connections a server has at a time, and the ports of all Services
-// together. Each costs about 20 KB.
+// mostConnections limits the open connections of one server, and of the health check ports of all
+// Services together. Each costs about 20 KB.
 const mostConnections = 256
 
-// bounded is a server whose clients cost little. A probe asks once and hears a few lines.
+// bounded returns a server that limits the cost of a client. Probes send one short request.
 func bounded(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second, // a client that says nothing does not keep a connection
+		ReadHeaderTimeout: 5 * time.Second, // closes connections of silent clients
 		IdleTimeout:       10 * time.Second,
 		MaxHeaderBytes:    8 << 10,
 	}
 }
 
-// bound keeps the number of connections of its listeners. A new connection is always taken; the
-// oldest one of the client with the most is closed for it. So no client, and no number of them, can keep
-// the kubelet from asking: its connection is the newest, and ends within milliseconds.
+// bound limits the open connections of its listeners. It accepts every new connection and, over
+// the limit, closes the oldest one of the client with the most. Clients therefore cannot lock out
+// the kubelet: its connection is the newest and ends within milliseconds.
 type bound struct {
 	most int
 	mu   sync.Mutex
-	open []*connection // in the order of their begin
+	open []*connection // by age, oldest first
 }
 
 func newBound(most int) *bound { return &bound{most: most} }
 
-// on bounds a listener.
+// on applies the limit to a listener.
 func (b *bound) on(l net.Listener) net.Listener { return boundListener{l, b} }
 
 type boundListener struct {
@@ -51,7 +51,7 @@ func (l boundListener) Accept() (net.Conn, error) {
 	return l.bound.take(c), nil
 }
 
-// connection is one that counts until it is closed.
+// connection counts towards the limit until it is closed.
 type connection struct {
 	net.Conn
 	bound  *bound
@@ -79,7 +79,7 @@ func (b *bound) take(conn net.Conn) net.Conn {
 	return c
 }
 
-// excess is the oldest connection of the client with the most.
+// excess returns the oldest connection of the client with the most connections.
 func (b *bound) excess() *connection {
 	count := map[netip.Prefix]int{}
 	for _, c := range b.open {
@@ -102,7 +102,7 @@ func (b *bound) drop(c *connection) {
 	}
 }
 
-// clientOf is the client's address; of IPv6 the network of 64 bits, of which a host may have all.
+// clientOf returns the client's address, or its /64 network for IPv6: one host may own all of it.
 func clientOf(a net.Addr) netip.Prefix {
 	at, err := netip.ParseAddrPort(a.String())
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Family is an IP family by the name that it has in the JSON.
+// Family is an IP family by its name in the JSON body.
 type Family string
 
 // The families.
@@ -14,31 +14,31 @@ const (
 	IPv6 Family = "IPv6"
 )
 
-// Health tells whether what should be in the kernel gets there. Safe for concurrent use.
+// Health tracks whether pending changes reach the kernel. It is safe for concurrent use.
 type Health struct {
 	families []Family
-	patience time.Duration
+	timeout  time.Duration
 
 	mu      sync.Mutex
-	adopted bool      // the kernel has had rules since before the start
-	updated time.Time // when all was written last; zero: never
-	queued  time.Time // since when something waits; zero: nothing does
+	adopted bool      // the kernel has rules from before the start
+	updated time.Time // when everything was last written; zero: never
+	queued  time.Time // since when a change is pending; zero: none is
 }
 
-// NewHealth returns the health of a process that routes these families. It is in good
-// health once the kernel has rules, until something has waited for longer than patience.
-func NewHealth(patience time.Duration, families ...Family) *Health {
-	return &Health{families: families, patience: patience}
+// NewHealth returns the health of a process that routes these families. It becomes healthy
+// when the kernel has rules, and unhealthy when a change is pending for longer than timeout.
+func NewHealth(timeout time.Duration, families ...Family) *Health {
+	return &Health{families: families, timeout: timeout}
 }
 
-// Adopted says that the kernel has rules from before the start, by which the node routes.
+// Adopted records that the kernel has rules from before the start.
 func (h *Health) Adopted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.adopted = true
 }
 
-// Queued says that there is something to write.
+// Queued records that there is something to write.
 func (h *Health) Queued() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,7 +47,7 @@ func (h *Health) Queued() {
 	}
 }
 
-// Updated says that all there was to write is written.
+// Updated records that everything is written.
 func (h *Health) Updated() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,22 +68,22 @@ type familyReport struct {
 	Healthy     bool      `json:"healthy"`
 }
 
-// question is what a page asks of the health.
+// question selects what a page reports.
 type question uint8
 
 const (
-	alive  question = iota // writes do not fail for too long
-	routes                 // alive, and the kernel has rules, adopted ones count
-	ready                  // alive, and this process has written them
+	alive  question = iota // no change is pending for too long
+	routes                 // alive, and the kernel has rules, adopted ones included
+	ready                  // alive, and this process has written the rules
 )
 
-// report answers a question now. Before the first update there are no families in it.
+// report returns the current answer to a question. It lists no families before the first update.
 func (h *Health) report(q question) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
 	written := !h.updated.IsZero()
-	timely := h.queued.IsZero() || now.Sub(h.queued) < h.patience
+	timely := h.queued.IsZero() || now.Sub(h.queued) < h.timeout
 	r := report{LastUpdated: h.updated, CurrentTime: now}
 	switch q {
 	case alive:

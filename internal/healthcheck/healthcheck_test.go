@@ -247,7 +247,7 @@ func TestServerWaitsForItsAddress(t *testing.T) {
 		Logf: func(f string, args ...any) { told <- fmt.Sprintf(f, args...) }}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	if line := <-told; !strings.Contains(line, "serving health on "+s.Addr) || !strings.Contains(line, "trying again") {
+	if line := <-told; !strings.Contains(line, "serving health on "+s.Addr) || !strings.Contains(line, "retrying") {
 		t.Errorf("logged %q", line)
 	}
 	time.Sleep(20 * time.Millisecond) // several attempts

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// serverName is the header Server of our answers, by which another proxy is told from us.
+// serverName is our Server header. It distinguishes us from other proxies.
 const serverName = "signpost-forwarder"
 
-// named has a handler say who answers.
+// named sets the Server header on all responses of a handler.
 func named(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", serverName)
@@ -21,24 +21,24 @@ func named(h http.Handler) http.Handler {
 	})
 }
 
-// Other reports whether another proxy, such as kube-proxy, answers /healthz at an address
-// on which one serves it (an unspecified one is asked on loopback). Who answers as no
-// proxy does is none.
+// Other reports whether another proxy, such as kube-proxy, serves /healthz at an address (on
+// loopback, if the address is unspecified). A server whose response is not that of a proxy
+// does not count.
 func Other(ctx context.Context, addr string) bool {
 	header, body, err := getPage(ctx, addr, "/healthz", nil)
 	return err == nil && header.Get("Server") != serverName && strings.Contains(body, `"lastUpdated"`)
 }
 
-// Names of kube-proxy's metrics, which have a value for each family: when there was something to
-// write last, and when it was written.
+// Names of kube-proxy's metrics with a value per family: the time of the last pending change,
+// and the time of the last write.
 const (
 	lastQueued  = "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{"
 	lastWritten = "kubeproxy_sync_proxy_rules_last_timestamp_seconds{"
 )
 
-// Wrote reports whether the proxy whose metrics are served at an address has written rules since
-// it started, of each family for which it had some. Its /healthz does not tell: it is well from
-// the start.
+// Wrote reports whether the proxy with metrics at an address has written rules since its
+// start, for every family that had changes. Its /healthz does not show that: it reports
+// healthy from the start.
 func Wrote(ctx context.Context, addr string) (bool, error) {
 	_, body, err := getPage(ctx, addr, "/metrics", nil)
 	if err != nil {
@@ -57,8 +57,8 @@ func Wrote(ctx context.Context, addr string) (bool, error) {
 	return written > 0 && written >= queued, nil
 }
 
-// getPage gets a page of a server of this machine. trust, which may be nil, looks at the connection after the
-// answer, while it is open.
+// getPage gets a page from a server on this machine. trust, which may be nil, checks the connection after the
+// response, while the connection is open.
 func getPage(ctx context.Context, addr, page string, trust func(net.Conn) error) (http.Header, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

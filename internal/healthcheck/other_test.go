@@ -70,9 +70,9 @@ func TestAsk(t *testing.T) {
 		trust error
 		want  string
 	}{
-		"another program": {at(pages.Handler()), nil, "another program answers"},
+		"another program": {at(pages.Handler()), nil, "got an answer of another program, want a forwarder"},
 		"another user's":  {ours, errors.New("of user 7"), "of user 7"},
-		"no JSON":         {at(named(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))), nil, "expected JSON with the key kubeproxy.config.k8s.io"},
+		"no JSON":         {at(named(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))), nil, "got no key kubeproxy.config.k8s.io, want JSON with it"},
 		"no server":       {"127.0.0.1:1", nil, "refused"},
 	} {
 		if _, err := Ask(t.Context(), c.at, func(net.Conn) error { return c.trust }); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Probes are the pages for load balancers and kubelets.
+// Probes serves the pages for load balancers and kubelets.
 type Probes struct {
 	Health *Health
-	// Eligible reports whether the node should get new connections from outside: not if
-	// it is about to go (KEP-3836). It is called for each /healthz.
+	// Eligible reports whether the node should get new connections from outside. It is
+	// false if the node is about to be deleted (KEP-3836). It is called for each /healthz.
 	Eligible func() bool
-	// Answered is told the page, without its slash, and the code of each answer.
+	// Answered is called with the page, without its slash, and the status code of each response.
 	Answered func(page string, code int)
 }
 
-// Handler serves /healthz, /livez and /readyz. The first says whether a load balancer should
+// Handler serves /healthz, /livez and /readyz. /healthz reports whether a load balancer should
 // send traffic here: the kernel has rules, they follow changes, and the node is not about to be
-// deleted. The second says whether the process should be restarted, the third whether it has
-// written the rules of this node, so that a rollout may go on. Both ignore what happens to the node.
+// deleted. /livez reports whether the process works or should be restarted. /readyz reports
+// whether it has written the rules of this node, so that a rollout may continue. The latter two ignore the deletion of the node.
 func (p Probes) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -44,29 +44,29 @@ func (p Probes) answer(w http.ResponseWriter, page string, r report, good bool) 
 	code := http.StatusServiceUnavailable
 	if good {
 		code = http.StatusOK
-		// What asks has known this as the time of the last look, not of the last change.
+		// Users of this field expect the time of the last check, not of the last change.
 		r.LastUpdated = r.CurrentTime
 	}
 	p.Answered(page, code)
-	body, _ := json.Marshal(r) // times and bools
+	body, _ := json.Marshal(r) // cannot fail: times and bools
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write(body) // who does not wait for the answer does not need it
+	_, _ = w.Write(body) // an error means that the client has gone
 }
 
-// Pages are those for Prometheus and people.
+// Pages serves the pages for Prometheus and operators.
 type Pages struct {
-	Mode      string            // of the proxy: nftables
+	Mode      string            // of /proxyMode, such as nftables
 	Metrics   http.Handler      // of /metrics
-	Config    func() any        // of /configz: what is in force, to be written as JSON
-	Table     func() string     // of /debug/table: a line for each frontend
+	Config    func() any        // of /configz: the active configuration, encoded as JSON
+	Table     func() string     // of /debug/table: one line per frontend
 	Status    Status            // of /statusz
 	Flags     map[string]string // of /flagz: the value of each flag
 	Profiling bool              // serve /debug/pprof
 }
 
-// configName is the key under which /configz has the configuration.
+// configName is the key of the configuration in /configz.
 const configName = "kubeproxy.config.k8s.io"
 
 // Handler serves the pages.

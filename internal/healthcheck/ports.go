@@ -16,39 +16,38 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// portPause is how long after a port could not be bound it is tried again.
+// portPause is the pause before a retry to bind a port.
 const portPause = 5 * time.Second
 
-// Ports answers load balancers on the healthCheckNodePorts of Services: whether this node
-// has endpoints that are ready. Make one with NewPorts and start Run; the other methods
-// do not wait and are safe for concurrent use.
+// Ports serves the healthCheckNodePorts of Services: load balancers ask there whether this
+// node has ready endpoints. Create one with NewPorts and start Run. The other methods
+// do not block and are safe for concurrent use.
 type Ports struct {
 	health *Health
-	tell   func(r *vip.Route, err error)
+	report func(r *vip.Route, err error)
 	wake   chan struct{}
 	pause  time.Duration // portPause
 
 	mu     sync.Mutex
 	routes map[vip.Frontend]*vip.Route // of Kind HealthCheck
 	addrs  []netip.Addr
-	look   map[vip.Frontend]bool // whose ports may have to be opened or closed
+	look   map[vip.Frontend]bool // whose listeners have to be checked
 }
 
-// NewPorts returns a Ports that answers 503 while the process is in bad health. tell,
-// which may be nil, is called from Run's goroutine when a port cannot be bound, once
-// until the reason changes.
-func NewPorts(health *Health, tell func(r *vip.Route, err error)) *Ports {
-	if tell == nil {
-		tell = func(*vip.Route, error) {}
+// NewPorts returns a Ports that answers 503 while the process is unhealthy. Run calls report,
+// which may be nil, from its goroutine when a port cannot be bound, once per reason.
+func NewPorts(health *Health, report func(r *vip.Route, err error)) *Ports {
+	if report == nil {
+		report = func(*vip.Route, error) {}
 	}
 	return &Ports{
-		health: health, tell: tell, wake: make(chan struct{}, 1), pause: portPause,
+		health: health, report: report, wake: make(chan struct{}, 1), pause: portPause,
 		routes: map[vip.Frontend]*vip.Route{}, look: map[vip.Frontend]bool{},
 	}
 }
 
-// Listen says on which addresses of this node the ports are; an unspecified address
-// stands for all of its family.
+// Listen sets the addresses of this node that serve the ports. An unspecified address
+// means all addresses of its family.
 func (p *Ports) Listen(addrs []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,8 +61,8 @@ func (p *Ports) Listen(addrs []netip.Addr) {
 	p.poke()
 }
 
-// Change takes over what changed in the table; of no interest is what is no
-// healthCheckNodePort before or after. The next answer tells the new count.
+// Change follows changes of the table and ignores other kinds than HealthCheck. The
+// next response uses the new counts.
 func (p *Ports) Change(changes []vip.Change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,9 +88,9 @@ func (p *Ports) poke() {
 	}
 }
 
-// Run serves until ctx is done; then nothing is bound any more.
+// Run serves until ctx is done, then closes all listeners.
 func (p *Ports) Run(ctx context.Context) {
-	s := portServers{ports: p, open: map[vip.Frontend]map[netip.Addr]*http.Server{}, told: map[vip.Frontend]string{}, bound: newBound(mostConnections)}
+	s := portServers{ports: p, open: map[vip.Frontend]map[netip.Addr]*http.Server{}, reported: map[vip.Frontend]string{}, bound: newBound(mostConnections)}
 	defer s.close()
 	retry := time.NewTimer(p.pause)
 	defer retry.Stop()
@@ -108,7 +107,7 @@ func (p *Ports) Run(ctx context.Context) {
 	}
 }
 
-// take returns what to look at, with the address that each is wanted on.
+// take returns the frontends to check, with the addresses that each should listen on.
 func (p *Ports) take() map[vip.Frontend][]netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +120,7 @@ func (p *Ports) take() map[vip.Frontend][]netip.Addr {
 			}
 		}
 	}
-	p.look = map[vip.Frontend]bool{} // not cleared: to walk through a map costs what it once held
+	p.look = map[vip.Frontend]bool{} // replaced, not cleared: iterating a cleared map scans its old buckets
 	return out
 }
 
@@ -131,29 +130,29 @@ func (p *Ports) route(f vip.Frontend) *vip.Route {
 	return p.routes[f]
 }
 
-// portServers are the servers that Run has open.
+// portServers holds the servers that Run has started.
 type portServers struct {
-	ports *Ports
-	open  map[vip.Frontend]map[netip.Addr]*http.Server
-	told  map[vip.Frontend]string
-	bound *bound // of all ports together: any tenant can have more of them
-	all   sync.WaitGroup
+	ports    *Ports
+	open     map[vip.Frontend]map[netip.Addr]*http.Server
+	reported map[vip.Frontend]string
+	bound    *bound // shared by all ports: a tenant can have any number of them
+	all      sync.WaitGroup
 }
 
-// reconcile closes what is not wanted any more and opens what is, and reports whether
-// something could not be bound and is to be tried again.
+// reconcile closes unwanted listeners and opens missing ones. It reports whether a port could
+// not be bound and needs a retry.
 func (s *portServers) reconcile(ctx context.Context) (again bool) {
 	work := s.ports.take()
 	for f, wanted := range work {
 		for a, server := range s.open[f] {
 			if !slices.Contains(wanted, a) {
-				_ = server.Close() // whoever asks at this moment asks again
+				_ = server.Close() // interrupted clients ask again
 				delete(s.open[f], a)
 			}
 		}
 		if len(wanted) == 0 {
 			delete(s.open, f)
-			delete(s.told, f)
+			delete(s.reported, f)
 		}
 	}
 	for f, wanted := range work {
@@ -161,20 +160,20 @@ func (s *portServers) reconcile(ctx context.Context) (again bool) {
 			again = true
 			s.later(f, err)
 		} else {
-			delete(s.told, f)
+			delete(s.reported, f)
 		}
 	}
 	return again
 }
 
-// later has a frontend looked at again, and tells why if that is new.
+// later queues a frontend for a retry, and reports the reason if it is new.
 func (s *portServers) later(f vip.Frontend, err error) {
 	s.ports.mu.Lock()
 	s.ports.look[f] = true
 	s.ports.mu.Unlock()
-	if r := s.ports.route(f); r != nil && s.told[f] != err.Error() {
-		s.told[f] = err.Error()
-		s.ports.tell(r, err)
+	if r := s.ports.route(f); r != nil && s.reported[f] != err.Error() {
+		s.reported[f] = err.Error()
+		s.ports.report(r, err)
 	}
 }
 
@@ -190,7 +189,7 @@ func (s *portServers) listen(ctx context.Context, f vip.Frontend, wanted []netip
 			return fmt.Errorf("answering health checks of load balancers: %w", err)
 		}
 		server := bounded(s.ports.handler(f))
-		s.all.Go(func() { _ = server.Serve(s.bound.on(listener)) }) // until it is closed
+		s.all.Go(func() { _ = server.Serve(s.bound.on(listener)) }) // returns when closed
 		if s.open[f] == nil {
 			s.open[f] = map[netip.Addr]*http.Server{}
 		}
@@ -208,7 +207,7 @@ func (s *portServers) close() {
 	s.all.Wait()
 }
 
-// endpointsReport is the body of the answer on a healthCheckNodePort.
+// endpointsReport is the body of the response on a healthCheckNodePort.
 type endpointsReport struct {
 	Service struct {
 		Namespace string `json:"namespace"`
@@ -218,13 +217,13 @@ type endpointsReport struct {
 	Healthy        bool `json:"serviceProxyHealthy"`
 }
 
-// handler answers for a frontend, whatever the path: 200 if this node has endpoints that
-// are ready and its proxy is well, else 503.
+// handler serves a frontend on any path: 200 if this node has ready endpoints and its proxy
+// is healthy, else 503.
 func (p *Ports) handler(f vip.Frontend) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		r := p.route(f)
 		if r == nil {
-			http.NotFound(w, nil) // it is about to be closed
+			http.NotFound(w, nil) // the listener is about to be closed
 			return
 		}
 		report := endpointsReport{LocalEndpoints: r.Healthy, Healthy: p.health.report(routes).Healthy}
@@ -235,7 +234,7 @@ func (p *Ports) handler(f vip.Frontend) http.Handler {
 		if r.Healthy == 0 || !report.Healthy {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		body, _ := json.MarshalIndent(report, "", "\t") // strings, a number and a bool
+		body, _ := json.MarshalIndent(report, "", "\t") // cannot fail: strings, a number and a bool
 		_, _ = w.Write(append(body, '\n'))
 	})
 }

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Running is what the forwarder of this machine shows of itself.
+// Running is what the forwarder on this machine reports about itself.
 type Running struct {
-	Config []byte            // the configuration in force, as JSON
-	Flags  map[string]string // the value of each flag
+	Config []byte            // the active configuration, as JSON
+	Flags  map[string]string // value by flag
 }
 
-// Ask asks the forwarder whose metrics are served at an address. trust says why the process at the other end of
-// a connection is not to be believed.
+// Ask reads the configuration and flags of the forwarder with metrics at an address. trust returns an error if the
+// process at the other end of a connection is not trusted.
 func Ask(ctx context.Context, addr string, trust func(net.Conn) error) (Running, error) {
 	body, err := askPage(ctx, addr, "/configz", trust)
 	if err != nil {
@@ -23,7 +23,7 @@ func Ask(ctx context.Context, addr string, trust func(net.Conn) error) (Running,
 	}
 	var shown map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(body), &shown); err != nil || shown[configName] == nil {
-		return Running{}, fmt.Errorf("read /configz at %s: expected JSON with the key %s", addr, configName)
+		return Running{}, fmt.Errorf("read /configz at %s: got no key %s, want JSON with it", addr, configName)
 	}
 	r := Running{Config: shown[configName], Flags: map[string]string{}}
 	flags, err := askPage(ctx, addr, "/flagz", trust)
@@ -38,7 +38,7 @@ func Ask(ctx context.Context, addr string, trust func(net.Conn) error) (Running,
 func askPage(ctx context.Context, addr, page string, trust func(net.Conn) error) (string, error) {
 	header, body, err := getPage(ctx, addr, page, trust)
 	if err == nil && header.Get("Server") != serverName {
-		err = fmt.Errorf("get %s at %s: another program answers", page, addr)
+		err = fmt.Errorf("get %s at %s: got an answer of another program, want a forwarder", page, addr)
 	}
 	return body, err
 }

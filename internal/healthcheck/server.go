@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// Server serves pages on an address.
+// Server serves pages on one address.
 type Server struct {
 	Name     string // in messages: health, metrics
-	Addr     string // IP address and port; an unspecified address takes both families
+	Addr     string // IP address and port; an unspecified address serves both families
 	Handler  http.Handler
-	HardFail bool // an address that cannot be bound is an error, in place of trying again
+	HardFail bool // return an error if the address cannot be bound, instead of retrying
 	Logf     func(format string, args ...any)
 
-	pause time.Duration // between attempts; zero: 5 s, as kube-proxy
+	pause time.Duration // between retries; zero: 5 s, as in kube-proxy
 }
 
-// Run serves until ctx is done, and returns nil then.
+// Run serves until ctx is done, then returns nil.
 func (s Server) Run(ctx context.Context) error {
 	if s.pause == 0 {
 		s.pause = 5 * time.Second
@@ -36,7 +36,7 @@ func (s Server) Run(ctx context.Context) error {
 		}
 		if err.Error() != last {
 			last = err.Error()
-			s.Logf("%v; trying again every %v", err, s.pause)
+			s.Logf("%v; retrying every %v", err, s.pause)
 		}
 		select {
 		case <-ctx.Done():
@@ -63,7 +63,7 @@ func (s Server) serve(ctx context.Context) error {
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if server.Shutdown(patience) != nil {
-		_ = server.Close() // a profile runs, and nobody waits for it
+		_ = server.Close() // a profile is running; do not wait for it
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving %s on %s: %w", s.Name, s.Addr, err)

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// component is the program in /statusz and /flagz.
+// component is the name of the program on /statusz and /flagz.
 const component = "signpost-forwarder"
 
-// heading stands above both pages, as above those of Kubernetes' components.
+// heading precedes both pages, as in Kubernetes' components.
 const heading = "\n" + component + " %s\nWarning: this page is for people, and its form may change.\n"
 
-// Status is what /statusz says of the process.
+// Status is the content of /statusz.
 type Status struct {
 	Started time.Time
 	Version string
 }
 
-// text is the page, in the form that Kubernetes' components have.
+// text formats the page as Kubernetes' components do.
 func (s Status) text(now time.Time, paths []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, heading+"\n", "statusz")
@@ -38,13 +38,13 @@ func (s Status) text(now time.Time, paths []string) string {
 	return b.String()
 }
 
-// uptime prints a duration as 3 hr 04 min 05 sec.
+// uptime formats a duration as 3 hr 04 min 05 sec.
 func uptime(d time.Duration) string {
 	s := int(d.Seconds())
 	return fmt.Sprintf("%d hr %02d min %02d sec", s/3600, s/60%60, s%60)
 }
 
-// flagz is the page of that name: a line for each flag, in the form that Kubernetes' components have.
+// flagz formats the page of that name: one line per flag, as in Kubernetes' components.
 func flagz(flags map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, heading, "flagz")
@@ -54,18 +54,18 @@ func flagz(flags map[string]string) string {
 	return b.String()
 }
 
-// listing is a mux that knows its paths.
+// listing is a mux that records its paths.
 type listing struct {
 	*http.ServeMux
 	paths []string
 }
 
-// HandleFunc is that of the mux.
+// HandleFunc registers a function for a path.
 func (l *listing) HandleFunc(path string, f func(http.ResponseWriter, *http.Request)) {
 	l.Handle(path, http.HandlerFunc(f))
 }
 
-// Handle is that of the mux.
+// Handle registers a handler for a path.
 func (l *listing) Handle(path string, h http.Handler) {
 	l.paths = append(l.paths, path)
 	l.ServeMux.Handle(path, h)

@@ -1,6 +1,6 @@
-// Package loglimit bounds what a log grows by, whatever objects a cluster has: lines are
-// counted by their cause, and by the namespace of the object that they are about. Those
-// over a bound are left out, and a line at the end of the period says how many.
+// Package loglimit limits the growth of a log, whatever objects a cluster contains. It counts
+// lines by cause and by the namespace of the object that they describe. Lines over a limit are
+// dropped, and a line at the end of the period reports how many.
 package loglimit
 
 import (
@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// The bounds per period. A namespace gets a part only, so that the lines about others
-// pass.
+// The limits per period. The limit of a namespace is lower, so that lines about other
+// namespaces pass.
 const (
 	period       = time.Minute
 	perCause     = 100
 	perNamespace = 20
-	debugTimes   = 20 // who asks for debug lines gets so many times as many
+	debugTimes   = 20 // factor for all limits at level debug
 )
 
-// Gate lets lines pass. Make one with NewGate. Safe for concurrent use.
+// Gate decides which lines pass. Create one with NewGate. It is safe for concurrent use.
 type Gate struct {
 	report func(Left)
 
 	mu        sync.Mutex
 	all, each *Limiter
-	waiting   bool // a timer runs that reports what was left out
+	waiting   bool // a timer for the next report is running
 }
 
-// NewGate returns a Gate that reports what was left out, at the end of a period.
+// NewGate returns a Gate that calls report with the number of dropped lines at the end of a period.
 func NewGate(report func(Left)) *Gate { return newGate(1, report) }
 
 func newGate(times int, report func(Left)) *Gate {
 	return &Gate{report: report, all: NewLimiter(times*perCause, period), each: NewLimiter(times*perNamespace, period)}
 }
 
-// Pass reports whether a line passes. The namespace is empty for lines about no object.
+// Pass reports whether a line passes. The namespace is empty for lines that describe no object.
 func (g *Gate) Pass(cause, namespace string) bool {
 	now := time.Now()
 	g.mu.Lock()
@@ -57,7 +57,7 @@ func (g *Gate) tell(due []Left) {
 	}
 }
 
-// flush reports what is due although no line came since.
+// flush reports dropped lines even if no further line follows.
 func (g *Gate) flush() {
 	g.mu.Lock()
 	g.waiting = false

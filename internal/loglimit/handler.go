@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Handler is a slog.Handler that lets lines pass by a Gate. The cause of a line is its
-// message, unless the context has one (WithCause); the namespace is that of the
+// Handler is a slog.Handler that passes lines through a Gate. The cause of a line is its
+// message, unless the context has a cause (WithCause). The namespace comes from the
 // attribute "service" or "object".
 type Handler struct {
 	next        slog.Handler
@@ -18,10 +18,10 @@ type Handler struct {
 
 var _ slog.Handler = (*Handler)(nil)
 
-// NewHandler returns a Handler in front of another.
+// NewHandler returns a Handler that passes lines on to next.
 func NewHandler(next slog.Handler) *Handler {
 	report := func(l Left) {
-		r := slog.NewRecord(time.Now(), slog.LevelWarn, "lines of the log were left out: too many of one cause", 0)
+		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped: too many of one cause", 0)
 		r.AddAttrs(slog.Int("lines", l.Lines), slog.String("cause", l.Cause))
 		_ = next.Handle(context.Background(), r)
 	}
@@ -30,7 +30,7 @@ func NewHandler(next slog.Handler) *Handler {
 
 type causeKey struct{}
 
-// WithCause names the cause of lines whose message is not the same each time.
+// WithCause sets the cause of lines whose message varies.
 func WithCause(ctx context.Context, cause string) context.Context {
 	return context.WithValue(ctx, causeKey{}, cause)
 }
@@ -73,10 +73,10 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 	return &Handler{next: h.next.WithGroup(name), gate: h.gate, debug: h.debug}
 }
 
-// longestValue is how many bytes of one value a line has.
+// longestValue limits the bytes of one value in a line.
 const longestValue = 2048
 
-// Shorten is a ReplaceAttr of slog.HandlerOptions that cuts long texts.
+// Shorten is a ReplaceAttr for slog.HandlerOptions that truncates long values.
 func Shorten(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString, slog.KindAny:
@@ -87,8 +87,8 @@ func Shorten(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Cut returns at most so many bytes of a text, between characters, with a mark at the end
-// if there were more.
+// Cut truncates a text to at most this many bytes, at a character boundary, and marks the
+// cut.
 func Cut(text string, most int) string {
 	if len(text) <= most {
 		return text

@@ -6,36 +6,36 @@ import (
 	"time"
 )
 
-// mostCauses bounds what a Limiter remembers. More causes in one period share one count.
+// mostCauses limits the memory of a Limiter. Further causes in one period share one count.
 const mostCauses = 1024
 
-// Limiter lets a number of lines of each cause pass in a period, and counts the rest. It
-// reads no clock. Not safe for concurrent use.
+// Limiter passes a number of lines per cause and period, and counts the rest. It does not
+// read the clock. It is not safe for concurrent use.
 type Limiter struct {
 	burst  int
 	period time.Duration
 	causes map[string]*window
-	next   time.Time // when the first window ends
+	next   time.Time // end of the first window
 }
 
-// window is the period of a cause.
+// window is the current period of a cause.
 type window struct {
 	ends         time.Time
 	passed, left int
 }
 
-// Left is how many lines of a cause did not pass.
+// Left is the number of dropped lines of a cause.
 type Left struct {
 	Cause string
 	Lines int
 }
 
-// NewLimiter returns a Limiter of burst lines per cause and period.
+// NewLimiter returns a Limiter that passes burst lines per cause and period.
 func NewLimiter(burst int, period time.Duration) *Limiter {
 	return &Limiter{burst: burst, period: period, causes: map[string]*window{}}
 }
 
-// Allow reports whether a line of a cause passes now.
+// Allow reports whether a line of a cause passes.
 func (l *Limiter) Allow(cause string, now time.Time) bool {
 	w := l.causes[cause]
 	if w == nil && len(l.causes) >= mostCauses {
@@ -57,7 +57,7 @@ func (l *Limiter) Allow(cause string, now time.Time) bool {
 	return false
 }
 
-// Due ends the periods that are over, and returns what did not pass in them, sorted by
+// Due ends the expired periods and returns their dropped lines, sorted by
 // cause.
 func (l *Limiter) Due(now time.Time) []Left {
 	if l.next.IsZero() || now.Before(l.next) {

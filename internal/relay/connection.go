@@ -13,29 +13,29 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Bounds of connections. Each costs about 20 KB and two files.
+// Limits of connections. Each costs about 20 KB and two file descriptors.
 const (
-	mostOpen    = 1024 // at a time
-	mostOfOne   = 256  // of a NodePort, so that each can have some
+	mostOpen    = 1024 // at the same time
+	mostOfOne   = 256  // of one NodePort, so that it cannot use up mostOpen
 	dialTimeout = 5 * time.Second
-	mostDials   = 3 // endpoints that are tried for a connection
+	mostDials   = 3 // endpoints tried per connection
 	acceptPause = 100 * time.Millisecond
 )
 
-// sticky is the endpoint that clients of a NodePort with affinity get. They are all this node.
+// sticky is the endpoint for all clients of a NodePort with affinity: they all are this node.
 type sticky struct {
 	to    netip.AddrPort
 	until time.Time
 }
 
-// accept takes connections until the listener is closed.
+// accept handles connections until the listener is closed.
 func (s *sockets) accept(ctx context.Context, l net.Listener, f vip.Frontend) {
 	for {
 		c, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
-		case err != nil: // no file is left, for one
+		case err != nil: // for example, no file descriptor is left
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):
@@ -72,7 +72,7 @@ func (r *Relay) leave(f vip.Frontend) {
 	}
 }
 
-// connect connects a client to an endpoint and returns when both have ended.
+// connect connects a client to an endpoint and returns when both have closed.
 func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
 	defer client.Close()
 	failed := NoEndpoint
@@ -95,7 +95,7 @@ func (r *Relay) connect(ctx context.Context, client net.Conn, f vip.Frontend) {
 	refuse(client)
 }
 
-// choose returns the endpoints to try for a connection of this node: first the one that affinity names, then random ones.
+// choose returns the endpoints to try for a connection: the one of the affinity first, then random ones.
 func (r *Relay) choose(f vip.Frontend, now time.Time) (list []netip.AddrPort) {
 	r.mu.Lock()
 	route, last := r.routes[f], r.sticky[f]
@@ -117,7 +117,7 @@ func (r *Relay) choose(f vip.Frontend, now time.Time) (list []netip.AddrPort) {
 	return list
 }
 
-// chosen remembers the endpoint of a connection for affinity.
+// chosen records the endpoint of a connection for affinity.
 func (r *Relay) chosen(f vip.Frontend, to netip.AddrPort, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,7 +126,7 @@ func (r *Relay) chosen(f vip.Frontend, to netip.AddrPort, now time.Time) {
 	}
 }
 
-// join passes on what either side sends, and its end, until both have ended or one fails.
+// join copies data and closes in both directions until both ends have closed or one fails.
 func join(a, b net.Conn) {
 	done := make(chan struct{})
 	go func() {
@@ -148,7 +148,7 @@ func pass(to, from net.Conn) {
 	}
 }
 
-// refuse closes a connection so that the client hears a reset, as of a port that no process has.
+// refuse closes a connection with a reset, as a port without a process does.
 func refuse(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

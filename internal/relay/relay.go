@@ -14,10 +14,10 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// bindPause is how long after a port could not be bound it is tried again.
+// bindPause is the pause before a retry to bind a port.
 const bindPause = 5 * time.Second
 
-// Relay serves NodePorts on loopback addresses. Make one with New and start Run; the other methods do not wait and
+// Relay serves NodePorts on loopback addresses. Create one with New and start Run. The other methods do not block and
 // are safe for concurrent use.
 type Relay struct {
 	report func(r *vip.Route, err error)
@@ -27,36 +27,36 @@ type Relay struct {
 
 	mu     sync.Mutex
 	addrs  []netip.Addr
-	routes map[vip.Frontend]*vip.Route // of Kind NodePort, TCP
-	look   map[vip.Frontend]bool       // whose ports may have to be opened or closed
+	routes map[vip.Frontend]*vip.Route // Kind NodePort, TCP
+	look   map[vip.Frontend]bool       // whose listeners have to be checked
 	sticky map[vip.Frontend]sticky
-	open   map[vip.Frontend]int // connections
-	total  int                  // of open
+	open   map[vip.Frontend]int // number of connections
+	total  int                  // sum of open
 
 	listeners, failures atomic.Int64
 }
 
-// Counts returns on how many ports and addresses it listens now, and how many attempts to have failed.
+// Counts returns the number of listeners and of failed attempts to listen.
 func (r *Relay) Counts() (listeners, failures int) {
 	return int(r.listeners.Load()), int(r.failures.Load())
 }
 
-// Result is what became of a connection.
+// Result is the outcome of a connection.
 type Result string
 
-// The results.
+// Outcomes of a connection.
 const (
 	Connected  Result = "connected"
 	NoEndpoint Result = "no-endpoint"
-	NoAnswer   Result = "no-answer" // of an endpoint
-	TooMany    Result = "too-many"  // are open
+	NoAnswer   Result = "no-answer" // no endpoint answered
+	TooMany    Result = "too-many"  // connections are open
 )
 
-// Results are all of them.
+// Results lists all outcomes.
 var Results = []Result{Connected, NoEndpoint, NoAnswer, TooMany}
 
-// New returns a Relay that listens on no address. report is called from Run's goroutine when a port cannot be bound,
-// once until the reason changes; count from any goroutine for each connection.
+// New returns a Relay without addresses. Run calls report from its goroutine when a port cannot be bound, once per
+// reason. count is called for each connection, from any goroutine.
 func New(report func(r *vip.Route, err error), count func(Result)) *Relay {
 	return &Relay{
 		report: report, count: count, wake: make(chan struct{}, 1), pause: bindPause,
@@ -64,7 +64,7 @@ func New(report func(r *vip.Route, err error), count func(Result)) *Relay {
 	}
 }
 
-// Listen says on which addresses NodePorts are served.
+// Listen sets the addresses that serve NodePorts.
 func (r *Relay) Listen(addrs []netip.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,7 +78,7 @@ func (r *Relay) Listen(addrs []netip.Addr) {
 	r.poke()
 }
 
-// Change takes over what changed in the table. The next connection is for the endpoints that are there now.
+// Change follows changes of the table. The next connection uses the new endpoints.
 func (r *Relay) Change(changes []vip.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,7 +105,7 @@ func (r *Relay) poke() {
 	}
 }
 
-// Run serves until ctx is done; then nothing is bound any more, and all connections are closed.
+// Run serves until ctx is done, then closes all listeners and connections.
 func (r *Relay) Run(ctx context.Context) {
 	s := sockets{relay: r, open: map[vip.Frontend]map[netip.Addr]net.Listener{}, reported: map[vip.Frontend]string{}}
 	ctx, stop := context.WithCancel(ctx)
@@ -127,7 +127,7 @@ func (r *Relay) Run(ctx context.Context) {
 	}
 }
 
-// take returns what to look at, with the addresses that each is wanted on.
+// take returns the frontends to check, with the addresses that each should listen on.
 func (r *Relay) take() map[vip.Frontend][]netip.Addr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,7 +144,7 @@ func (r *Relay) take() map[vip.Frontend][]netip.Addr {
 	return out
 }
 
-// later has a frontend looked at again, and returns its route; nil: it is gone.
+// later queues a frontend for a retry and returns its route, or nil if the route is gone.
 func (r *Relay) later(f vip.Frontend) *vip.Route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,15 +152,15 @@ func (r *Relay) later(f vip.Frontend) *vip.Route {
 	return r.routes[f]
 }
 
-// sockets are the listeners that Run has open.
+// sockets holds the listeners that Run has opened.
 type sockets struct {
 	relay    *Relay
 	open     map[vip.Frontend]map[netip.Addr]net.Listener
-	reported map[vip.Frontend]string // why one cannot be bound
+	reported map[vip.Frontend]string // reason why a port cannot be bound
 	all      sync.WaitGroup
 }
 
-// reconcile closes what is not wanted any more and opens what is, and reports whether something is to be tried again.
+// reconcile closes unwanted listeners and opens missing ones. It reports whether a retry is needed.
 func (s *sockets) reconcile(ctx context.Context) (again bool) {
 	work := s.relay.take()
 	for f, wanted := range work {

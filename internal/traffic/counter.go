@@ -14,26 +14,26 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Counter keeps the numbers of some Services. Make one with New, start Run, and tell it by
-// Follow what the node routes. It is a prometheus.Collector.
+// Counter counts the traffic of selected Services. Create one with New, start Run, and report
+// the node's routes with Follow. It is a prometheus.Collector.
 type Counter struct {
 	log  *slog.Logger
 	wake chan struct{}
 
 	mu      sync.Mutex
 	ledger  *ledger
-	touched map[place]bool // may be other than what is installed
+	touched map[place]bool // may differ from what is installed
 
-	use       sync.Mutex // of the kernel, and what is known of it; never held by Follow
+	use       sync.Mutex // guards the kernel and what is known about it; Follow never holds it
 	kernel    *kernel
 	made      bool
-	installed map[place]series // empty until the table is made
-	told      string           // the last trouble, so that it is told once
+	installed map[place]series // empty until the table is created
+	lastErr   string           // the last error, logged once
 	failures  float64
 }
 
-// New counts Services of a list, in which Everything stands for any namespace or name. It
-// opens a socket in the network namespace of the calling thread; nothing is written before Run.
+// New returns a Counter for a list of Services, in which Everything matches any namespace or
+// name. It opens a socket in the network namespace of the calling thread. Nothing is written before Run.
 func New(services []cluster.Key, v6 bool, log *slog.Logger) (*Counter, error) {
 	k, err := openKernel(v6)
 	if err != nil {
@@ -44,7 +44,7 @@ func New(services []cluster.Key, v6 bool, log *slog.Logger) (*Counter, error) {
 	}, nil
 }
 
-// Remove removes what a Counter of an earlier process left.
+// Remove removes the tables of an earlier process.
 func Remove(v6 bool) error {
 	k, err := openKernel(v6)
 	if err != nil {
@@ -54,8 +54,8 @@ func Remove(v6 bool) error {
 	return k.remove()
 }
 
-// Follow takes note of changes of the table and of which addresses serve NodePorts. It does
-// not wait for the kernel, and the cost is that of the changes.
+// Follow records changes of the table and the addresses that serve NodePorts. It does not
+// wait for the kernel. Its cost depends on the changes only.
 func (c *Counter) Follow(nodeAddrs []netip.Addr, changes []vip.Change) {
 	c.mu.Lock()
 	for _, p := range slices.Concat(c.ledger.move(nodeAddrs), c.ledger.change(changes)) {
@@ -75,11 +75,11 @@ func (c *Counter) poke() {
 	}
 }
 
-// again is the pause after the kernel refused.
+// again is the pause before a retry after an error.
 const again = 5 * time.Second
 
-// Run writes what Follow says until ctx is done; then the table is removed, for nobody would
-// read it.
+// Run writes the recorded changes until ctx is done, then removes the tables because the
+// counters can no longer be read.
 func (c *Counter) Run(ctx context.Context) {
 	defer c.end()
 	for {
@@ -97,7 +97,7 @@ func (c *Counter) Run(ctx context.Context) {
 	}
 }
 
-// write brings the kernel up to date, and reports whether it took it.
+// write updates the kernel and reports whether that succeeded.
 func (c *Counter) write() bool {
 	c.use.Lock()
 	defer c.use.Unlock()
@@ -120,11 +120,11 @@ func (c *Counter) write() bool {
 	for _, p := range in {
 		c.installed[p] = want[p]
 	}
-	c.told = ""
+	c.lastErr = ""
 	return true
 }
 
-// difference is what is to be written: of what was touched, or of all if nothing is installed.
+// difference returns what to write: the touched places, or all places if nothing is installed.
 func (c *Counter) difference() (out, in []place, want map[place]series) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,17 +144,17 @@ func (c *Counter) difference() (out, in []place, want map[place]series) {
 			in, want[p] = append(in, p), be
 		}
 	}
-	c.touched = map[place]bool{} // not cleared: to walk through a map costs what it once held
+	c.touched = map[place]bool{} // replaced, not cleared: iterating a cleared map scans its old buckets
 	return out, in, want
 }
 
-// trouble tells of an error, and that the table must be made anew. It returns false.
+// trouble logs an error and marks the tables for recreation. It returns false.
 func (c *Counter) trouble(err error) bool {
 	c.made, c.installed = false, map[place]series{}
 	c.failures++
-	if c.told != err.Error() {
-		c.told = err.Error()
-		c.log.Warn("counting the traffic of Services; it begins anew", "error", err, "retryIn", again.String())
+	if c.lastErr != err.Error() {
+		c.lastErr = err.Error()
+		c.log.Warn("counting traffic of Services failed; the counters restart at zero", "err", err, "retryIn", again.String())
 	}
 	return false
 }
@@ -163,25 +163,25 @@ func (c *Counter) end() {
 	c.use.Lock()
 	defer c.use.Unlock()
 	if err := c.kernel.remove(); err != nil {
-		c.log.Warn("ending to count the traffic of Services", "error", err)
+		c.log.Warn("removing traffic counters failed", "err", err)
 	}
 	c.made = false
 }
 
-// Close frees the socket; Run must have ended.
+// Close closes the socket. Run must have returned.
 func (c *Counter) Close() error { return c.kernel.close() }
 
 var labels = []string{"namespace", "service", "port", "kind"}
 
 var (
 	connectionsTotal = prometheus.NewDesc("signpost_service_connections_total",
-		"Connections to a Service that clients began, refused ones included; of those that are not answered each attempt.", labels, nil)
+		"Connections that clients opened to a Service, refused ones included. Each attempt without a reply counts.", labels, nil)
 	packetsTotal = prometheus.NewDesc("signpost_service_packets_total",
 		"Packets to and from a Service, as its clients see it.", append(labels[:4:4], "direction"), nil)
 	bytesTotal = prometheus.NewDesc("signpost_service_bytes_total",
 		"Bytes of these packets, with their IP headers.", append(labels[:4:4], "direction"), nil)
 	failuresTotal = prometheus.NewDesc("signpost_traffic_failures_total",
-		"Times that the counters could not be written or read; they begin anew.", nil, nil)
+		"Failed reads or writes of the counters. The counters restart at zero after each.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -191,7 +191,7 @@ func (c *Counter) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. It reads the kernel, at the cost of what is counted.
+// Collect implements prometheus.Collector. It reads the counters from the kernel.
 func (c *Counter) Collect(out chan<- prometheus.Metric) {
 	sums, failures := c.sums()
 	out <- prometheus.MustNewConstMetric(failuresTotal, prometheus.CounterValue, failures)
@@ -208,7 +208,7 @@ func (c *Counter) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// sums reads the numbers of each series.
+// sums returns the numbers of each series.
 func (c *Counter) sums() (map[series]numbers, float64) {
 	c.use.Lock()
 	defer c.use.Unlock()

@@ -1,17 +1,17 @@
-// Package traffic counts what goes to some Services of a node and comes back from them:
-// connections, packets and bytes. An operator lists these Services, since every one of
-// them is a few series for each node; nobody else is counted, and without a list nothing
-// of this is in the kernel.
+// Package traffic counts the traffic of selected Services on a node: connections, packets and
+// bytes in both directions. An operator lists these Services, because each of them costs a few
+// series per node. Other Services are not counted, and without a list the package writes
+// nothing to the kernel.
 //
-// The numbers are kept by a table of nf_tables of its own. It looks at packets before they
-// are translated, and on the way back after they are, so that the numbers mean the same
-// whatever routes: a connection counts by what its client dialled, forwarded or refused.
-// Packets of everybody else meet a look-up or two that find nothing. A flush by another
-// program costs the numbers until then, and the table is made anew.
+// An nf_tables table of its own keeps the counters. It sees packets before they are
+// translated, and replies after they are translated back, so that the numbers mean the same in
+// every mode: a connection counts for the address and port that its client used, forwarded or
+// refused. Other packets pass one or two lookups without a match. If another program flushes
+// the table, the counters are lost and the table is recreated.
 //
-//   - ledger.go decides which addresses and ports are whose, and is pure;
-//   - kernel.go writes and reads the table;
-//   - counter.go keeps the one like the other, and tells Prometheus.
+//   - ledger.go decides which addresses and ports belong to which Service; it is pure.
+//   - kernel.go writes and reads the table.
+//   - counter.go keeps the table equal to the ledger and exports the metrics.
 //
 // The package must not change where a packet goes.
 package traffic

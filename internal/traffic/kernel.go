@@ -14,27 +14,27 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// tableName is that of the table in both families.
+// tableName is the name of the table in both families.
 const tableName = "signpost-traffic"
 
-// Priorities of the chains. What clients send is looked at after connection tracking (-200),
-// without which a packet has no direction, and before everything that refuses (-110 in
-// nftables mode) or translates (-100); what they get once its source is translated back (100).
+// Priorities of the chains. Packets of clients are counted after connection tracking (-200),
+// which determines their direction, and before any rule that refuses (-110 in nftables mode) or
+// translates them (-100). Replies are counted after their source is translated back (100).
 const (
 	beforeAll = -120
 	afterAll  = 110
 )
 
-// What is counted. Each is a set of places whose elements count.
+// The counted sets. The elements of each are places with a counter.
 const (
 	connections = "connections" // first packets of connections
-	received    = "in"          // what clients send
-	sent        = "out"         // what they get
+	received    = "in"          // packets from clients
+	sent        = "out"         // packets to clients
 )
 
 var all = []string{connections, received, sent}
 
-// numbers are what was counted at a place.
+// numbers are the counters of a place.
 type numbers struct{ connections, packetsIn, bytesIn, packetsOut, bytesOut uint64 }
 
 func (n *numbers) add(o numbers) {
@@ -43,13 +43,13 @@ func (n *numbers) add(o numbers) {
 	n.packetsOut, n.bytesOut = n.packetsOut+o.packetsOut, n.bytesOut+o.bytesOut
 }
 
-// kernel writes and reads the tables. It is used by one goroutine at a time.
+// kernel writes and reads the tables. It is not safe for concurrent use.
 type kernel struct {
 	conn *nftables.Conn
 	v6   bool
 }
 
-// openKernel opens a socket in the network namespace of the calling thread.
+// openKernel opens a netlink socket in the network namespace of the calling thread.
 func openKernel(v6 bool) (*kernel, error) {
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
@@ -82,25 +82,25 @@ func setOf(f nftables.TableFamily, name string) *nftables.Set {
 	}
 }
 
-// make makes the tables anew, without any place.
+// make recreates the tables, without any place.
 func (k *kernel) make() error {
 	for _, f := range k.families() {
 		t := tableOf(f)
-		k.conn.AddTable(t) // so that there is one to delete
+		k.conn.AddTable(t) // DelTable fails if there is none
 		k.conn.DelTable(t)
 		k.conn.AddTable(t)
 		for _, name := range all {
-			_ = k.conn.AddSet(setOf(f, name), nil) // an error is about anonymous sets
+			_ = k.conn.AddSet(setOf(f, name), nil) // fails for anonymous sets only
 		}
 		rules(k.conn, t)
 	}
 	if err := k.conn.Flush(); err != nil {
-		return fmt.Errorf("make table %s (expected Linux 5.10 or newer with nf_tables and nft_ct): %w", tableName, err)
+		return fmt.Errorf("create table %s (want Linux 5.10 or newer with nf_tables and nft_ct): %w", tableName, err)
 	}
 	return nil
 }
 
-// remove removes the tables that are there, and writes nothing if there are none.
+// remove removes the existing tables. It writes nothing if there are none.
 func (k *kernel) remove() error {
 	for _, f := range k.families() {
 		list, err := k.conn.ListTablesOfFamily(f)
@@ -117,11 +117,11 @@ func (k *kernel) remove() error {
 	return nil
 }
 
-// perMessage is how many elements go into one message: an attribute of netlink ends at 64 KiB.
+// perMessage is the number of elements per message: a netlink attribute holds at most 64 KiB.
 const perMessage = 400
 
-// edit takes places out of the sets and puts others in, each set in one transaction with
-// the others. A place that goes out and in begins at zero.
+// edit removes places from the sets and adds others, each set in one transaction with
+// the others. A place that is removed and added restarts at zero.
 func (k *kernel) edit(out, in []place) error {
 	var errs []error
 	for _, f := range k.families() {
@@ -152,7 +152,7 @@ func keys(f nftables.TableFamily, list []place) []nftables.SetElement {
 	return out
 }
 
-// read gives the numbers of all places.
+// read returns the numbers of all places.
 func (k *kernel) read() (map[place]numbers, error) {
 	there := map[place]numbers{}
 	for _, f := range k.families() {
@@ -183,7 +183,7 @@ func (k *kernel) read() (map[place]numbers, error) {
 }
 
 func placeOf(key []byte) (place, bool) {
-	const rest = 8 // protocol and port, each in a register
+	const rest = 8 // protocol and port, one register each
 	if len(key) < rest {
 		return place{}, false
 	}
@@ -192,7 +192,7 @@ func placeOf(key []byte) (place, bool) {
 	return place{a, cluster.Protocol(key[0]), binary.BigEndian.Uint16(key[4:])}, ok
 }
 
-// rules adds the chains. A packet of a process of this node to this node passes all four hooks,
+// rules adds the chains. A packet from a process of this node to this node passes all four hooks
 // and counts in output and in postrouting.
 func rules(conn *nftables.Conn, t *nftables.Table) {
 	chain := func(name string, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
@@ -223,10 +223,10 @@ func rules(conn *nftables.Conn, t *nftables.Table) {
 	}
 }
 
-// A frontend is how a place is found in a packet of a family.
+// A frontend loads the key of a place from a packet of a family.
 type frontend nftables.TableFamily
 
-// end is a side of a packet.
+// end is one side of a packet.
 type end uint32
 
 const (
@@ -236,7 +236,7 @@ const (
 
 // at loads address, protocol and port of one side into the registers.
 func (f frontend) at(side end) []expr.Any {
-	offset, size := uint32(12), uint32(4) // of the source in the IPv4 header
+	offset, size := uint32(12), uint32(4) // source address in the IPv4 header
 	if nftables.TableFamily(f) == nftables.TableFamilyIPv6 {
 		offset, size = 8, 16
 	}
@@ -248,10 +248,10 @@ func (f frontend) at(side end) []expr.Any {
 	}
 }
 
-// firstRegister is the first of 4 bytes.
+// firstRegister is the first 4-byte register.
 const firstRegister = uint32(unix.NFT_REG32_00)
 
-// countIn looks up a place in a set whose elements count what finds them.
+// countIn looks up a place in a set; a match increments the element's counter.
 func countIn(set string) []expr.Any {
 	return []expr.Any{&expr.Lookup{SourceRegister: firstRegister, SetName: set}}
 }
@@ -269,8 +269,8 @@ func direction(d byte) []expr.Any {
 	}
 }
 
-// isFirst matches while the connection is not yet confirmed, which it is once its first
-// packet has passed. One that is dropped before never is: another attempt counts again.
+// isFirst matches the first packet of a connection, before the connection is confirmed. A
+// dropped connection is never confirmed, so each further attempt counts.
 func isFirst() []expr.Any {
 	const confirmed = 1 << 3 // IPS_CONFIRMED
 	return []expr.Any{
@@ -291,5 +291,5 @@ func isLoopback() []expr.Any {
 
 func accept() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} }
 
-// native gives an integer as it stands in a register: in the byte order of the machine.
+// native encodes an integer for a register, in the byte order of the machine.
 func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

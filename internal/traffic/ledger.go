@@ -8,27 +8,27 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Everything stands for any namespace, or any name of a Service, in a list of those to count.
+// Everything matches any namespace, or any name of a Service, in a list of Services to count.
 const Everything = "*"
 
-// A place is what a client dials: an address and port of a Service, or of this node.
+// A place is an address and port that clients use: of a Service, or of this node.
 type place struct {
 	addr     netip.Addr
 	protocol cluster.Protocol
 	port     uint16
 }
 
-// A series is whose numbers these are, as the labels of a metric have it.
+// A series identifies counters by the labels of their metrics.
 type series struct {
 	owner vip.Owner
 	kind  vip.Kind
 }
 
-// A ledger knows which places are counted, for whom.
+// A ledger maps the counted places to their series.
 type ledger struct {
 	services  map[cluster.Key]bool
-	nodeAddrs []netip.Addr                // where NodePorts are served
-	nodePorts map[vip.Frontend]*vip.Route // those that are counted
+	nodeAddrs []netip.Addr                // serve NodePorts
+	nodePorts map[vip.Frontend]*vip.Route // counted NodePorts
 	places    map[place]series
 }
 
@@ -40,7 +40,7 @@ func newLedger(services []cluster.Key) *ledger {
 	return l
 }
 
-// counts reports whether a route is one whose traffic is counted.
+// counts reports whether the traffic of a route is counted.
 func (l *ledger) counts(r *vip.Route) bool {
 	if r == nil || r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck {
 		return false
@@ -50,8 +50,8 @@ func (l *ledger) counts(r *vip.Route) bool {
 		l.services[cluster.Key{Namespace: Everything, Name: k.Name}] || l.services[cluster.Key{Namespace: Everything, Name: Everything}]
 }
 
-// change takes routes in and out, and returns the places whose series this may have changed.
-// The cost is that of the changes.
+// change removes and adds routes, and returns the places whose series may have changed.
+// Its cost depends on the changes only.
 func (l *ledger) change(changes []vip.Change) []place {
 	var touched []place
 	for _, c := range changes {
@@ -66,8 +66,8 @@ func (l *ledger) change(changes []vip.Change) []place {
 	return touched
 }
 
-// move takes note of other addresses that serve NodePorts, and returns the places that
-// came and went.
+// move sets the addresses that serve NodePorts, and returns the places that were added or
+// removed.
 func (l *ledger) move(nodeAddrs []netip.Addr) []place {
 	if slices.Equal(nodeAddrs, l.nodeAddrs) {
 		return nil
@@ -85,8 +85,8 @@ func (l *ledger) move(nodeAddrs []netip.Addr) []place {
 	return touched
 }
 
-// in takes a route in. A port of the node yields to another frontend of the same address, as
-// it does where packets are routed.
+// in adds a route. Another frontend of the same address takes precedence over a NodePort, as
+// in the routing of packets.
 func (l *ledger) in(r *vip.Route) []place {
 	if r.IsNodePort() {
 		l.nodePorts[r.Frontend] = r
@@ -115,7 +115,7 @@ func (l *ledger) out(r *vip.Route) []place {
 	return list
 }
 
-// nodePortAt is the counted NodePort that is served at a place, nil if there is none.
+// nodePortAt returns the counted NodePort that is served at a place, or nil.
 func (l *ledger) nodePortAt(p place) *vip.Route {
 	if !slices.Contains(l.nodeAddrs, p.addr) {
 		return nil
@@ -127,7 +127,7 @@ func (l *ledger) nodePortAt(p place) *vip.Route {
 	return l.nodePorts[vip.Frontend{Addr: everywhere, Port: p.port, Protocol: p.protocol}]
 }
 
-// placesOf are where a route is dialled.
+// placesOf returns the places at which clients reach a route.
 func (l *ledger) placesOf(r *vip.Route) []place {
 	if !r.IsNodePort() {
 		return []place{{r.Addr, r.Protocol, r.Port}}
