@@ -113,7 +113,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if _, there := adopted(log); there {
 		health.Adopted()
 	}
-	store := cluster.NewStore()
+	store := cluster.NewStoreByName()
 	o := options(c, name, store)
 	if f.events, err = newRecorder(c, name, log); err != nil {
 		return f, err

@@ -41,7 +41,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 		return nil, err
 	}
 	warnOf(c.Notes, log)
-	v := &view{config: c, log: log, mode: planned(c), store: cluster.NewStore(), table: vip.NewTable()}
+	v := &view{config: c, log: log, mode: planned(c), store: cluster.NewStoreByName(), table: vip.NewTable()}
 	objects, err := newFeed(c, name, v.store, log, report(log, nil, nil), nil)
 	if err != nil {
 		return nil, err

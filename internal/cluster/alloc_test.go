@@ -204,6 +204,49 @@ func putCostsTheChange(t *testing.T, clash bool) {
 	}
 }
 
+// TestPutByNameCostsTheSlice replaces all endpoints of one slice in Services of different sizes.
+// A Store by name allocates for that slice alone, and for the list of slices.
+func TestPutByNameCostsTheSlice(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates for itself")
+	}
+	const perSlice, runs = 1000, 20
+	svc, ports := key("default/big"), []Port{{"http", 8080, TCP}}
+	sliceFrom := func(name, base string, at int) *Slice {
+		list := make([]Endpoint, perSlice)
+		for i := range list {
+			list[i] = Endpoint{Addr: nth(base, at+i), Conditions: Ready | Serving}
+		}
+		return NewSlice(Key{"default", name}, svc, 1, ports, list)
+	}
+	costOf := func(n int) (allocs, bytes float64) {
+		s := NewStoreByName()
+		s.Put(0, service("default/big", "10.96.0.1"))
+		for at := 0; at < n-perSlice; at += perSlice {
+			s.Put(0, sliceFrom(fmt.Sprintf("big-%05d", at), "10.1.0.0", at))
+		}
+		versions := [2]*Slice{sliceFrom("big-last", "172.16.0.0", 0), sliceFrom("big-last", "172.17.0.0", 0)}
+		s.Put(0, versions[0])
+		if v4, _ := s.Service("default", "big").Ready(); v4 != n {
+			t.Fatalf("%d ready endpoints, want %d", v4, n)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range runs {
+			s.Put(0, versions[(i+1)%2])
+		}
+		runtime.ReadMemStats(&after)
+		return float64(after.Mallocs-before.Mallocs) / runs, float64(after.TotalAlloc-before.TotalAlloc) / runs
+	}
+	allocs, bytes := costOf(2 * perSlice)
+	const large = 50 * perSlice
+	moreAllocs, moreBytes := costOf(large)
+	t.Logf("%d endpoints: %.0f allocations, %.0f B; %d: %.0f, %.0f B", 2*perSlice, allocs, bytes, large, moreAllocs, moreBytes)
+	if most := bytes + large/perSlice*8*4 + 512; moreAllocs > allocs+5 || moreBytes > most {
+		t.Errorf("%.0f allocations of %.0f B in a Service of %d endpoints, want at most %.0f of %.0f B", moreAllocs, moreBytes, large, allocs+5, most)
+	}
+}
+
 // TestRelistOfTheSameCostsNoIndex lists anew what is there: the address index
 // must stay the same, down to its pointer.
 func TestRelistOfTheSameCostsNoIndex(t *testing.T) {

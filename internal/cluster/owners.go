@@ -15,6 +15,7 @@ import (
 // 0.0.10.in-addr.arpa exists if any address of 10.0.0.0/24 does.
 type addresses[V any] struct {
 	trie atomic.Pointer[bart.Table[*owner[V]]]
+	off  bool // it stays empty
 
 	// The writer's: how many changes it made since publish, and, if these were
 	// many, the copy of the whole trie that it changes in place.
@@ -60,6 +61,9 @@ func (x *addresses[V]) add(a netip.Addr, c *cell[V]) { x.change(a, c, +1) }
 // copyFor starts to change in a copy, if that costs less than the paths of n more changes.
 // Only for the writer.
 func (x *addresses[V]) copyFor(n int) {
+	if x.off {
+		return
+	}
 	if now := x.trie.Load(); x.copied == nil && n > 0 && x.changes+n > 8+now.Size()/128 {
 		x.copied = now.Clone()
 	}
@@ -72,6 +76,9 @@ func (x *addresses[V]) remove(a netip.Addr, c *cell[V]) { x.change(a, c, -1) }
 // copy of everything costs no more than the paths copied so far (a first list),
 // it goes on in such a copy.
 func (x *addresses[V]) change(a netip.Addr, c *cell[V], delta int32) {
+	if x.off {
+		return
+	}
 	update := func(list *owner[V], _ bool) (*owner[V], bool) {
 		list = list.changed(c, delta)
 		return list, list == nil

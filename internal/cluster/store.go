@@ -55,6 +55,17 @@ func NewStore() *Store {
 	return s
 }
 
+// NewStoreByName returns a Store whose Services and pods are found by name only, for readers
+// that have no question about an address. It is smaller, and a write costs less: a large slice
+// has the index of addresses copied as a whole.
+func NewStoreByName() *Store {
+	s := NewStore()
+	for _, of := range []*Store{s, s.imports} {
+		of.byAddr.off, of.outside.off, of.podAddrs.off = true, true, true
+	}
+	return s
+}
+
 func newStore() *Store {
 	s := &Store{slices: map[Key]*Slice{}, cidrs: map[string]*ServiceCIDR{}, synced: make(chan struct{})}
 	s.services.init()

@@ -409,3 +409,34 @@ func TestIterationsStop(t *testing.T) {
 		t.Errorf("stopped after %d and %d, want 3", services, namespaces)
 	}
 }
+
+// TestStoreByName: by name all is as in any Store, and no address has an owner.
+func TestStoreByName(t *testing.T) {
+	lb := service("default/web", "10.96.0.1")
+	lb.External = &External{IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	objects := []Object{
+		lb, slice("web-x", "default/web", 1, []uint16{80}, "10.0.0.1", "10.0.0.2"),
+		&Pod{Key: key("default/web-a"), Addrs: addrs("10.0.0.1")},
+		&ImportedSlice{slice("web-y", "default/web", 1, []uint16{80}, "10.9.0.1")}, &ServiceImport{service("default/web", "10.97.0.1")},
+	}
+	s, full := NewStoreByName(), NewStore()
+	s.Put(1, objects...)
+	full.Put(1, objects...)
+	for _, of := range [][2]*Store{{s, full}, {s.Imports(), full.Imports()}} {
+		if got, want := picture(of[0]), picture(of[1]); len(want) < 2 || !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		for _, a := range addrs("10.96.0.1", "10.97.0.1", "10.0.0.1", "10.9.0.1", "192.0.2.1") {
+			if of[0].Owners(a).Valid() || of[0].OwnersOutside(a).Valid() || of[0].PodAt("default", a) != nil {
+				t.Errorf("%v is indexed", a)
+			}
+		}
+	}
+	if full.PodAt("default", netip.MustParseAddr("10.0.0.1")) == nil {
+		t.Error("the pod has no address at all")
+	}
+	s.Delete(2, Ref{KindService, key("default/web")}, Ref{KindPod, key("default/web-a")})
+	if e := s.Service("default", "web"); e != nil {
+		t.Errorf("after its deletion: %v", e)
+	}
+}
