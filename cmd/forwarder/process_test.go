@@ -184,7 +184,7 @@ func TestLife(t *testing.T) {
 	p.metricsAreDocumented()
 
 	second := start(t, n.Host, false, args...)
-	if code := second.ends(); code != 1 || !strings.Contains(second.logged(), "another forwarder is at work") {
+	if code := second.ends(); code != 1 || !strings.Contains(second.logged(), "another forwarder runs") {
 		t.Errorf("the second forwarder ended with %d:\n%s", code, second.logged())
 	}
 	p.Signal(unix.SIGTERM)

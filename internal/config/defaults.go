@@ -11,7 +11,7 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// The ports that load balancers and Prometheus know of kube-proxy.
+// kube-proxy's ports for load balancers and Prometheus.
 const (
 	healthzPort = 10256
 	metricsPort = 10249
@@ -19,8 +19,8 @@ const (
 
 const defaultBindAddress = "0.0.0.0"
 
-// setDefaults fills in what is empty with the values of kube-proxy 1.37. The mode and
-// what hangs on it stay empty: see complete.
+// setDefaults sets empty fields to the defaults of kube-proxy 1.37. The mode and the
+// fields that depend on it stay empty: see complete.
 func setDefaults(w *v1alpha1.KubeProxyConfiguration) {
 	setDefault(&w.BindAddress, defaultBindAddress)
 	health, metrics := "0.0.0.0", "127.0.0.1"
@@ -43,7 +43,7 @@ func setDefaults(w *v1alpha1.KubeProxyConfiguration) {
 	setPointer(&w.Conntrack.MaxPerCore, 32*1024)
 	setPointer(&w.Conntrack.Min, 128*1024)
 	setPointer(&w.Conntrack.TCPEstablishedTimeout, metav1.Duration{Duration: 24 * time.Hour})
-	// A client may hold a half-closed connection for long; without its entry the
+	// A client may keep a half-closed connection for a long time; without its entry the
 	// last FIN would leave with the wrong address.
 	setPointer(&w.Conntrack.TCPCloseWaitTimeout, metav1.Duration{Duration: time.Hour})
 
@@ -53,9 +53,9 @@ func setDefaults(w *v1alpha1.KubeProxyConfiguration) {
 	logsapi.SetRecommendedLoggingConfiguration(&w.Logging)
 }
 
-// Defaults of kube-proxy that hang on the mode. The bit is not among what setDefaults
-// fills in: a ConfigMap that names none leaves the pointers empty, so that it
-// can be told which section the user filled in.
+// Defaults of kube-proxy that depend on the mode. setDefaults does not set the masquerade
+// bit: if a ConfigMap leaves the pointers empty, they show which section the user filled
+// in.
 const (
 	masqueradeBit = 14
 	syncPeriod    = 30 * time.Second
@@ -73,7 +73,7 @@ func setPointer[T any](field **T, value T) {
 	}
 }
 
-// withPort adds a port to an address that has none.
+// withPort appends a port to an address without one.
 func withPort(address string, port int) string {
 	if a, err := netip.ParseAddr(address); err == nil {
 		return net.JoinHostPort(a.String(), strconv.Itoa(port))

@@ -1,17 +1,19 @@
-// Package config reads what the user wants of the forwarder: kube-proxy's flags and
-// its configuration file (KubeProxyConfiguration v1alpha1), so that a running
-// kube-proxy's settings can be taken over as they are.
+// Package config reads the configuration of the forwarder: kube-proxy's flags and its
+// configuration file (KubeProxyConfiguration v1alpha1), so that a running kube-proxy's
+// settings work unchanged.
 //
-// Which wins, as with kube-proxy: if --config names a file, the file counts and the
-// flags that stand for its fields are passed over (with a note), except for
-// --hostname-override and the logging flags. Without a file the flags count. What
-// is left empty gets kube-proxy's default; the mode's default is nftables.
+// Precedence is that of kube-proxy. If --config names a file, the file applies, and flags
+// with a field in the file are ignored with a note, except --hostname-override and the
+// logging flags. Without a file the flags apply. Empty fields get kube-proxy's default;
+// the default mode is auto, which prefers nftables.
 //
-// Nothing is dropped in silence. A flag that does not exist is an error, as with
-// kube-proxy. A field that does not exist, and one that exists and has no effect here,
-// gets a note for the log: [effects] holds every field of the type with what becomes of
-// it, and a test keeps it complete.
+// Nothing is ignored silently. An unknown flag is an error, as in kube-proxy. An unknown
+// field, or a field without effect, gets a note for the log. [effects] lists every field
+// of the type with its effect, and a test keeps it complete.
 //
-// The package reads the one file and must not look at the machine, the cluster or
-// the environment: whether a setting can work here is found out by others.
+// To add a setting, add its field or flag to fieldOf, effects and, if a running forwarder
+// can adopt it, live; the tests name what is missing.
+//
+// The package reads the one file and must not look at the machine, the cluster or the
+// environment: its callers find out whether a setting works on this node.
 package config

@@ -10,25 +10,25 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// effect is what becomes of a field.
+// effect describes the effect of a field.
 type effect struct {
 	unused string // why it has no effect; empty: it has one
-	refuse string // which values are refused although kube-proxy knows them
+	refuse string // which of kube-proxy's values are rejected
 }
 
-// Why a field has no effect.
+// Reasons why a field has no effect.
 const (
-	forIPTables = "it is about iptables mode"
-	forNFTables = "it is about nftables mode"
-	forIPVS     = "it is about ipvs mode"
-	forWindows  = "it is about Windows"
-	atOnce      = "a change is written at once, and what comes meanwhile together after it"
-	noResync    = "nothing is read again that has not changed"
-	protobuf    = "the API is always asked for protobuf"
-	logLines    = "lines are written one by one to the standard error"
+	forIPTables = "it applies to iptables mode"
+	forNFTables = "it applies to nftables mode"
+	forIPVS     = "it applies to ipvs mode"
+	forWindows  = "it applies to Windows"
+	atOnce      = "changes are written at once, and those that arrive during a write together after it"
+	noResync    = "unchanged objects are not read again"
+	protobuf    = "requests to the API always use protobuf"
+	logLines    = "each line is written to the standard error at once"
 )
 
-// effects holds every field of the type by its path in the file.
+// effects lists every field of the type by its path in the file.
 var effects = map[string]effect{
 	"kind":       {},
 	"apiVersion": {},
@@ -104,7 +104,7 @@ var effects = map[string]effect{
 	"windowsRunAsService":             {unused: forWindows},
 }
 
-// withoutEffect notes the fields that differ from their defaults to no effect.
+// withoutEffect returns notes for the fields that differ from their defaults without effect.
 func withoutEffect(w *v1alpha1.KubeProxyConfiguration) []string {
 	given, usual := leaves(*w), leaves(defaulted())
 	var notes []string
@@ -117,25 +117,25 @@ func withoutEffect(w *v1alpha1.KubeProxyConfiguration) []string {
 	return notes
 }
 
-// withoutAPI notes what says how to reach an API where the objects come from a folder.
+// withoutAPI returns notes for the settings of an API connection if a folder of manifests is used.
 func (c *Config) withoutAPI() []string {
 	var notes []string
 	if c.Flags.Manifests == "" {
 		return nil
 	}
 	if c.Wire.ClientConnection.Kubeconfig != "" {
-		notes = append(notes, "clientConnection.kubeconfig (flag --kubeconfig) has no effect: --manifests reads a folder in place of the API")
+		notes = append(notes, "clientConnection.kubeconfig (flag --kubeconfig) has no effect: --manifests reads a folder instead of the API")
 	}
 	if c.Flags.Master != "" {
-		notes = append(notes, "flag --master has no effect: --manifests reads a folder in place of the API")
+		notes = append(notes, "flag --master has no effect: --manifests reads a folder instead of the API")
 	}
 	return notes
 }
 
-// ofOneMode reports whether a field has no effect because it is about one mode.
+// ofOneMode reports whether a field has no effect because it applies to one mode only.
 func ofOneMode(why string) bool { return why == forIPTables || why == forIPVS || why == forNFTables }
 
-// inUse reports whether a field has an effect by what another says.
+// inUse reports whether a field has an effect because of the value of another field.
 func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 	switch path {
 	case "detectLocal.bridgeInterface":
@@ -145,7 +145,7 @@ func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 	}
 	switch effects[path].unused {
 	case forIPTables:
-		// What is masqueraded stands there for both modes, as kube-proxy has it.
+		// Both modes use the masquerade settings of this section, as in kube-proxy.
 		return w.Mode == ModeIPTables || w.Mode == ModeIPVS && strings.HasPrefix(path, "iptables.masquerade")
 	case forIPVS:
 		return w.Mode == ModeIPVS
@@ -155,7 +155,7 @@ func inUse(w *v1alpha1.KubeProxyConfiguration, path string) bool {
 	return false
 }
 
-// defaulted is the configuration that an empty file stands for.
+// defaulted returns the configuration of an empty file.
 func defaulted() v1alpha1.KubeProxyConfiguration {
 	var c Config
 	setDefaults(&c.Wire)
@@ -163,8 +163,8 @@ func defaulted() v1alpha1.KubeProxyConfiguration {
 	return c.Wire
 }
 
-// leaves gives the fields by their paths in the file, pointers followed. An empty
-// list or map counts as none.
+// leaves returns the fields by their paths in the file, with pointers dereferenced. An empty
+// list or map counts as absent.
 func leaves(w v1alpha1.KubeProxyConfiguration) map[string]any {
 	found := map[string]any{}
 	walk("", reflect.ValueOf(w), func(path string, v reflect.Value) {
@@ -180,8 +180,8 @@ func leaves(w v1alpha1.KubeProxyConfiguration) map[string]any {
 	return found
 }
 
-// walk calls f for every field of a configuration that is not itself a group of
-// fields: those types are structs with JSON names inside.
+// walk calls f for every field of a configuration that is not itself a section: sections
+// are structs whose fields have JSON names.
 func walk(path string, v reflect.Value, f func(string, reflect.Value)) {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
@@ -201,8 +201,8 @@ func walk(path string, v reflect.Value, f func(string, reflect.Value)) {
 	}
 }
 
-// isGroup tells a section of the configuration from a value such as a duration, which
-// is one string in the file.
+// isGroup reports whether a type is a section of the configuration. A duration is a
+// struct, but one string in the file.
 func isGroup(t reflect.Type) bool {
 	_, writesItself := reflect.PointerTo(t).MethodByName("UnmarshalJSON")
 	return !writesItself

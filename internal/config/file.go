@@ -18,24 +18,24 @@ import (
 
 const (
 	kind     = "KubeProxyConfiguration"
-	wantFile = "expected one " + kind + " of " + v1alpha1.GroupName + "/v1alpha1, as YAML or JSON"
+	wantFile = "want one " + kind + " of " + v1alpha1.GroupName + "/v1alpha1, as YAML or JSON"
 )
 
-// readFile returns the configuration in a file, and notes of what in it does not count.
+// readFile returns the configuration in a file, and notes on its parts without effect.
 func readFile(path string) (v1alpha1.KubeProxyConfiguration, []string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return v1alpha1.KubeProxyConfiguration{}, nil, fmt.Errorf("reading the configuration that --config names: %w", err)
+		return v1alpha1.KubeProxyConfiguration{}, nil, fmt.Errorf("read the configuration of --config: %w", err)
 	}
 	wire, notes, err := decode(data)
 	if err != nil {
-		return wire, nil, fmt.Errorf("reading the configuration in %s: %w", path, err)
+		return wire, nil, fmt.Errorf("read the configuration in %s: %w", path, err)
 	}
 	return wire, notes, nil
 }
 
-// decode is as lenient as kube-proxy: a field that does not exist, or exists twice, gets a note. A running
-// cluster has files with such fields, and a node must not be without routes because of them.
+// decode is as lenient as kube-proxy: an unknown or duplicate field gets a note. Files in running
+// clusters contain such fields, and a node must not lose its routes because of them.
 func decode(data []byte) (wire v1alpha1.KubeProxyConfiguration, notes []string, err error) {
 	document, err := onlyDocument(data)
 	if err != nil {
@@ -72,7 +72,7 @@ func decode(data []byte) (wire v1alpha1.KubeProxyConfiguration, notes []string, 
 	return wire, nil, fmt.Errorf("%s: %s", strings.TrimSpace(err.Error()), wantFile)
 }
 
-// text gives a value for an error; empty where there is none.
+// text formats a value for an error; a missing value is empty.
 func text(v any) string {
 	if v == nil {
 		return ""
@@ -80,8 +80,8 @@ func text(v any) string {
 	return fmt.Sprint(v)
 }
 
-// onlyDocument returns the document in data if there is one: what follows a "---" would
-// be lost without a word.
+// onlyDocument returns the only document in data. kube-proxy would silently ignore further
+// documents after a "---".
 func onlyDocument(data []byte) ([]byte, error) {
 	var only []byte
 	for r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data))); ; {
@@ -94,7 +94,7 @@ func onlyDocument(data []byte) ([]byte, error) {
 		}
 		var content any
 		if yaml.Unmarshal(document, &content) == nil && content == nil {
-			continue // comments only
+			continue // only comments
 		}
 		if only != nil {
 			return nil, errors.New("two documents: " + wantFile)
@@ -102,10 +102,10 @@ func onlyDocument(data []byte) ([]byte, error) {
 		only = document
 	}
 	if only == nil {
-		return nil, errors.New("it is empty: " + wantFile)
+		return nil, errors.New("the file is empty: " + wantFile)
 	}
 	return only, nil
 }
 
-// YAML prints the configuration as a file that --config takes.
+// YAML formats the configuration as a file for --config.
 func (c *Config) YAML() ([]byte, error) { return yaml.Marshal(&c.Wire) }

@@ -1,8 +1,8 @@
 package config
 
-// otherGates are the feature gates of Kubernetes 1.30 to 1.37 that kube-proxy accepts and does not
-// use: all components share one list of names, and people give all of them the same gates. One is older:
-// SupportIPVSProxyMode, which still stands in ConfigMaps.
+// otherGates lists the feature gates of Kubernetes 1.30 to 1.37 that kube-proxy accepts and does not
+// use: all components share one list of names, and clusters set the same gates on all of them. One is older:
+// SupportIPVSProxyMode, which is still found in ConfigMaps.
 const otherGates = `
 	APIListChunking APIPriorityAndFairness APIResponseCompression APIServerIdentity APIServerTracing
 	APIServerWebhookAuthenticationToken APIServingWithRoutine AdmissionWebhookMatchConditions AggregatedDiscoveryEndpoint

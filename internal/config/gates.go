@@ -10,40 +10,40 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// gate is what becomes of one of kube-proxy's feature gates.
+// gate describes the effect of one of kube-proxy's feature gates.
 type gate struct {
 	unused string // why it has no effect; empty: it has one
-	off    string // why false has no effect; empty: it has one. True is what happens anyway
-	// refuse returns what is expected in place of a value that asks for routes or answers that
-	// Signpost does not make; "" accepts the value. Nil accepts both.
+	off    string // why false has no effect; empty: it has one. True is the built-in behavior
+	// refuse returns the accepted values if a value requests routes or answers that
+	// Signpost does not support; "" accepts the value. Nil accepts both.
 	refuse func(on bool, mode v1alpha1.ProxyMode) string
 }
 
-// AllowExternalIPs is the gate without which Service.spec.externalIPs is not programmed.
+// AllowExternalIPs is the gate that enables Service.spec.externalIPs.
 const AllowExternalIPs = "AllowServiceExternalIPs"
 
-// localhostGate is the gate without which mode nftables serves no NodePorts on loopback addresses. It is on if
-// nodePortAddresses names them and the gate is not set.
+// localhostGate is the gate that lets nftables mode serve NodePorts on loopback addresses. If it is not set,
+// it is on if nodePortAddresses names them.
 const localhostGate = "KubeProxyNFTablesLocalhostNodePorts"
 
-// nftablesGate is the gate without which no node uses mode nftables.
+// nftablesGate is the gate that enables nftables mode.
 const nftablesGate = "NFTablesProxyMode"
 
-// Why a gate has no effect.
+// Reasons why a gate has no effect.
 const (
-	oneByOne    = "each gate counts by itself here"
-	noPage      = "there is no such page"
-	byServer    = "it follows from what the API server has"
+	oneByOne    = "each gate is evaluated individually"
+	noPage      = "the page does not exist"
+	byServer    = "it depends on the API server"
 	elsewhere   = "kube-proxy does not use them"
-	distributed = "hints of EndpointSlices are always followed; the control plane writes none where it has the gate off, too"
+	distributed = "hints in EndpointSlices are always followed, and a control plane with the gate off writes none"
 )
 
-// gatesOfProxy are the gates that kube-proxy 1.30 to 1.37 asks for, its libraries included.
+// gatesOfProxy lists the gates that kube-proxy 1.30 to 1.37 and its libraries use.
 var gatesOfProxy = map[string]gate{
 	AllowExternalIPs: {},
 	"KubeProxyIPVS": {refuse: func(on bool, mode v1alpha1.ProxyMode) string {
 		if !on && mode == ModeIPVS {
-			return "true, or another mode than ipvs"
+			return "true, or a mode other than ipvs"
 		}
 		return ""
 	}},
@@ -77,8 +77,8 @@ var gatesOfProxy = map[string]gate{
 	"NativeHistograms":          {unused: "histograms have fixed buckets"},
 }
 
-// named is the mode that a configuration asks for. Without the gate of mode nftables auto leaves
-// mode iptables.
+// named returns the mode that a configuration requests. Without the gate of nftables mode, auto means
+// iptables mode.
 func named(w *v1alpha1.KubeProxyConfiguration) v1alpha1.ProxyMode {
 	mode := cmp.Or(w.Mode, ModeAuto)
 	if on, said := w.FeatureGates[nftablesGate]; mode == ModeAuto && said && !on {
@@ -87,8 +87,8 @@ func named(w *v1alpha1.KubeProxyConfiguration) v1alpha1.ProxyMode {
 	return mode
 }
 
-// gates checks the feature gates. As with kube-proxy, a gate that does not exist is an error,
-// because it may be one that turns something off.
+// gates checks the feature gates. As in kube-proxy, an unknown gate is an error, because it may
+// disable something.
 func (k *checker) gates(w *v1alpha1.KubeProxyConfiguration) {
 	for _, name := range slices.Sorted(maps.Keys(w.FeatureGates)) {
 		on := w.FeatureGates[name]
@@ -108,7 +108,7 @@ func (k *checker) gates(w *v1alpha1.KubeProxyConfiguration) {
 
 func isOtherGate(name string) bool { return slices.Contains(strings.Fields(otherGates), name) }
 
-// gateNotes notes the gates that are set and have no effect.
+// gateNotes returns notes for gates without effect.
 func gateNotes(set map[string]bool) []string {
 	var notes, others []string
 	for _, name := range slices.Sorted(maps.Keys(set)) {
@@ -128,7 +128,7 @@ func gateNotes(set map[string]bool) []string {
 	return notes
 }
 
-// externalIPs reports whether the gates allow them. They do unless they say otherwise.
+// externalIPs reports whether the gates allow external IPs. The default is true.
 func externalIPs(set map[string]bool) bool {
 	on, said := set[AllowExternalIPs]
 	return on || !said

@@ -16,9 +16,9 @@ func TestGates(t *testing.T) {
 		{"AllowServiceExternalIPs=false", "ipvs", honoured},
 		{"KubeProxyIPVS=false", "nftables", honoured},
 		{"KubeProxyIPVS=true", "ipvs", honoured},
-		{"KubeProxyIPVS=false", "ipvs", "expected true, or another mode"},
+		{"KubeProxyIPVS=false", "ipvs", "want true, or a mode other than ipvs"},
 		{"NFTablesProxyMode=true", "nftables", honoured},
-		{"NFTablesProxyMode=false", "nftables", "expected true, or mode iptables"},
+		{"NFTablesProxyMode=false", "nftables", "want true, or mode iptables"},
 		{"NFTablesProxyMode=false", "auto", honoured},
 		{"NFTablesProxyMode=false", "iptables", honoured},
 		{"KubeProxyNFTablesLocalhostNodePorts=true", "auto", honoured},
@@ -43,8 +43,8 @@ func TestGates(t *testing.T) {
 		{"NativeHistograms=true", "nftables", unused},
 		{"GracefulNodeShutdown=true", "nftables", unused},
 		{"NodeSwap=false", "nftables", unused},
-		{"AllowServiceExternalIP=false", "nftables", "expected a feature gate of Kubernetes"},
-		{"NoSuchGate=true", "nftables", "expected a feature gate of Kubernetes"},
+		{"AllowServiceExternalIP=false", "nftables", "want a feature gate of Kubernetes"},
+		{"NoSuchGate=true", "nftables", "want a feature gate of Kubernetes"},
 	} {
 		t.Run(c.gate+" in "+c.mode, func(t *testing.T) {
 			name, value, _ := strings.Cut(c.gate, "=")
@@ -57,9 +57,9 @@ func TestGates(t *testing.T) {
 func checkGate(t *testing.T, name, value, want, field, file string, args ...string) {
 	t.Helper()
 	got, err := load(t, file, args...)
-	if strings.HasPrefix(want, "expected ") {
-		if err == nil || !strings.Contains(err.Error(), field+": "+value+": "+want) {
-			t.Errorf("error %v, want one about %s: %s: %s", err, field, value, want)
+	if strings.HasPrefix(want, "want ") {
+		if err == nil || !strings.Contains(err.Error(), field+": got "+value+", "+want) {
+			t.Errorf("error %v, want one about %s: got %s, %s", err, field, value, want)
 		}
 		return
 	}

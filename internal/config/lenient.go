@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// former are fields that no KubeProxyConfiguration v1alpha1 has today and that configurations in use have
-// nevertheless, with the reason why each has no effect.
+// former lists fields that KubeProxyConfiguration v1alpha1 no longer has and that configurations in use
+// still contain, with the reason why each has no effect.
 var former = map[string]string{
-	"udpIdleTimeout":     "it was of kube-proxy's userspace mode; conntrack.udpTimeout says how long UDP flows are tracked",
-	"resourceContainer":  "no kube-proxy moves itself into a container of this name any more",
-	"conntrack.max":      "conntrack.maxPerCore and conntrack.min say how many connections are tracked",
-	"ipvs.masqueradeAll": "there is no such field; iptables.masqueradeAll counts in mode ipvs",
+	"udpIdleTimeout":     "it belonged to kube-proxy's userspace mode; conntrack.udpTimeout sets the timeout of UDP flows",
+	"resourceContainer":  "kube-proxy no longer moves itself into a container of this name",
+	"conntrack.max":      "conntrack.maxPerCore and conntrack.min set the limit of tracked connections",
+	"ipvs.masqueradeAll": "the field does not exist; iptables.masqueradeAll applies in ipvs mode",
 	"metadata":           "a KubeProxyConfiguration has none; kustomize needs it",
 }
 
-// passedOver notes what a strict reader does not accept.
+// passedOver returns notes for what a strict decoder rejects.
 func passedOver(found []error) []string {
 	var notes []string
 	for _, err := range found {
@@ -27,7 +27,7 @@ func passedOver(found []error) []string {
 			notes = append(notes, fmt.Sprintf("%s has no effect: %s", path, former[path]))
 		case unknown:
 			notes = append(notes, fmt.Sprintf("%s has no effect: KubeProxyConfiguration v1alpha1 has no such field%s", path, meant(path)))
-		default: // one line for each key that is there twice
+		default: // one line for each duplicate key
 			for line := range strings.Lines(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n")) {
 				notes = append(notes, strings.TrimSpace(line)+": one of the values has no effect")
 			}
@@ -37,7 +37,7 @@ func passedOver(found []error) []string {
 	return notes
 }
 
-// meant guesses the field that the user meant: one that differs in its case or stands in another section.
+// meant suggests the field that the user may have meant: one that differs in case or is in another section.
 func meant(path string) string {
 	name := path[strings.LastIndex(path, ".")+1:]
 	var same []string

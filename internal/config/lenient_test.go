@@ -23,11 +23,11 @@ resourceContainer: /kube-proxy
 conntrack: {max: null, maxPerCore: 7}
 ipvs: {masqueradeAll: true}
 `, []string{
-			"conntrack.max has no effect: conntrack.maxPerCore and conntrack.min say how many connections are tracked",
-			"ipvs.masqueradeAll has no effect: there is no such field; iptables.masqueradeAll counts in mode ipvs",
+			"conntrack.max has no effect: conntrack.maxPerCore and conntrack.min set the limit of tracked connections",
+			"ipvs.masqueradeAll has no effect: the field does not exist; iptables.masqueradeAll applies in ipvs mode",
 			"metadata has no effect: a KubeProxyConfiguration has none; kustomize needs it",
-			"resourceContainer has no effect: no kube-proxy moves itself into a container of this name any more",
-			"udpIdleTimeout has no effect: it was of kube-proxy's userspace mode; conntrack.udpTimeout says how long UDP flows are tracked",
+			"resourceContainer has no effect: kube-proxy no longer moves itself into a container of this name",
+			"udpIdleTimeout has no effect: it belonged to kube-proxy's userspace mode; conntrack.udpTimeout sets the timeout of UDP flows",
 		}},
 		{"fields that no version had", "clusterCidr: 10.0.0.0/8\ntcpTimeout: 1s\nsyncPeriod: 1s\nspec: {a: 1}\nclusterCIDR: 10.244.0.0/16\nconntrack: {maxPerCore: 7}\n", []string{
 			"clusterCidr has no effect: KubeProxyConfiguration v1alpha1 has no such field; clusterCIDR is one",
@@ -74,7 +74,7 @@ func TestFieldsOfOtherModesAreNotChecked(t *testing.T) {
 		if mode != "nftables" {
 			continue
 		}
-		if err := c.In(ModeIPTables); err == nil || !strings.Contains(err.Error(), "iptables.masqueradeBit: -1") {
+		if err := c.In(ModeIPTables); err == nil || !strings.Contains(err.Error(), "iptables.masqueradeBit: got -1") {
 			t.Errorf("in another mode: %v", err)
 		}
 	}

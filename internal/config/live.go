@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// live are the fields whose change a running forwarder takes over. The others are about
-// what it is made of: its sockets, its connection, its mode.
+// live lists the fields whose change a running forwarder adopts. The other fields determine
+// its sockets, its connection to the API or its mode.
 var live = []string{
 	"bindAddress", "nodePortAddresses", "featureGates",
 	"detectLocalMode", "detectLocal.bridgeInterface", "detectLocal.interfaceNamePrefix", "clusterCIDR",
@@ -16,13 +16,13 @@ var live = []string{
 	"conntrack.tcpBeLiberal", "conntrack.udpTimeout", "conntrack.udpStreamTimeout",
 }
 
-// Reload reads again what c was loaded from: the same command line, and the file as it is
-// now.
+// Reload loads the configuration again, from the same command line and the current content
+// of the file.
 func (c *Config) Reload() (*Config, error) { return Load(c.args) }
 
-// Difference tells which fields of the file differ between c and a later one, by their
-// paths: those that can be taken over, and those for which the process must start again.
-// What has no effect differs in nothing.
+// Difference returns the paths of the fields that differ between c and a later
+// configuration: those that a running process can adopt, and those that need a restart.
+// It ignores fields without effect.
 func (c *Config) Difference(later *Config) (alive, restart []string) {
 	before, now := leaves(c.Wire), leaves(later.Wire)
 	for _, path := range slices.Sorted(maps.Keys(effects)) {

@@ -9,19 +9,19 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// The words that stand among the CIDR blocks of nodePortAddresses.
+// Keywords of nodePortAddresses besides CIDR blocks.
 const (
 	primary   = "primary"
 	localhost = "localhost"
 	all       = "all"
 )
 
-// loopback are the networks that localhost stands for.
+// loopback lists the networks of the keyword localhost.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 func (k *checker) nodePorts(w *v1alpha1.KubeProxyConfiguration) NodePorts {
 	var out NodePorts
-	includes := len(w.NodePortAddresses) == 0 // 127.0.0.1 is among the addresses
+	includes := len(w.NodePortAddresses) == 0 // the default includes 127.0.0.1
 	for i, s := range w.NodePortAddresses {
 		switch s {
 		case primary:
@@ -45,11 +45,11 @@ func (k *checker) nodePorts(w *v1alpha1.KubeProxyConfiguration) NodePorts {
 	return out
 }
 
-// listens are the addresses of the networks of loopback that serve NodePorts, in the same order.
+// listens are the addresses that serve NodePorts in the networks of loopback, in the same order.
 var listens = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 
-// relayed are the loopback addresses that the forwarder itself serves. As with kube-proxy, the list has to name them:
-// a network that contains more does not count.
+// relayed returns the loopback addresses that the forwarder itself serves. As in kube-proxy, the list must name
+// them: a larger network does not count.
 func relayed(w *v1alpha1.KubeProxyConfiguration) (out []netip.Addr) {
 	for i, a := range listens {
 		names := func(s string) bool { return s == localhost || inLoopback(s).Contains(a) }
@@ -60,7 +60,7 @@ func relayed(w *v1alpha1.KubeProxyConfiguration) (out []netip.Addr) {
 	return out
 }
 
-// inLoopback reads a network of loopback addresses; the zero Prefix: s is none.
+// inLoopback parses a network of loopback addresses. It returns the zero Prefix if s is none.
 func inLoopback(s string) netip.Prefix {
 	p, err := netip.ParsePrefix(s)
 	if err == nil && slices.ContainsFunc(loopback, func(l netip.Prefix) bool { return l.Bits() <= p.Bits() && l.Overlaps(p) }) {
@@ -69,7 +69,7 @@ func inLoopback(s string) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// unrelayed says why the forwarder itself serves no NodePort in a loopback network.
+// unrelayed returns why the forwarder itself serves no NodePort in a loopback network.
 func unrelayed(w *v1alpha1.KubeProxyConfiguration, p netip.Prefix) string {
 	on, said := w.FeatureGates[localhostGate]
 	switch {
@@ -80,13 +80,13 @@ func unrelayed(w *v1alpha1.KubeProxyConfiguration, p netip.Prefix) string {
 	case (w.Mode == ModeNFTables || w.Mode == ModeAuto) && said && !on:
 		return "featureGates[" + localhostGate + "] is false"
 	case !slices.ContainsFunc(listens, p.Contains):
-		return "of the loopback addresses 127.0.0.1 and ::1 serve NodePorts"
+		return "NodePorts are served on no loopback addresses except 127.0.0.1 and ::1"
 	}
 	return ""
 }
 
-// loopbackNotes notes the loopback addresses that a list of addresses for NodePorts names and that
-// serve none.
+// loopbackNotes returns notes for loopback addresses in the list of NodePort addresses that serve
+// none.
 func loopbackNotes(w *v1alpha1.KubeProxyConfiguration, n NodePorts) []string {
 	var notes []string
 	for i, s := range w.NodePortAddresses {

@@ -9,7 +9,7 @@ import (
 // TestLoopbackNodePorts checks which words and networks make NodePorts work on loopback addresses, by rules for
 // 127.0.0.0/8 (the bool) or by the process at single addresses, and that what does not work is noted.
 func TestLoopbackNodePorts(t *testing.T) {
-	const only = "of the loopback addresses 127.0.0.1 and ::1 serve NodePorts"
+	const only = "NodePorts are served on no loopback addresses except 127.0.0.1 and ::1"
 	for _, c := range []struct{ mode, list, want, note string }{
 		{"iptables", "[localhost]", "{false false [127.0.0.0/8 ::1/128] true [::1]}", ""},
 		{"iptables", "[localhost, primary]", "{true false [127.0.0.0/8 ::1/128] true [::1]}", ""},

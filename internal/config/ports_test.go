@@ -11,10 +11,10 @@ func TestProtectedPorts(t *testing.T) {
 		{"", "[{22 }] [{10256 tcp} {10249 tcp}]", ""},
 		{"--protected-node-ports=2222,8472/udp --healthz-bind-address= --metrics-bind-address=127.0.0.1:9000", "[{2222 } {8472 udp}] [{9000 tcp}]", ""},
 		{"--protected-node-ports=", "[] [{10256 tcp} {10249 tcp}]", ""},
-		{"--protected-node-ports=0", "", `--protected-node-ports: "0": expected a port from 1 to 65535, as in 22 or 8472/udp`},
-		{"--protected-node-ports=22/icmp", "", `"22/icmp": expected`},
-		{"--protected-node-ports=70000", "", `"70000": expected`},
-		{"--protected-node-ports=ssh", "", `"ssh": expected`},
+		{"--protected-node-ports=0", "", `--protected-node-ports: got "0", want a port from 1 to 65535, as in 22 or 8472/udp`},
+		{"--protected-node-ports=22/icmp", "", `got "22/icmp", want`},
+		{"--protected-node-ports=70000", "", `got "70000", want`},
+		{"--protected-node-ports=ssh", "", `got "ssh", want`},
 	} {
 		c, err := Load(strings.Fields(tt.args))
 		if tt.wrong != "" {

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// Service names a Service; either part may be "*", which stands for all.
+// Service names a Service; either part may be "*", which matches all.
 type Service struct{ Namespace, Name string }
 
-// label is what names of namespaces and Services are (RFC 1035 and, of the first character,
-// RFC 1123: newer clusters let a Service's name begin with a digit).
+// label matches names of namespaces and Services (RFC 1035, with the first character of
+// RFC 1123: newer clusters allow names of Services that begin with a digit).
 var label = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
-// readServices reads the value of a flag.
+// readServices parses the value of a flag.
 func readServices(flag string, list []string) ([]Service, error) {
 	var out []Service
 	for _, text := range list {
@@ -24,7 +24,7 @@ func readServices(flag string, list []string) ([]Service, error) {
 			}
 		}
 		if !both {
-			return nil, fmt.Errorf("%s: %q: expected NAMESPACE/NAME, either of which may be *, as in shop/web or shop/*", flag, text)
+			return nil, fmt.Errorf("%s: got %q, want NAMESPACE/NAME, either of which may be *, as in shop/web or shop/*", flag, text)
 		}
 		out = append(out, Service{namespace, name})
 	}

@@ -14,9 +14,9 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// setMode settles what an empty mode means: auto. Who leaves the mode open may have filled
-// in the section of kube-proxy's default, iptables: what it says then moves to the one for
-// nftables, where that is silent.
+// setMode replaces an empty mode with auto. A file without a mode may have values in the
+// section iptables, because that is kube-proxy's default. They move to the section nftables
+// where that is empty.
 func (c *Config) setMode() {
 	w := &c.Wire
 	w.Mode = named(w)
@@ -40,7 +40,7 @@ func (c *Config) setMode() {
 	}
 }
 
-// complete checks the wire form and reads from it what others need.
+// complete validates the wire form and derives the other fields from it.
 func (c *Config) complete() error {
 	w := &c.Wire
 	k := checker{wire: w, fromFile: c.Flags.ConfigFile != "", moved: c.moved}
@@ -59,7 +59,7 @@ func (c *Config) complete() error {
 		return errors.Join(k.found...)
 	}
 	c.HostnameOverride, c.ExternalIPs = w.HostnameOverride, externalIPs(w.FeatureGates)
-	switch w.Mode { // what is not of the mode was not checked
+	switch w.Mode { // settings of other modes are not checked
 	case ModeIPTables:
 		c.MasqueradeAll, c.MasqueradeMark, c.SyncPeriod = w.IPTables.MasqueradeAll, 1<<*w.IPTables.MasqueradeBit, w.IPTables.SyncPeriod.Duration
 	case ModeIPVS:
@@ -70,26 +70,26 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// In settles the mode where the one that the user named cannot work.
+// In sets the mode if the requested one does not work on this node, and validates its settings.
 func (c *Config) In(m v1alpha1.ProxyMode) error {
 	c.Wire.Mode = m
 	c.setMode()
 	return c.complete()
 }
 
-// Choose settles the mode where the user left it open: all else is the same in each.
+// Choose sets the mode if the user left it open. The other settings are the same in every mode.
 func (c *Config) Choose(m v1alpha1.ProxyMode) { c.Wire.Mode = m }
 
-// checker gathers what is wrong.
+// checker collects validation errors.
 type checker struct {
-	wire     *v1alpha1.KubeProxyConfiguration // nil: it could not be read, and each field counts
+	wire     *v1alpha1.KubeProxyConfiguration // nil: the file could not be decoded, and every field counts
 	fromFile bool
 	moved    []string // see Config.moved
 	found    []error
 }
 
-// wrong notes a field with its value and what was expected of it. It is named as the
-// user wrote it, field or flag. As with kube-proxy, what is about another mode may have any value: it has no effect.
+// wrong records a field with an invalid value. It names the field or the flag, whichever the user
+// wrote. As in kube-proxy, settings of other modes may have any value because they have no effect.
 func (k *checker) wrong(field string, value any, want string) {
 	path, _, _ := strings.Cut(field, "[")
 	if k.wire != nil && ofOneMode(effects[path].unused) && !inUse(k.wire, path) {
@@ -101,17 +101,17 @@ func (k *checker) wrong(field string, value any, want string) {
 	if !k.fromFile {
 		field = flagOf(field)
 	}
-	k.found = append(k.found, fmt.Errorf("%s: %v: expected %s", field, value, want))
+	k.found = append(k.found, fmt.Errorf("%s: got %v, want %s", field, value, want))
 }
 
-// flagOf gives the flag for a field, which may have an index: nodePortAddresses[1].
+// flagOf returns the flag of a field, which may have an index: nodePortAddresses[1].
 func flagOf(field string) string {
 	path, _, _ := strings.Cut(field, "[")
-	// Some flags for iptables are older than the other modes, and count there too.
+	// Some flags for iptables are older than the other modes, and apply to those as well.
 	older := strings.Replace(path, "nftables.", "iptables.", 1)
 	best := ""
 	for flag, to := range fieldOf {
-		if (to == path || to == older) && len(flag) > len(best) { // healthz-bind-address rather than healthz-port
+		if (to == path || to == older) && len(flag) > len(best) { // prefers healthz-bind-address to healthz-port
 			best = flag
 		}
 	}
@@ -125,11 +125,11 @@ func (k *checker) mode(m v1alpha1.ProxyMode) {
 	switch m {
 	case ModeNFTables, ModeIPTables, ModeIPVS, ModeAuto:
 	default:
-		k.wrong("mode", m, "nftables, iptables, ipvs or auto, which is the first of nftables and iptables that this node can do")
+		k.wrong("mode", m, "nftables, iptables, ipvs or auto, which selects the first of nftables and iptables that this node supports")
 	}
 }
 
-// localPods reads the way to tell pods. What belongs to another way may have any value.
+// localPods parses how local pods are identified. Settings of other ways may have any value.
 func (k *checker) localPods(w *v1alpha1.KubeProxyConfiguration) LocalPods {
 	switch w.DetectLocalMode {
 	case LocalClusterCIDR:
@@ -145,7 +145,7 @@ func (k *checker) localPods(w *v1alpha1.KubeProxyConfiguration) LocalPods {
 	return LocalPods{}
 }
 
-// longestInterface is IFNAMSIZ of the kernel, less the zero at the end.
+// longestInterface is the kernel's IFNAMSIZ without the terminating zero.
 const longestInterface = 15
 
 func (k *checker) interfaceName(field, name string) string {
@@ -184,15 +184,15 @@ func (k *checker) durations(w *v1alpha1.KubeProxyConfiguration) {
 		{"nftables.syncPeriod", w.NFTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
 		{"iptables.syncPeriod", w.IPTables.SyncPeriod, 1, "a time greater than 0, such as 30s"},
 		{"ipvs.syncPeriod", w.IPVS.SyncPeriod, 1, "a time greater than 0, such as 30s"},
-		{"ipvs.tcpTimeout", w.IPVS.TCPTimeout, 0, "a time, such as 15m, or 0 to leave it as it is"},
-		{"ipvs.tcpFinTimeout", w.IPVS.TCPFinTimeout, 0, "a time, such as 2m, or 0 to leave it as it is"},
-		{"ipvs.udpTimeout", w.IPVS.UDPTimeout, 0, "a time, such as 5m, or 0 to leave it as it is"},
+		{"ipvs.tcpTimeout", w.IPVS.TCPTimeout, 0, "a time, such as 15m, or 0 to leave it unchanged"},
+		{"ipvs.tcpFinTimeout", w.IPVS.TCPFinTimeout, 0, "a time, such as 2m, or 0 to leave it unchanged"},
+		{"ipvs.udpTimeout", w.IPVS.UDPTimeout, 0, "a time, such as 5m, or 0 to leave it unchanged"},
 		{"nftables.minSyncPeriod", w.NFTables.MinSyncPeriod, 0, "a time, such as 1s, or 0"},
 		{"configSyncPeriod", w.ConfigSyncPeriod, 1, "a time greater than 0, such as 15m"},
-		{"conntrack.tcpEstablishedTimeout", *w.Conntrack.TCPEstablishedTimeout, 0, "a time, such as 24h, or 0 to leave it as it is"},
-		{"conntrack.tcpCloseWaitTimeout", *w.Conntrack.TCPCloseWaitTimeout, 0, "a time, such as 1h, or 0 to leave it as it is"},
-		{"conntrack.udpTimeout", w.Conntrack.UDPTimeout, 0, "a time, such as 30s, or 0 to leave it as it is"},
-		{"conntrack.udpStreamTimeout", w.Conntrack.UDPStreamTimeout, 0, "a time, such as 2m, or 0 to leave it as it is"},
+		{"conntrack.tcpEstablishedTimeout", *w.Conntrack.TCPEstablishedTimeout, 0, "a time, such as 24h, or 0 to leave it unchanged"},
+		{"conntrack.tcpCloseWaitTimeout", *w.Conntrack.TCPCloseWaitTimeout, 0, "a time, such as 1h, or 0 to leave it unchanged"},
+		{"conntrack.udpTimeout", w.Conntrack.UDPTimeout, 0, "a time, such as 30s, or 0 to leave it unchanged"},
+		{"conntrack.udpStreamTimeout", w.Conntrack.UDPStreamTimeout, 0, "a time, such as 2m, or 0 to leave it unchanged"},
 	} {
 		if d.value.Duration < d.least {
 			k.wrong(d.field, d.value.Duration, d.want)
@@ -206,7 +206,7 @@ func (k *checker) logging(w *v1alpha1.KubeProxyConfiguration) {
 	}
 }
 
-// hostPort checks where a server listens; empty means that it does not.
+// hostPort checks the address of a server; empty disables the server.
 func (k *checker) hostPort(field, value string) {
 	if value == "" {
 		return
@@ -230,7 +230,7 @@ func (k *checker) addr(field, value string) netip.Addr {
 	return a.Unmap()
 }
 
-// excluded reads the networks of others' virtual servers.
+// excluded parses the networks with virtual servers of other programs.
 func (k *checker) excluded(w *v1alpha1.KubeProxyConfiguration) []netip.Prefix {
 	var out []netip.Prefix
 	for i, s := range w.IPVS.ExcludeCIDRs {
@@ -244,12 +244,12 @@ func (k *checker) excluded(w *v1alpha1.KubeProxyConfiguration) []netip.Prefix {
 	return out
 }
 
-// clusterCIDRs reads one CIDR block, or two of different families.
+// clusterCIDRs parses one CIDR block, or two of different families.
 func (k *checker) clusterCIDRs(value string) []netip.Prefix {
 	if value == "" {
 		return nil
 	}
-	const want = "a CIDR block such as 10.244.0.0/16, or one of each family with a comma between them"
+	const want = "a CIDR block such as 10.244.0.0/16, or one per family separated by a comma"
 	var out []netip.Prefix
 	for s := range strings.SplitSeq(value, ",") {
 		p, err := netip.ParsePrefix(strings.TrimSpace(s))

@@ -11,7 +11,7 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// wrongTypes names every field of a file whose value is not of the field's type; nil: none is.
+// wrongTypes reports every field of a file whose value has the wrong type; nil: all are right.
 func wrongTypes(tree map[string]any) error {
 	k := checker{fromFile: true}
 	seen := map[string]bool{}
@@ -33,7 +33,7 @@ func wrongTypes(tree map[string]any) error {
 	return errors.Join(k.found...)
 }
 
-// valueAt returns the value at a path of a file and that path, or that of the first section on the way that is none.
+// valueAt returns the value at a path of a file, and the path. If a section on the way has the wrong type, it returns that.
 func valueAt(tree map[string]any, path string) (at string, value any) {
 	name, below, deeper := strings.Cut(path, ".")
 	value = tree[name]
@@ -45,7 +45,7 @@ func valueAt(tree map[string]any, path string) (at string, value any) {
 	return name + "." + at, value
 }
 
-// valueOf says what a field of a type takes.
+// valueOf describes the values of a type.
 func valueOf(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -11,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// claimed is the name of a socket. The kernel keeps such names per network namespace
+// claimed is the name of an abstract socket. The kernel keeps such names per network namespace
 // and frees them when their process ends, however it ends.
 const claimed = "@signpost-forwarder"
 
-// ErrClaimed is wrapped by the error of Claim if another forwarder is at work.
-var ErrClaimed = errors.New("another forwarder is at work in this network namespace")
+// ErrClaimed is wrapped by the error of Claim if another forwarder runs.
+var ErrClaimed = errors.New("another forwarder runs in this network namespace")
 
-// ending is how long Claim waits for a forwarder to be gone: one that was killed may keep the
-// name for a moment after it was seen to end. It also waits so long for a holder to say who it is:
-// one that starts has the name a moment before it can answer.
+// ending is how long Claim waits for the holder of the name to end or to identify itself. A
+// killed process may keep the name for a moment after it ends, and a starting one has the
+// name a moment before it can answer.
 const ending = time.Second
 
 // Claim makes this process the only forwarder of its network namespace until release
-// is called or the process ends. Any user of the node can take the name. A holder that does not prove
-// that it is a forwarder's user or root does not keep this process from working; foreign then
-// says who has the name, and another forwarder is not detected.
+// is called or the process ends. Any user of the node can take the name, so a holder that is neither
+// root nor the forwarder's user does not stop this process. foreign then describes the holder,
+// and another forwarder is not detected.
 func Claim() (release func(), foreign string, err error) {
 	for begin := time.Now(); ; time.Sleep(ending / 50) {
 		l, err := net.Listen("unix", claimed)
@@ -43,21 +43,21 @@ func Claim() (release func(), foreign string, err error) {
 		case err != nil:
 		case peer.Uid != uint32(os.Geteuid()) && peer.Uid != 0:
 			return func() {}, fmt.Sprintf("process %d of user %d", peer.Pid, peer.Uid), nil
-		case late && peer.Pid > 0: // it is visible from here
-			return nil, "", fmt.Errorf("%w (process %d): expected one on each node", ErrClaimed, peer.Pid)
+		case late && peer.Pid > 0: // the process is visible in this PID namespace
+			return nil, "", fmt.Errorf("%w: got process %d, want one forwarder per node", ErrClaimed, peer.Pid)
 		case late:
-			return nil, "", fmt.Errorf("%w: expected one on each node", ErrClaimed)
+			return nil, "", fmt.Errorf("%w: want one forwarder per node", ErrClaimed)
 		}
 	}
 }
 
-// answer lets others ask who has the name, until release is called.
+// answer accepts connections of processes that ask who holds the name, until release is called.
 func answer(l net.Listener) (release func()) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
 		for {
-			c, err := l.Accept() // it asked who we are, and knows by now
+			c, err := l.Accept() // the kernel has identified us to the client by now
 			if err != nil {
 				return
 			}
@@ -67,9 +67,9 @@ func answer(l net.Listener) (release func()) {
 	return func() { _ = l.Close(); <-gone }
 }
 
-// Trust says why the process at the other end of a TCP connection inside this machine is not to be believed: it is
-// neither of root nor of this process's user. Any user can serve on a port that is free. The other end must have
-// answered, and the connection must be open.
+// Trust returns an error if the process at the other end of a TCP connection inside this machine runs neither as root
+// nor as this process's user: any user can serve on a free port. The other end must have answered, and the connection
+// must be open.
 func Trust(c net.Conn) error {
 	s, err := netlink.SocketGet(c.RemoteAddr(), c.LocalAddr())
 	if err != nil {
@@ -78,7 +78,7 @@ func Trust(c net.Conn) error {
 	return trusted(s, uint32(os.Geteuid()))
 }
 
-// established is TCP_ESTABLISHED. A socket that no process has any more shows user 0 and no inode.
+// established is TCP_ESTABLISHED. A socket without a process has user 0 and no inode.
 const established = 1
 
 func trusted(s *netlink.Socket, us uint32) error {
@@ -86,12 +86,12 @@ func trusted(s *netlink.Socket, us uint32) error {
 		return errors.New("find the process that serves a port: it has closed the connection")
 	}
 	if s.UID != 0 && s.UID != us {
-		return fmt.Errorf("the process that serves port %d is of user %d: expected root or user %d", s.ID.SourcePort, s.UID, us)
+		return fmt.Errorf("check the process that serves port %d: got user %d, want root or user %d", s.ID.SourcePort, s.UID, us)
 	}
 	return nil
 }
 
-// holder asks who has the name. The kernel answers, with the user that called listen.
+// holder connects to the name and returns the credentials of the process that called listen, from the kernel.
 func holder() (*unix.Ucred, error) {
 	c, err := net.Dial("unix", claimed)
 	if err != nil {

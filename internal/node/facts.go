@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Facts are what the kernel and this process's rights are like.
+// Facts describe the kernel and the rights of this process.
 type Facts struct {
 	Kernel      string // release, as uname -r prints it
-	IPv6        bool   // the kernel has it, and it is not turned off
+	IPv6        bool   // supported and not disabled
 	Forwarding4 bool
 	Forwarding6 bool
 	NetAdmin    bool // this process has CAP_NET_ADMIN
 }
 
-// ReadFacts looks. What cannot be read counts as absent.
+// ReadFacts reads the facts. What cannot be read counts as absent.
 func ReadFacts() Facts {
 	var f Facts
 	var name unix.Utsname
@@ -38,7 +38,7 @@ func isOn(sysctl string) bool {
 	return err == nil && n != 0
 }
 
-// hasCapability reads the effective capabilities of the process.
+// hasCapability reports whether the process has an effective capability.
 func hasCapability(capability int) bool {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -53,8 +53,8 @@ func hasCapability(capability int) bool {
 	return false
 }
 
-// SetOOMScore sets how willingly the kernel kills this process when memory is short,
-// -1000 to 1000. A lower value than now needs CAP_SYS_RESOURCE.
+// SetOOMScore sets oom_score_adj of this process, from -1000 to 1000: processes with a higher
+// value are killed first when memory is short. Lowering the value needs CAP_SYS_RESOURCE.
 func SetOOMScore(score int32) error {
 	const path = "/proc/self/oom_score_adj"
 	if now, err := readNumber(path); err == nil && now == int(score) {

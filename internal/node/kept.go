@@ -12,12 +12,12 @@ import (
 	"github.com/google/nftables"
 )
 
-// The table in which a text is kept: in comments of elements, each as long as nft(8) takes one.
+// The table that keeps a text, in comments of elements. Each is as long as nft(8) accepts.
 const (
 	keptTable   = "signpost-config"
 	keptSet     = "text"
 	keptComment = 120
-	keptMost    = 64 << 10 // of a text that is read, in bytes
+	keptMost    = 64 << 10 // limit in bytes of a text that is read
 )
 
 func keptIn() (*nftables.Table, *nftables.Set) {
@@ -25,8 +25,8 @@ func keptIn() (*nftables.Table, *nftables.Set) {
 	return t, &nftables.Set{Table: t, Name: keptSet, KeyType: nftables.TypeMark}
 }
 
-// Keep has the kernel keep a text as long as this network namespace and its rules. It needs nf_tables. It
-// writes nothing where the text is kept already.
+// Keep stores a text in the kernel, for as long as this network namespace and its rules exist. It needs
+// nf_tables. It writes nothing if the text is stored already.
 func Keep(text []byte) error {
 	if there, err := Kept(); err == nil && bytes.Equal(there, text) {
 		return nil
@@ -37,7 +37,7 @@ func Keep(text []byte) error {
 	}
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	_, _ = w.Write(text) // a buffer takes all
+	_, _ = w.Write(text) // a buffer never fails
 	_ = w.Close()
 	var elements []nftables.SetElement
 	for piece := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(packed.Bytes())), keptComment) {
@@ -45,7 +45,7 @@ func Keep(text []byte) error {
 		elements = append(elements, nftables.SetElement{Key: key, Comment: string(piece)})
 	}
 	t, s := keptIn()
-	conn.AddTable(t) // so that there is one to delete
+	conn.AddTable(t) // DelTable fails if there is none
 	conn.DelTable(t)
 	conn.AddTable(t)
 	if err := conn.AddSet(s, elements); err != nil {
@@ -57,7 +57,7 @@ func Keep(text []byte) error {
 	return nil
 }
 
-// Kept returns the text that Keep was given last in this network namespace.
+// Kept returns the text of the last call of Keep in this network namespace.
 func Kept() ([]byte, error) {
 	conn, err := nftables.New()
 	if err != nil {
@@ -77,16 +77,16 @@ func Kept() ([]byte, error) {
 	}
 	r, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(all)))
 	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w: want what a forwarder kept", keptTable, err)
+		return nil, fmt.Errorf("read table %s: %w: want a text that a forwarder stored", keptTable, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(r, keptMost))
 	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w: want what a forwarder kept", keptTable, err)
+		return nil, fmt.Errorf("read table %s: %w: want a text that a forwarder stored", keptTable, err)
 	}
 	return text, nil
 }
 
-// Forget removes what Keep was given, if there is anything.
+// Forget removes the text of Keep, if there is one.
 func Forget() error {
 	conn, err := nftables.New()
 	if err != nil {

@@ -294,7 +294,7 @@ func TestTrust(t *testing.T) {
 	for _, tt := range []struct {
 		user, us uint32
 		want     string
-	}{{0, 1000, ""}, {1000, 1000, ""}, {1000, 0, "of user 1000: expected root or user 0"}, {1000, 1001, "of user 1000"}} {
+	}{{0, 1000, ""}, {1000, 1000, ""}, {1000, 0, "got user 1000, want root or user 0"}, {1000, 1001, "got user 1000"}} {
 		err := trusted(&netlink.Socket{State: established, INode: 7, UID: tt.user}, tt.us)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("user %d for %d: %v, want %q", tt.user, tt.us, err, tt.want)

@@ -11,19 +11,17 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// How long addresses may be in motion before they are looked at, and how long to wait
-// before the kernel is asked again after it broke off.
 const (
-	settle = 20 * time.Millisecond
-	again  = time.Second
+	settle = 20 * time.Millisecond // between a change and the next reload, to batch changes
+	again  = time.Second           // before a retry after an error
 )
 
-// virtualLink is the interface on which mode ipvs, kube-proxy's too, has the addresses of Services:
-// they are not the machine's, and come and go with the Services.
+// virtualLink is the interface on which IPVS mode, kube-proxy's included, keeps the addresses of
+// Services. They are not addresses of the machine, and change with the Services.
 const virtualLink = "kube-ipvs0"
 
 // Machine holds the addresses of this machine's network namespace and the networks that it
-// is connected to. Make one with NewMachine; Run keeps it up to date. Safe for concurrent use.
+// is connected to. Create one with NewMachine; Run keeps it up to date. It is safe for concurrent use.
 type Machine struct {
 	changed chan struct{}
 
@@ -35,38 +33,38 @@ type Machine struct {
 // NewMachine reads the addresses and networks.
 func NewMachine() (*Machine, error) {
 	m := &Machine{changed: make(chan struct{}, 1)}
-	err := m.look()
+	err := m.reload()
 	select {
-	case <-m.changed: // the first look is no change
+	case <-m.changed: // the first reload is no change
 	default:
 	}
 	return m, err
 }
 
-// Addrs returns the addresses of all interfaces but kube-ipvs0, sorted, each once. It must not be changed.
+// Addrs returns the addresses of all interfaces except kube-ipvs0, sorted and without duplicates. Callers must not modify it.
 func (m *Machine) Addrs() []netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.addrs
 }
 
-// Networks returns the networks that this machine reaches without a gateway, but by
-// kube-ipvs0 and the loopback interface, sorted, each once. It must not be changed.
+// Networks returns the networks that this machine reaches without a gateway, except through
+// kube-ipvs0 and the loopback interface, sorted and without duplicates. Callers must not modify it.
 func (m *Machine) Networks() []Network {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.networks
 }
 
-// Changed is readable when the addresses or networks are others than before.
+// Changed returns a channel that receives after the addresses or networks changed.
 func (m *Machine) Changed() <-chan struct{} { return m.changed }
 
-// Run follows the addresses until ctx is done. If the kernel breaks off (it does
-// when events come faster than they are read), it looks and listens again.
+// Run follows the addresses until ctx is done. If the kernel ends the subscription (it does
+// when events arrive faster than they are read), Run reloads and subscribes again.
 func (m *Machine) Run(ctx context.Context, logf func(format string, args ...any)) {
 	for ctx.Err() == nil {
 		if err := m.follow(ctx); err != nil {
-			logf("following this machine's addresses: %v; trying again", err)
+			logf("following this machine's addresses: %v; retrying", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(again):
@@ -94,7 +92,7 @@ func (m *Machine) follow(ctx context.Context) error {
 	}
 	defer func() {
 		close(done)
-		for range updates { // until the library has closed it
+		for range updates { // until the library closes it
 		}
 		for range routes {
 		}
@@ -102,8 +100,8 @@ func (m *Machine) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribing to route changes: %w", err)
 	}
-	look := time.NewTimer(0) // what changed before the subscription
-	defer look.Stop()
+	reload := time.NewTimer(0) // at once: for changes before the subscription
+	defer reload.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -112,23 +110,23 @@ func (m *Machine) follow(ctx context.Context) error {
 			if !open {
 				return ended(failed)
 			}
-			look.Reset(settle)
+			reload.Reset(settle)
 		case u, open := <-routes:
 			if !open {
 				return ended(failed)
 			}
-			if isConnected(&u.Route) { // routers have many others
-				look.Reset(settle)
+			if isConnected(&u.Route) { // routers change many other routes
+				reload.Reset(settle)
 			}
-		case <-look.C:
-			if err := m.look(); err != nil {
+		case <-reload.C:
+			if err := m.reload(); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// ended is why a subscription ended, if it is known.
+// ended returns the error that ended a subscription, if there is one.
 func ended(failed <-chan error) error {
 	select {
 	case err := <-failed:
@@ -138,8 +136,8 @@ func ended(failed <-chan error) error {
 	}
 }
 
-// look reads the addresses and networks and signals if they changed.
-func (m *Machine) look() error {
+// reload reads the addresses and networks and signals if they changed.
+func (m *Machine) reload() error {
 	virtual := -1
 	if link, err := netlink.LinkByName(virtualLink); err == nil {
 		virtual = link.Attrs().Index
@@ -165,8 +163,8 @@ func (m *Machine) look() error {
 	return nil
 }
 
-// list asks the kernel for all addresses but those of the interface virtual. An interface
-// that comes or goes meanwhile makes it begin again.
+// list reads all addresses except those of the interface virtual. It retries if an
+// interface appears or disappears meanwhile.
 func list(virtual int) ([]netip.Addr, error) {
 	var all []netlink.Addr
 	var err error

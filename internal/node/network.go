@@ -12,18 +12,18 @@ import (
 // Network is a network that the machine reaches without a gateway.
 type Network struct {
 	netip.Prefix
-	Added bool // by a route that someone added, not by an address of an interface
+	Added bool // the network comes from an added route, not from an address of an interface
 }
 
 // loopbackIndex is the index of the interface lo in every network namespace.
 const loopbackIndex = 1
 
-// connected asks the kernel for the networks that the main table has routes without a
-// gateway to, but those by the interface virtual.
+// connected reads the networks that the main table reaches without a gateway, except
+// through the interface virtual.
 func connected(virtual int) ([]Network, error) {
 	var list []Network
 	var err error
-	for range 3 { // a change meanwhile makes it begin again
+	for range 3 { // a concurrent change interrupts the dump
 		list = nil
 		err = netlink.RouteListFilteredIter(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
 			if isConnected(&r) && r.LinkIndex != virtual {
@@ -42,7 +42,7 @@ func connected(virtual int) ([]Network, error) {
 	return slices.CompactFunc(list, func(a, b Network) bool { return a.Prefix == b.Prefix }), nil
 }
 
-// compare orders networks by prefix, one that an address makes first.
+// compare orders networks by prefix; networks of addresses come before added ones.
 func (n Network) compare(o Network) int {
 	switch c := n.Prefix.Compare(o.Prefix); {
 	case c != 0 || n.Added == o.Added:
@@ -53,7 +53,7 @@ func (n Network) compare(o Network) int {
 	return -1
 }
 
-// isConnected reports whether a route leads to a network of global addresses without a gateway.
+// isConnected reports whether a route reaches a network of global addresses without a gateway.
 func isConnected(r *netlink.Route) bool {
 	if r.Table != unix.RT_TABLE_MAIN || r.Type != unix.RTN_UNICAST || r.Gw != nil || r.Via != nil || len(r.MultiPath) > 0 {
 		return false

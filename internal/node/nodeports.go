@@ -7,21 +7,21 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// NodePorts says which addresses serve NodePorts, as nodePortAddresses of
-// kube-proxy's configuration does.
+// NodePorts selects the addresses that serve NodePorts, like nodePortAddresses in
+// kube-proxy's configuration.
 type NodePorts struct {
 	Primary bool           // the node's own address of each family
-	All     bool           // all
-	CIDRs   []netip.Prefix // those inside; a family without any has all, unless Primary
-	// Loopback is 127.0.0.0/8, for the processes of the node. Not every dataplane can.
+	All     bool           // all addresses
+	CIDRs   []netip.Prefix // addresses inside; a family without any has all, unless Primary
+	// Loopback selects 127.0.0.0/8, for the processes of the node. Not every dataplane supports it.
 	Loopback bool
-	// Relay are the loopback addresses on which this process takes TCP connections to NodePorts itself.
+	// Relay lists the loopback addresses on which this process itself accepts TCP connections to NodePorts.
 	Relay []netip.Addr
 }
 
-// Primary gives the address of each family by which the node is known, at most two:
-// the first of each in its Node object (n may be nil), or, in its own family,
-// override, if that is an address.
+// Primary returns the node's own address of each family, at most two: the first of each
+// family in its Node object (n may be nil). override, if it is an address, replaces the
+// one of its family.
 func Primary(n *cluster.Node, override netip.Addr) []netip.Addr {
 	var candidates, out []netip.Addr
 	if override.IsValid() && !override.IsUnspecified() {
@@ -38,12 +38,11 @@ func Primary(n *cluster.Node, override netip.Addr) []netip.Addr {
 	return out
 }
 
-// Addrs picks from the machine's addresses those that serve NodePorts, sorted.
+// Addrs returns the machine's addresses that serve NodePorts, sorted.
 //
-// Loopback addresses are not among them: see Loopback. IPv6
-// link-local ones do only if a CIDR names them: there is one more with every pod.
-// If the node is not known by any address, Primary means all of them, as with
-// kube-proxy.
+// Loopback addresses are not included: see Loopback. IPv6 link-local addresses are included
+// only if a CIDR contains them, because every pod adds one. If primary is empty, Primary
+// selects all addresses, as in kube-proxy.
 func (p NodePorts) Addrs(machine, primary []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range machine {
@@ -62,10 +61,10 @@ func (p NodePorts) serves(a netip.Addr, primary []netip.Addr) bool {
 	return p.Primary && slices.Contains(primary, a) || p.Everything(a.Is4(), primary) && !isLinkLocal6(a)
 }
 
-// Everything reports whether all addresses of a family serve NodePorts, but those of
-// loopback and the link-local ones of IPv6.
+// Everything reports whether all addresses of a family serve NodePorts, except loopback and
+// IPv6 link-local addresses.
 func (p NodePorts) Everything(v4 bool, primary []netip.Addr) bool {
-	listed := false // the family is
+	listed := false // whether CIDRs has one of the family
 	for _, c := range p.CIDRs {
 		if c.Addr().Is4() == v4 {
 			if c.Bits() == 0 {

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tracking are the settings of the kernel's connection tracking. What is zero stays
-// as it is.
+// Tracking holds the settings of the kernel's connection tracking. Zero leaves a setting
+// unchanged.
 type Tracking struct {
-	MaxPerCore, Min              int // connections at once; Min counts only beside MaxPerCore
+	MaxPerCore, Min              int // limit of connections; Min applies only together with MaxPerCore
 	TCPEstablished, TCPCloseWait time.Duration
 	UDP, UDPStream               time.Duration
 	TCPBeLiberal                 bool
@@ -28,7 +28,7 @@ type Sysctl struct {
 	Value int
 }
 
-// maxTracked is what kube-proxy stops at since 1.36: entries have a price of 300 bytes each.
+// maxTracked is kube-proxy's upper limit since 1.36: each entry costs 300 bytes.
 const maxTracked = 1 << 20
 
 const (
@@ -37,9 +37,9 @@ const (
 	hashSize   = "/sys/module/nf_conntrack/parameters/hashsize"
 )
 
-// Sysctls are the settings that a node needs: it forwards, and it tracks as many
-// connections for as long as the user wants. IPv6 forwarding is left alone: it
-// would take nodes that get their default route by advertisements off the network.
+// Sysctls returns the settings that a node needs: forwarding, and the requested limits and
+// timeouts of connection tracking. It leaves IPv6 forwarding alone, because enabling it
+// disconnects nodes that get their default route from router advertisements.
 func (t Tracking) Sysctls(cpus int) []Sysctl {
 	out := []Sysctl{{"net/ipv4/ip_forward", 1}}
 	if t.MaxPerCore > 0 {
@@ -64,8 +64,8 @@ func (t Tracking) Sysctls(cpus int) []Sysctl {
 	return out
 }
 
-// Apply sets those that differ and returns which it changed. Each that it cannot set
-// is an error of its own in the joined one; the others are set.
+// Apply sets the settings that differ and returns the changed ones. Each failure is an
+// error of its own in the joined error; the remaining settings are applied.
 func Apply(list []Sysctl) (changed []Sysctl, err error) {
 	if _, missing := os.Stat("/proc/sys/" + trackedMax); errors.Is(missing, fs.ErrNotExist) {
 		loadTracking()
@@ -83,7 +83,7 @@ func Apply(list []Sysctl) (changed []Sysctl, err error) {
 	return changed, errors.Join(failed...)
 }
 
-// String prints the setting as sysctl(8) does.
+// String formats the setting as sysctl(8) does.
 func (s Sysctl) String() string {
 	return fmt.Sprintf("%s = %d", strings.ReplaceAll(s.Key, "/", "."), s.Value)
 }
@@ -99,8 +99,8 @@ func (s Sysctl) set() (bool, error) {
 	}
 	err = os.WriteFile(path, []byte(strconv.Itoa(s.Value)), 0)
 	if err != nil && s.Key == trackedMax && now > s.Value && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)) {
-		// A node that is a container of another machine (kind, k3d), or a container without
-		// privileges: the limit is only there for reading, and it is enough.
+		// The node is a container of another machine (kind, k3d) or a container without
+		// privileges: the limit is read-only, and it is high enough.
 		return false, nil
 	}
 	if err != nil {
@@ -112,12 +112,12 @@ func (s Sysctl) set() (bool, error) {
 	return true, nil
 }
 
-// growHash keeps the chains of the kernel's table short. The table is one for the
-// machine and not for a namespace: the kernel lets only the first one change it.
+// growHash enlarges the hash table of connection tracking to keep its chains short. All
+// namespaces of the machine share the table; only the initial one can change its size.
 func growHash(size int) error {
 	now, err := readNumber(hashSize)
 	if err != nil || now >= size {
-		return nil // built into the kernel without parameters, or large enough
+		return nil // built into the kernel without parameters, or large enough already
 	}
 	if err := os.WriteFile(hashSize, []byte(strconv.Itoa(size)), 0); err != nil {
 		return fmt.Errorf("setting %s to %d (it is %d): %w", hashSize, size, now, err)
@@ -133,13 +133,13 @@ func readNumber(path string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// loadTracking makes the kernel load its modules for connection tracking: any question
-// to ctnetlink does. The answer does not matter.
+// loadTracking makes the kernel load its modules for connection tracking. Any request
+// to ctnetlink does that; the answer does not matter.
 func loadTracking() {
 	_, _ = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 }
 
-// CPUs counts the processors of the machine, also those that this process may not use.
+// CPUs returns the number of CPUs of the machine, including those that this process may not use.
 func CPUs() (int, error) {
 	const path = "/sys/devices/system/cpu/online"
 	text, err := os.ReadFile(path)
@@ -153,7 +153,7 @@ func CPUs() (int, error) {
 	return n, nil
 }
 
-// countCPUs reads the kernel's list format: 0-3,8.
+// countCPUs parses the kernel's list format: 0-3,8.
 func countCPUs(list string) (int, error) {
 	n := 0
 	for part := range strings.SplitSeq(list, ",") {
@@ -164,7 +164,7 @@ func countCPUs(list string) (int, error) {
 		a, err := strconv.ParseUint(first, 10, 16)
 		b, err2 := strconv.ParseUint(last, 10, 16)
 		if err != nil || err2 != nil || b < a {
-			return 0, fmt.Errorf("%q: expected a list such as 0-3,8", list)
+			return 0, fmt.Errorf("parse CPU list: got %q, want a list such as 0-3,8", list)
 		}
 		n += int(b-a) + 1
 	}

@@ -2,13 +2,13 @@ package node
 
 import "fmt"
 
-// Tracked is how many connections the kernel tracks in this network namespace, and how many
-// it can. When it tracks that many, it drops the first packets of others: to a client that
-// looks like a Service which does not answer.
+// Tracked holds the number of tracked connections in this network namespace and its limit.
+// At the limit, the kernel drops the first packets of new connections: clients see a
+// Service that does not answer.
 type Tracked struct{ Connections, Limit int }
 
-// ReadTracked looks. The error wraps fs.ErrNotExist while the kernel tracks none, as on a node
-// that has no rules yet.
+// ReadTracked reads the numbers. The error wraps fs.ErrNotExist while the kernel tracks nothing, as on a
+// node without rules.
 func ReadTracked() (Tracked, error) {
 	var t Tracked
 	var err error
@@ -20,9 +20,8 @@ func ReadTracked() (Tracked, error) {
 	return t, nil
 }
 
-// Crowded reports whether there is hardly room for more connections. before is what it
-// said the time before: a table that has been full must have become a good deal
-// emptier.
+// Crowded reports whether the table is nearly full. before is the previous result: to
+// clear it, the number of connections must fall well below the limit.
 func (t Tracked) Crowded(before bool) bool {
 	if before {
 		return t.Connections*10 > t.Limit*8

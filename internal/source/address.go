@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// parseAddr reads an address as the API means it: IPv4 in an IPv6 address is
-// IPv4, leading zeros of IPv4 are decimal (the API always took them so, whatever
-// libc says), and a zone has no meaning outside one machine. It refuses the
-// unspecified address, which is nobody's.
+// parseAddr parses an address as the API does: an IPv4-mapped IPv6 address is IPv4,
+// leading zeros of IPv4 are decimal (unlike in libc), and zones are ignored because they
+// mean something on one machine only. It rejects the unspecified address, which identifies
+// no host.
 func parseAddr(s string) (a netip.Addr, ok bool) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
@@ -20,10 +20,10 @@ func parseAddr(s string) (a netip.Addr, ok bool) {
 	return a, a.Zone() == "" && !a.IsUnspecified()
 }
 
-// withoutLeadingZeros turns 010.0.0.001 into 10.0.0.1 and leaves all else as it is.
+// withoutLeadingZeros converts 010.0.0.001 to 10.0.0.1 and returns everything else unchanged.
 func withoutLeadingZeros(s string) string {
 	octets := strings.Split(s, ".")
-	if len(octets) != 4 || strings.Contains(s, ":") { // the end of an IPv6 address has octets, too
+	if len(octets) != 4 || strings.Contains(s, ":") { // IPv6 addresses may end with octets as well
 		return s
 	}
 	for i, o := range octets {
@@ -37,16 +37,16 @@ func withoutLeadingZeros(s string) string {
 // broadcast is the limited broadcast address (RFC 919).
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// isExternal reports whether a can be an external address of a Service: one that means
-// the same host from everywhere. The API checks this of externalIPs in part, of load
-// balancers and in files not at all. What depends on ServiceCIDRs and nodes is refused by
-// package vip.
+// isExternal reports whether a can be an external address of a Service: one that identifies
+// the same host from everywhere. The API checks externalIPs in part, and neither load
+// balancers nor files. Package vip rejects addresses that conflict with ServiceCIDRs and
+// nodes.
 func isExternal(a netip.Addr) bool {
 	return !isLocal(a) && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
 }
 
-// isLocal reports whether a means another machine on every machine: the API
-// refuses such addresses as endpoints and externalIPs, files do not.
+// isLocal reports whether a identifies a different host on every machine. The API
+// rejects such addresses as endpoints and externalIPs; files may contain them.
 func isLocal(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast()
 }

@@ -11,29 +11,29 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// Options are choices of the user that decide what an API object means to us.
+// Options select what Convert reads from API objects.
 type Options struct {
-	// NamesOnly leaves out what only routes need: the policies of Services, and the
-	// nodes and hints of endpoints. Who answers names does not keep what others write there.
+	// NamesOnly ignores what only routes need: the policies of Services, and the nodes and
+	// hints of endpoints. A DNS server does not need to keep them.
 	NamesOnly bool
-	// PodNames gives an endpoint without hostname the name of its pod as label
-	// (`endpoint_pod_names`), where that name is usable as one label.
+	// PodNames uses the name of its pod as label of an endpoint without hostname
+	// (`endpoint_pod_names`), if that name is a single valid label.
 	PodNames bool
-	// PodLabels keeps the labels of pods, for expressions about the client.
+	// PodLabels keeps the labels of pods, for expressions about the client's pod.
 	PodLabels bool
-	// Imported reads EndpointSlices as those of ServiceImports, by the labels that
-	// name these and the cluster where the endpoints are.
+	// Imported reads EndpointSlices as those of ServiceImports, by the labels with the
+	// names of the import and of the cluster of the endpoints.
 	Imported bool
 }
 
-// Convert turns an object of the API into ours. It takes *corev1.Service,
+// Convert converts an API object to ours. It accepts *corev1.Service,
 // *discoveryv1.EndpointSlice, *corev1.Namespace, *corev1.Pod, *corev1.Node,
-// *networkingv1.ServiceCIDR and *mcsv1alpha1.ServiceImport; any other type, and an
-// object that has nothing for us (an EndpointSlice of no Service, a pod that has
-// ended), gives a nil Object.
+// *networkingv1.ServiceCIDR and *mcsv1alpha1.ServiceImport. For any other type, and for an
+// object without meaning for us (an EndpointSlice without Service, a pod that has
+// ended), it returns a nil Object.
 //
-// The result shares no memory with obj, which stays as it is. Convert may be
-// called from any number of goroutines.
+// The result shares no memory with obj, and Convert does not modify obj. It is safe for
+// concurrent use.
 func Convert(obj any, o Options) (cluster.Object, []Problem) {
 	switch obj := obj.(type) {
 	case *corev1.Service:
@@ -57,8 +57,8 @@ func Convert(obj any, o Options) (cluster.Object, []Problem) {
 	return nil, nil
 }
 
-// Version reads a resourceVersion as the number that it is since KEP-5504; 0 if
-// it is none.
+// Version parses a resourceVersion as the number that it is since KEP-5504. It returns 0
+// for anything else.
 func Version(resourceVersion string) uint64 {
 	v, err := strconv.ParseUint(resourceVersion, 10, 64)
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// decoder reads JSON as the API server does for `kubectl apply`: case matters,
-// and unknown fields are noticed.
+// decoder reads JSON as the API server does for `kubectl apply`: it is case-sensitive
+// and reports unknown fields.
 var decoder = strictDecoder()
 
-// strictDecoder knows the kinds that Convert takes.
+// strictDecoder returns a decoder for the kinds that Convert accepts.
 func strictDecoder() *json.Serializer {
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Service{}, &corev1.Namespace{}, &corev1.Pod{}, &corev1.Node{})
@@ -33,13 +33,13 @@ func strictDecoder() *json.Serializer {
 	return json.NewSerializerWithOptions(json.DefaultMetaFactory, s, s, json.SerializerOptions{Strict: true})
 }
 
-// ErrOtherKind is what Decode says of an object that Convert does not take.
+// ErrOtherKind is returned by Decode for a kind that Convert does not accept.
 var ErrOtherKind = errors.New("an object of another kind")
 
-// Decode reads one object in the JSON form of the API, for Convert. A field that
-// the API does not have is passed over and reported; a value of the wrong type is
-// an error (a *TypeError), because then nobody knows what the rest means. As with
-// kubectl, what names no namespace is in `default`.
+// Decode reads one object in the JSON form of the API, for Convert. It ignores and reports
+// unknown fields. A value of the wrong type is an error (a *TypeError), because the meaning
+// of the remaining object is then uncertain. As in kubectl, an object without namespace is
+// in `default`.
 func Decode(data []byte) (obj any, unknown []Problem, err error) {
 	o, _, err := decoder.Decode(data, nil, nil)
 	if runtime.IsNotRegisteredError(err) {
@@ -58,7 +58,7 @@ func Decode(data []byte) (obj any, unknown []Problem, err error) {
 	return o, unknown, nil
 }
 
-// place sets the namespace where it is missing and tells which object it is.
+// place sets a missing namespace and returns the reference of the object.
 func place(o runtime.Object) cluster.Ref {
 	switch o := o.(type) {
 	case *corev1.Service:
@@ -86,7 +86,7 @@ func placed(kind cluster.Kind, m *metav1.ObjectMeta) cluster.Ref {
 	return cluster.Ref{Kind: kind, Key: cluster.Key{Namespace: m.Namespace, Name: m.Name}}
 }
 
-// unknownField reads what the decoder says: unknown field "spec.clusterIp".
+// unknownField parses the decoder's message: unknown field "spec.clusterIp".
 func unknownField(ref cluster.Ref, message string) Problem {
 	p := Problem{Ref: ref, Field: message, Want: wantKnownField}
 	if what, path, ok := strings.Cut(message, ` "`); ok {
@@ -95,21 +95,23 @@ func unknownField(ref cluster.Ref, message string) Problem {
 	return p
 }
 
-// TypeError is a value of the wrong type.
+// TypeError reports a value of the wrong type.
 type TypeError struct {
-	Field string // path without the indexes of lists: spec.ports.port
-	Value string // what stands there: string, number 1.5, array, …
+	Field string // path without indexes of lists: spec.ports.port
+	Value string // type of the value: string, number 1.5, array, …
 	Want  string
 }
 
 // Error implements error.
-func (e *TypeError) Error() string { return fmt.Sprintf("%s is %s: want %s", e.Field, e.Value, e.Want) }
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("%s: got %s, want %s", e.Field, e.Value, e.Want)
+}
 
-// readable says in the words of YAML what encoding/json says in those of Go.
+// readable converts an error of encoding/json, which names Go types, to terms of YAML.
 func readable(err error) error {
 	var wrong *gojson.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
-		return fmt.Errorf("reading the object: %.200w", err) // some repeat the whole object
+		return fmt.Errorf("read the object: %.200w", err) // some errors repeat the whole object
 	}
 	e := &TypeError{Field: wrong.Field, Value: wrong.Value, Want: "a " + wrong.Type.String()}
 	switch wrong.Type.Kind() {

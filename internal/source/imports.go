@@ -12,8 +12,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// convertImport reads a ServiceImport. One of type ClusterSetIP without addresses
-// waits for its controller, as a Service without ClusterIP does.
+// convertImport converts a ServiceImport. An import of type ClusterSetIP without addresses
+// waits for its controller, like a Service without ClusterIP.
 func convertImport(s *mcsv1alpha1.ServiceImport) (cluster.Object, []Problem) {
 	f, ok := identified(cluster.KindServiceImport, &s.ObjectMeta)
 	if !ok {
@@ -50,7 +50,7 @@ func (f *findings) importIPs(list []string) (ips []netip.Addr) {
 	return slices.Clip(ips)
 }
 
-// importPorts reads ports that are those of a Service in all that matters here.
+// importPorts converts ports, which differ from those of a Service in irrelevant fields only.
 func (f *findings) importPorts(list []mcsv1alpha1.ServicePort) []cluster.ServicePort {
 	ports := make([]corev1.ServicePort, len(list))
 	for i, p := range list {
@@ -59,8 +59,8 @@ func (f *findings) importPorts(list []mcsv1alpha1.ServicePort) []cluster.Service
 	return f.servicePorts(ports)
 }
 
-// convertImportedSlice reads an EndpointSlice of a ServiceImport: it may also be one
-// of a Service of this cluster, which is another object then.
+// convertImportedSlice converts an EndpointSlice of a ServiceImport. The slice may also belong to
+// a Service of this cluster; convertSlice then makes a second object of it.
 func convertImportedSlice(s *discoveryv1.EndpointSlice, o Options) (cluster.Object, []Problem) {
 	id := s.Labels[mcsv1alpha1.LabelSourceCluster]
 	read, problems := sliceOf(s, o, cluster.KindImportedSlice, mcsv1alpha1.LabelServiceName)
@@ -77,8 +77,8 @@ func convertImportedSlice(s *discoveryv1.EndpointSlice, o Options) (cluster.Obje
 	return &cluster.ImportedSlice{Slice: slice}, problems
 }
 
-// IsImported reports whether an object is an EndpointSlice of a ServiceImport, which
-// Options.Imported reads.
+// IsImported reports whether an object is an EndpointSlice of a ServiceImport, to be
+// converted with Options.Imported.
 func IsImported(obj any) bool {
 	s, ok := obj.(*discoveryv1.EndpointSlice)
 	return ok && s.Labels[mcsv1alpha1.LabelServiceName] != ""

@@ -10,7 +10,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// isLabel reports whether s is a DNS label as the API has it: RFC 1123, in lower case.
+// isLabel reports whether s is a DNS label by the rules of the API: RFC 1123, lower case.
 func isLabel(s string) bool {
 	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
@@ -23,13 +23,13 @@ func isLabel(s string) bool {
 	return true
 }
 
-// isSubdomain reports whether s is a name as the API has it for most objects: labels of
-// RFC 1123, in lower case, with dots between them.
+// isSubdomain reports whether s is a name by the rules of the API for most objects: labels of
+// RFC 1123, lower case, separated by dots.
 func isSubdomain(s string) bool {
 	if len(s) > 253 {
 		return false
 	}
-	for part := range strings.SplitSeq(s, ".") { // the API bounds the whole only
+	for part := range strings.SplitSeq(s, ".") { // the API limits only the total length
 		for len(part) > 63 {
 			if !isLabel("a" + part[:61] + "a") {
 				return false
@@ -43,7 +43,7 @@ func isSubdomain(s string) bool {
 	return true
 }
 
-// isLabelValue reports whether s is the value of a label, as zones are.
+// isLabelValue reports whether s is a valid value of a label, as zones are.
 func isLabelValue(s string) bool {
 	if len(s) > 63 {
 		return false
@@ -57,9 +57,9 @@ func isLabelValue(s string) bool {
 	return true
 }
 
-// isTarget reports whether s, without a final dot, can be the target of a CNAME. Wider
-// than what the API takes in that upper case and `_` are legal in the DNS (RFC 2181 §11),
-// and narrower in that the API lets IPv4 addresses pass, which no name server has.
+// isTarget reports whether s, without a final dot, can be the target of a CNAME. It accepts
+// more than the API, because upper case and `_` are legal in the DNS (RFC 2181 §11), and less,
+// because the API accepts IPv4 addresses, which are not host names.
 func isTarget(s string) bool {
 	if _, err := netip.ParseAddr(withoutLeadingZeros(s)); err == nil || len(s) > 253 {
 		return false
@@ -78,13 +78,13 @@ func isTarget(s string) bool {
 	return true
 }
 
-// largestPool is when the pool starts anew: a cluster has fewer names at a time,
-// and names of objects long gone shall not stay for ever.
+// largestPool limits the pool. Beyond it the pool starts empty, so that names of deleted
+// objects do not stay forever; a cluster has fewer names at a time.
 const largestPool = 1 << 14
 
-// pool keeps one copy of strings that many objects repeat and no cluster.Atom
-// holds: namespaces and port names. A canonical copy by package unique would go
-// with the next garbage collection, because nobody keeps its handle.
+// pool keeps one copy of strings that many objects repeat and that no cluster.Atom
+// holds: namespaces and port names. A canonical copy from package unique would disappear
+// with the next garbage collection, because nothing keeps its handle.
 type pool struct {
 	mu     sync.Mutex
 	byText map[string]string
@@ -111,8 +111,8 @@ func (p *pool) intern(s string) string {
 }
 
 // identified starts the findings of an object and reports whether its name and
-// namespace can be used at all. The name of a Service or Namespace is a label of
-// DNS names; that of a slice, pod or node only tells it from others.
+// namespace are valid. The name of a Service or Namespace must be a DNS label, because it is
+// part of DNS names; the name of a slice, pod or node only identifies the object.
 func identified(kind cluster.Kind, m *metav1.ObjectMeta) (f findings, ok bool) {
 	f.ref = cluster.Ref{Kind: kind, Key: cluster.Key{Name: strings.Clone(m.Name)}}
 	namespaced := kind.Namespaced()

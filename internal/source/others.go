@@ -11,7 +11,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// A namespace that is being deleted still exists, and so do its names.
+// convertNamespace converts a Namespace. A Namespace that is being deleted still exists, and so do its names.
 func convertNamespace(n *corev1.Namespace) (cluster.Object, []Problem) {
 	f, ok := identified(cluster.KindNamespace, &n.ObjectMeta)
 	if !ok {
@@ -20,8 +20,8 @@ func convertNamespace(n *corev1.Namespace) (cluster.Object, []Problem) {
 	return &cluster.Namespace{Name: names.intern(n.Name)}, f.list
 }
 
-// convertPod keeps pods that run and have an address: one that has ended keeps
-// its address in the API although another pod may have it by now.
+// convertPod converts pods that run and have an address. A pod that has ended keeps
+// its address in the API although another pod may use it by now.
 func convertPod(p *corev1.Pod, o Options) (cluster.Object, []Problem) {
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return nil, nil
@@ -30,7 +30,7 @@ func convertPod(p *corev1.Pod, o Options) (cluster.Object, []Problem) {
 	if !ok {
 		return nil, f.list
 	}
-	ips, one := p.Status.PodIPs, len(p.Status.PodIPs) == 0 // files may give podIP alone
+	ips, one := p.Status.PodIPs, len(p.Status.PodIPs) == 0 // files may set podIP only
 	if one && p.Status.PodIP != "" {
 		ips = []corev1.PodIP{{IP: p.Status.PodIP}}
 	}
@@ -54,8 +54,8 @@ func convertPod(p *corev1.Pod, o Options) (cluster.Object, []Problem) {
 	return out, f.list
 }
 
-// convertNode keeps the addresses that are IP addresses, InternalIP first: that
-// is the one that the node's kubelet and pods in the host's network have.
+// convertNode converts a Node with its IP addresses, InternalIP first: the node's kubelet
+// and the pods in the host network use that one.
 func convertNode(n *corev1.Node) (cluster.Object, []Problem) {
 	f, ok := identified(cluster.KindNode, &n.ObjectMeta)
 	if !ok {
@@ -99,7 +99,7 @@ func leaving(n *corev1.Node) bool {
 	return n.DeletionTimestamp != nil || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == toBeDeleted })
 }
 
-// podCIDRs are the networks of a node's pods: files may give podCIDR alone.
+// podCIDRs returns the networks of a node's pods; files may set podCIDR only.
 func podCIDRs(spec *corev1.NodeSpec) []string {
 	if len(spec.PodCIDRs) == 0 && spec.PodCIDR != "" {
 		return []string{spec.PodCIDR}
@@ -115,7 +115,7 @@ func convertServiceCIDR(c *networkingv1.ServiceCIDR) (cluster.Object, []Problem)
 	return &cluster.ServiceCIDR{Name: strings.Clone(c.Name), CIDRs: f.cidrs(c.Spec.CIDRs, "spec.cidrs")}, f.list
 }
 
-// cidrs reads networks.
+// cidrs parses networks.
 func (f *findings) cidrs(list []string, field string) []netip.Prefix {
 	var out []netip.Prefix
 	for i, text := range list {

@@ -11,10 +11,10 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// schedulerAnnotation asks for a way to choose backends, by its name in IPVS.
+// schedulerAnnotation selects the scheduler of a Service, by its name in IPVS.
 const schedulerAnnotation = "signpost.dev/scheduler"
 
-// The API's default timeout of sessionAffinity, and its greatest, in seconds.
+// The API's default and maximum timeout of sessionAffinity, in seconds.
 const (
 	defaultAffinity = 10800
 	longestAffinity = 86400
@@ -23,7 +23,7 @@ const (
 // nobody4 and nobody6 are networks that no packet comes from.
 var nobody4, nobody6 = netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("::/128")
 
-// isLocalPolicy reads a traffic policy; empty is the API's default.
+// isLocalPolicy parses a traffic policy; empty means the API's default.
 func (f *findings) isLocalPolicy(policy, field string) bool {
 	if policy != "" && policy != "Cluster" && policy != "Local" {
 		f.add(policy, wantTrafficPolicy, field)
@@ -31,7 +31,7 @@ func (f *findings) isLocalPolicy(policy, field string) bool {
 	return policy == "Local"
 }
 
-// policy reads who may use a Service, and how.
+// policy converts the fields that restrict or shape the access to a Service.
 func (f *findings) policy(s *corev1.Service) cluster.Policy {
 	p := cluster.Policy{
 		Sources: f.sourceRanges(s.Spec.LoadBalancerSourceRanges), Affinity: f.affinity(&s.Spec),
@@ -45,11 +45,11 @@ func (f *findings) policy(s *corev1.Service) cluster.Policy {
 	return p
 }
 
-// schedulers are those of Linux. IPVS loads a module for the name, and it reaches plans
-// and logs, so that no other text gets through.
+// schedulers are those of Linux. IPVS loads a kernel module by this name, and plans and logs
+// contain it, so all other values are rejected.
 const schedulers = "rr wrr lc wlc lblc lblcr sh dh sed nq fo ovf mh twos"
 
-// scheduler reads the annotation; empty is the default of the mode.
+// scheduler parses the annotation; empty means the default of the mode.
 func (f *findings) scheduler(s string) string {
 	for known := range strings.FieldsSeq(schedulers) {
 		if s == known {
@@ -62,8 +62,8 @@ func (f *findings) scheduler(s string) string {
 	return ""
 }
 
-// sourceRanges reads spec.loadBalancerSourceRanges. A range that cannot be read lets
-// nobody in: the list must not open what it was to close.
+// sourceRanges parses spec.loadBalancerSourceRanges. An invalid range becomes a network
+// without clients: an invalid list must not allow more than a valid one.
 func (f *findings) sourceRanges(list []string) []netip.Prefix {
 	var out []netip.Prefix
 	for i, text := range bounded(f, list, mostRanges, wantFewRanges, "spec.loadBalancerSourceRanges") {
@@ -82,7 +82,7 @@ func (f *findings) sourceRanges(list []string) []netip.Prefix {
 	return slices.Clip(out)
 }
 
-// affinity reads spec.sessionAffinity as seconds; 0 is None.
+// affinity returns the timeout of spec.sessionAffinity in seconds; 0 means None.
 func (f *findings) affinity(spec *corev1.ServiceSpec) uint32 {
 	switch spec.SessionAffinity {
 	case corev1.ServiceAffinityNone, "":
@@ -101,7 +101,7 @@ func (f *findings) affinity(spec *corev1.ServiceSpec) uint32 {
 	return defaultAffinity
 }
 
-// parsePrefix reads a network as the API means it: see parseAddr.
+// parsePrefix parses a network as the API does: see parseAddr.
 func parsePrefix(s string) (netip.Prefix, bool) {
 	text, bits, slash := strings.Cut(strings.TrimSpace(s), "/")
 	a, err := netip.ParseAddr(text)

@@ -9,29 +9,29 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// Problem is one thing in one object that cannot be used.
+// Problem describes one unusable part of one object.
 type Problem struct {
-	Where string      // file:line for what comes from a file, else empty
-	Ref   cluster.Ref // the object; zero when a file as a whole is meant
+	Where string      // file:line for objects from files, else empty
+	Ref   cluster.Ref // the object; zero for a whole file
 	Field string      // path as kubectl prints it: spec.ports[1].port
-	Value string      // what stands there
-	Want  string      // what was expected, and what happens now
+	Value string      // the value found
+	Want  string      // the expected value, and what happens instead
 }
 
-// longestValue is how many bytes of a value a Problem repeats: enough to find
-// it, and a line of a log stays a line.
+// longestValue limits the bytes of a value in a Problem: enough to find it, in a
+// log line of reasonable length.
 const longestValue = 100
 
-// longestProblem is how many bytes String has at most, without Where.
+// longestProblem limits the bytes of String, without Where.
 const longestProblem = 1000
 
-// String says it in one line of bounded length, whatever a file has in its names.
+// String formats the problem as one line of limited length, whatever names a file contains.
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.Where != "" {
 		b.WriteString(p.Where + ": ")
 	}
-	if p.Ref == (cluster.Ref{}) { // KindService is the zero Kind, but no object has no name
+	if p.Ref == (cluster.Ref{}) { // KindService is the zero Kind, but every object has a name
 		b.WriteString(p.Field)
 	} else {
 		fmt.Fprintf(&b, "%v %v: %s %q", p.Ref.Kind, p.Ref.Key, p.Field, p.Value)
@@ -49,7 +49,7 @@ func (p Problem) String() string {
 	}, text)
 }
 
-// What each kind of field must be, and what its absence costs.
+// Expected values of each kind of field, with the effect of an invalid value.
 const (
 	wantLabel         = "a DNS label (RFC 1123, lower case); this object is left out"
 	wantName          = "a DNS name of at most 253 characters (RFC 1123, lower case); this object is left out"
@@ -74,7 +74,7 @@ const (
 	wantOtherPort     = "a name and a number that no other port here has; this port is left out"
 	wantProtocol      = "TCP, UDP or SCTP; this port is left out"
 	wantTrafficPolicy = "Cluster or Local; it is read as Cluster"
-	wantSourceRange   = "a CIDR block such as 192.0.2.0/24; nobody is let in for this one"
+	wantSourceRange   = "a CIDR block such as 192.0.2.0/24; this one allows no client"
 	wantAffinity      = "None or ClientIP; it is read as None"
 	wantTimeout       = "1 to 86400 seconds; it is read as 10800"
 	wantCIDR          = "a CIDR block such as 10.96.0.0/12; this one is left out"
@@ -82,21 +82,21 @@ const (
 	wantFewPorts      = "at most 1024 ports; the others are left out"
 	wantFewAddresses  = "at most 256 addresses; the others are left out"
 	wantFewRanges     = "at most 1024 CIDR blocks; the others get no access"
-	wantKnownField    = "a field that the API has, once; it is passed over"
+	wantKnownField    = "a field that the API has, once; it is ignored"
 )
 
-// mostProblems is how many Problems an object has at most; the last one counts the rest.
+// mostProblems limits the Problems per object; the last one counts the remaining ones.
 // An EndpointSlice may have a thousand.
 const mostProblems = 8
 
-// findings gathers the Problems of one object.
+// findings collects the Problems of one object.
 type findings struct {
 	ref  cluster.Ref
 	list []Problem
-	rest int // how many more there are
+	rest int // number of Problems beyond the limit
 }
 
-// add notes that value is not what field wants.
+// add records that a value is not what its field requires.
 func (f *findings) add(value, want, field string) {
 	if len(value) > longestValue {
 		value = strings.ToValidUTF8(value[:longestValue], "") + "…"
@@ -109,18 +109,18 @@ func (f *findings) add(value, want, field string) {
 	f.list = append(f.list, Problem{Ref: f.ref, Field: field, Value: strings.Clone(value), Want: want})
 }
 
-// at is the path of one element of a list.
+// at returns the path of an element of a list.
 func at(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
 
-// What one Service may list. The API server has no limit but the size of the object, and
-// every port is combined with every address.
+// Limits of one Service. The API server limits only the size of the object, and
+// routes combine every port with every address.
 const (
 	mostPorts     = 1024
 	mostAddresses = 256
 	mostRanges    = 1024
 )
 
-// bounded returns the first elements of a list, most at most.
+// bounded returns at most the first most elements of a list.
 func bounded[T any](f *findings, list []T, most int, want, field string) []T {
 	if len(list) > most {
 		f.add(strconv.Itoa(len(list)), want, field)

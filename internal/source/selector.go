@@ -8,9 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// ParseSelector reads a label selector as kubectl spells it, and returns the one
-// spelling that all selectors with these requirements share, so that it can be
-// compared. An empty text is an error: who wants everything says nothing.
+// ParseSelector parses a label selector in kubectl's syntax and returns its canonical
+// form, which is the same for all selectors with these requirements. An empty text is an
+// error: to select everything, omit the selector.
 func ParseSelector(text string) (string, error) {
 	s, err := labels.Parse(text)
 	if err == nil && s.Empty() {
@@ -19,5 +19,5 @@ func ParseSelector(text string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: want a selector like app=web,tier!=test", err)
 	}
-	return strings.ReplaceAll(s.String(), "==", "="), nil // no key or value has one of these
+	return strings.ReplaceAll(s.String(), "==", "="), nil // neither keys nor values contain "=="
 }

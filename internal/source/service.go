@@ -36,7 +36,7 @@ func convertService(s *corev1.Service, o Options) (cluster.Object, []Problem) {
 
 func (f *findings) serviceType(t corev1.ServiceType) cluster.ServiceType {
 	switch t {
-	case corev1.ServiceTypeClusterIP, "": // empty is the API's default
+	case corev1.ServiceTypeClusterIP, "": // empty means the API's default
 		return cluster.ClusterIP
 	case corev1.ServiceTypeNodePort:
 		return cluster.NodePort
@@ -58,8 +58,8 @@ func (f *findings) externalName(s string) string {
 	return strings.Clone(name)
 }
 
-// clusterIPs reads spec.clusterIPs, or spec.clusterIP where the list is missing:
-// objects from before dual-stack, and files.
+// clusterIPs parses spec.clusterIPs, or spec.clusterIP if the list is missing: in
+// objects from before dual-stack, and in files.
 func (f *findings) clusterIPs(spec *corev1.ServiceSpec) (ips []netip.Addr, headless bool) {
 	list := spec.ClusterIPs
 	if len(list) == 0 {
@@ -86,7 +86,7 @@ func (f *findings) clusterIPs(spec *corev1.ServiceSpec) (ips []netip.Addr, headl
 	return slices.Clip(ips), false
 }
 
-// external reads the addresses outside the cluster; nil when there are none.
+// external parses the addresses outside the cluster; nil if there are none.
 func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 	var e cluster.External
 	for i, ip := range bounded(f, s.Spec.ExternalIPs, mostAddresses, wantFewAddresses, "spec.externalIPs") {
@@ -122,7 +122,7 @@ func (f *findings) external(s *corev1.Service, o Options) *cluster.External {
 	return &e
 }
 
-// balancerName reads the name of a load balancer that has no address for us.
+// balancerName parses the name of a load balancer without a usable address.
 func (f *findings) balancerName(s string, i int, e *cluster.External) {
 	if s == "" {
 		return
@@ -169,7 +169,7 @@ func (f *findings) servicePorts(list []corev1.ServicePort) []cluster.ServicePort
 
 func (f *findings) protocol(p corev1.Protocol, ports string, i int) (cluster.Protocol, bool) {
 	switch p {
-	case corev1.ProtocolTCP, "": // empty is the API's default
+	case corev1.ProtocolTCP, "": // empty means the API's default
 		return cluster.TCP, true
 	case corev1.ProtocolUDP:
 		return cluster.UDP, true

@@ -8,14 +8,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// sliceController is who writes the EndpointSlices of Services with a selector.
+// sliceController is the value of the managed-by label of EndpointSlices that the controller writes.
 const sliceController = "endpointslice-controller.k8s.io"
 
-// Since tells when what an object says came to be; the zero time if that cannot be
-// told. For EndpointSlices of the controller it is the change of the Service or pod
-// that made the controller write, exact to the nanosecond. For Services, and for
-// EndpointSlices that others write, it is the last write of more than the status,
-// which the API notes in whole seconds: exact is false.
+// Since returns the time of the change that an object shows, or the zero time if it is
+// unknown. For EndpointSlices of the controller it is the change of the Service or pod
+// that triggered the write, with full precision. For Services, and for EndpointSlices
+// of other writers, it is the last write outside the status, for which the API records
+// whole seconds: exact is false.
 func Since(obj any) (t time.Time, exact bool) {
 	switch obj := obj.(type) {
 	case *discoveryv1.EndpointSlice:
@@ -24,7 +24,7 @@ func Since(obj any) (t time.Time, exact bool) {
 			return t, err == nil
 		}
 		if FromSelector(obj) {
-			return time.Time{}, false // it wrote for another reason
+			return time.Time{}, false // the controller wrote for another reason
 		}
 		return lastWrite(&obj.ObjectMeta), false
 	case *corev1.Service:
@@ -33,8 +33,8 @@ func Since(obj any) (t time.Time, exact bool) {
 	return time.Time{}, false
 }
 
-// FromSelector reports whether endpoints are found by a selector: those of a
-// Service, or those in an EndpointSlice.
+// FromSelector reports whether a selector determines the endpoints of a Service or of an
+// EndpointSlice.
 func FromSelector(obj any) bool {
 	switch obj := obj.(type) {
 	case *discoveryv1.EndpointSlice:

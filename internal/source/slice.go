@@ -10,14 +10,14 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// convertSlice reads an EndpointSlice. Its Service is the one that its label
-// names; slices of nobody and those of host names (address type FQDN, to which
-// the API gives no meaning) are not for us.
+// convertSlice converts an EndpointSlice. Its label names its Service. Slices without that
+// label are ignored, and so are slices of host names (address type FQDN, to which
+// the API gives no meaning).
 func convertSlice(s *discoveryv1.EndpointSlice, o Options) (cluster.Object, []Problem) {
 	return sliceOf(s, o, cluster.KindSlice, discoveryv1.LabelServiceName)
 }
 
-// sliceOf reads a slice as one of that kind, whose owner the label names.
+// sliceOf converts a slice to the given kind; label holds the name of its owner.
 func sliceOf(s *discoveryv1.EndpointSlice, o Options, kind cluster.Kind, label string) (cluster.Object, []Problem) {
 	service := s.Labels[label]
 	if service == "" || s.AddressType == discoveryv1.AddressTypeFQDN {
@@ -37,7 +37,7 @@ func sliceOf(s *discoveryv1.EndpointSlice, o Options, kind cluster.Kind, label s
 		return nil, f.list
 	}
 	key := f.ref.Key
-	// The controller names a slice after its Service: share the bytes.
+	// The controller derives the name of a slice from its Service: share the bytes.
 	if strings.HasPrefix(key.Name, service) {
 		service = key.Name[:len(service)]
 	} else {
@@ -47,8 +47,8 @@ func sliceOf(s *discoveryv1.EndpointSlice, o Options, kind cluster.Kind, label s
 		Version(s.ResourceVersion), f.slicePorts(s.Ports), f.endpoints(s.Endpoints, v4, o)), f.list
 }
 
-// slicePorts reads the ports. One without number stands for every port, which is
-// nothing that an SRV record or a VIP could name; the API gives Services none of those.
+// slicePorts converts the ports. A port without number means every port, which neither
+// an SRV record nor a VIP can express; the API writes none for Services.
 func (f *findings) slicePorts(list []discoveryv1.EndpointPort) []cluster.Port {
 	if len(list) == 0 {
 		return nil
@@ -75,8 +75,8 @@ func (f *findings) slicePorts(list []discoveryv1.EndpointPort) []cluster.Port {
 	return slices.Clip(out)
 }
 
-// endpoints reads the endpoints, one for each address. The API's own controller gives
-// each exactly one. Slices made by hand may have more, which are Additional.
+// endpoints converts the endpoints, one per address. The API's own controller writes
+// exactly one address per endpoint. Further addresses, in slices made by hand, are Additional.
 func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []cluster.Endpoint {
 	want := wantIPv6
 	if v4 {
@@ -116,8 +116,8 @@ func (f *findings) endpoints(list []discoveryv1.Endpoint, v4 bool, o Options) []
 	return slices.Clip(out)
 }
 
-// podID is the identity of what an endpoint stands for: the object's UID, for a pod that
-// was made anew under the same name is another pod; by its name where no UID is given.
+// podID returns the identity of an endpoint's object: its UID, because a recreated pod with
+// the same name is a different pod, or its name if there is no UID.
 func podID(ref *corev1.ObjectReference) cluster.PodID {
 	switch {
 	case ref == nil || ref.UID == "" && ref.Name == "":
@@ -128,7 +128,7 @@ func podID(ref *corev1.ObjectReference) cluster.PodID {
 	return cluster.MakePodID(ref.Kind, ref.Namespace, ref.Name)
 }
 
-// nodeName reads the name of a node; no name if it is none.
+// nodeName parses the name of a node; invalid names count as none.
 func (f *findings) nodeName(s string, i int, field string) cluster.Atom {
 	if s != "" && !isSubdomain(s) {
 		f.add(s, wantNodeName, at("endpoints", i)+"."+field)
@@ -137,7 +137,7 @@ func (f *findings) nodeName(s string, i int, field string) cluster.Atom {
 	return cluster.MakeAtom(s)
 }
 
-// zone reads the name of a zone, which the API does not check everywhere.
+// zone parses the name of a zone, which the API does not validate everywhere.
 func (f *findings) zone(s string, i int, field string) cluster.Atom {
 	if !isLabelValue(s) {
 		f.add(s, wantZone, at("endpoints", i)+"."+field)
@@ -146,10 +146,10 @@ func (f *findings) zone(s string, i int, field string) cluster.Atom {
 	return cluster.MakeAtom(s)
 }
 
-// mostHints is how many zones or nodes the API takes in the hints of an endpoint.
+// mostHints is the API's limit of zones or nodes in the hints of an endpoint.
 const mostHints = 8
 
-// zones is the list of names in hints.
+// zones parses the zone names in hints.
 func (f *findings) zones(list []discoveryv1.ForZone, i int) cluster.Atom {
 	names := make([]string, 0, mostHints)
 	for _, z := range list[:min(len(list), mostHints)] {
@@ -170,8 +170,8 @@ func (f *findings) nodes(list []discoveryv1.ForNode, i int) cluster.Atom {
 	return cluster.MakeAtom(strings.Join(names, ","))
 }
 
-// hostname is the label of an endpoint below the name of its Service; empty when
-// it has none of its own.
+// hostname returns the label of an endpoint below the name of its Service, or "" if the
+// endpoint has none.
 func (f *findings) hostname(e *discoveryv1.Endpoint, i int, o Options) string {
 	if h := value(e.Hostname, ""); h != "" {
 		if isLabel(h) {
@@ -186,8 +186,8 @@ func (f *findings) hostname(e *discoveryv1.Endpoint, i int, o Options) string {
 	return ""
 }
 
-// conditions reads what the API says about missing ones: ready and serving are
-// true, terminating is false.
+// conditions converts the conditions, with the API's defaults for missing ones: ready and
+// serving are true, terminating is false.
 func conditions(c *discoveryv1.EndpointConditions) cluster.Conditions {
 	var out cluster.Conditions
 	if value(c.Ready, true) {
@@ -202,7 +202,7 @@ func conditions(c *discoveryv1.EndpointConditions) cluster.Conditions {
 	return out
 }
 
-// value is what p points to, or the default.
+// value dereferences p or returns the default.
 func value[T any](p *T, def T) T {
 	if p == nil {
 		return def

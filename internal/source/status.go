@@ -6,13 +6,13 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// Status tells how fresh the objects of one kind are. The feeds (packages kube and
-// manifest) fill it in; it is here because their readers take either.
+// Status describes how fresh the objects of one kind are. The feeds (packages kube and
+// manifest) fill it in. It is defined here because their users work with either.
 type Status struct {
 	Kind      cluster.Kind
-	Synced    bool      // the first complete picture has arrived
-	LastEvent time.Time // when the source last said something: an object, a bookmark, a list
-	Failing   bool      // the source does not answer now; what is known is kept
-	Failures  uint64    // attempts that failed since the start
-	LastError string    // of the last failure; stays after recovery
+	Synced    bool      // the first complete list has arrived
+	LastEvent time.Time // last contact with the source: an object, a bookmark, a list
+	Failing   bool      // the source does not respond; known objects are kept
+	Failures  uint64    // failed attempts since the start
+	LastError string    // of the last failure; kept after recovery
 }
