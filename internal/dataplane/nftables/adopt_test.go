@@ -10,6 +10,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 )
 
 // TestListingLoadsAgain is what an administrator does to keep a firewall. If nft
@@ -31,8 +32,8 @@ func TestListingLoadsAgain(t *testing.T) {
 	// What nft loaded is as good as what we wrote, to the bit: nothing is written.
 	again := open(t, shared)
 	mustSync(t, again, table)
-	if again.conn.commits != 0 {
-		t.Errorf("%d commits after nft loaded the listing, want none", again.conn.commits)
+	if again.conn.Commits() != 0 {
+		t.Errorf("%d commits after nft loaded the listing, want none", again.conn.Commits())
 	}
 }
 
@@ -55,8 +56,8 @@ func TestRenderIsWhatSyncWrites(t *testing.T) {
 	}
 	again := open(t, shared)
 	mustSync(t, again, table)
-	if again.conn.commits != 0 {
-		t.Errorf("%d commits after nft loaded the plan, want none", again.conn.commits)
+	if again.conn.Commits() != 0 {
+		t.Errorf("%d commits after nft loaded the plan, want none", again.conn.Commits())
 	}
 }
 
@@ -89,7 +90,7 @@ func TestSyncWritesNothingTwice(t *testing.T) {
 
 func generation(t *testing.T, d *Dataplane) uint32 {
 	t.Helper()
-	g, err := d.conn.generation()
+	g, err := d.conn.Generation()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,9 +195,9 @@ func TestSecondInstance(t *testing.T) {
 // countsElements reports whether the kernel tells how many elements a set has.
 func countsElements(t *testing.T, d *Dataplane) bool {
 	t.Helper()
-	found, err := d.conn.findLayout(ip4, tableName)
+	found, err := findLayout(d.conn, ourTable(nft.IPv4))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found.sets["node-addrs"].count >= 0
+	return found.sets["node-addrs"].Count >= 0
 }

@@ -2,11 +2,13 @@ package nftables
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -85,93 +87,75 @@ func splitNumber(n uint32) (owner, low uint16, ok bool) {
 	return uint16(n & ownerMask >> ownerShift), uint16(n & lowMask), mark == ownerMark || mark == backendMark
 }
 
-// numberText is a priority in nft's words: as a traffic class.
-func numberText(n uint32) string {
-	if n == 0 {
-		return "none"
-	}
-	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
-}
-
 // affinityChains send a packet whose priority is the number of its Owner to the
 // backend that its client had, or to another.
-func (l *layout) affinityChains(m made, s vip.Set) []chain {
+func (l *layout) affinityChains(m made, s vip.Set) []nft.Chain {
 	if !m.sticky(s) {
 		return nil
 	}
 	name := path{set: s}.name
-	drawing, half := chain{name: name("affinity-draw")}, chain{name: name("affinity-settle")}
+	drawing, half := nft.Chain{Name: name("affinity-draw")}, nft.Chain{Name: name("affinity-settle")}
 	for _, c := range m.classesWith(func(c class) bool { return c.affinity && c.set == s }) {
-		drawing.rules = append(drawing.rules, l.drawNumber(c, c.size))
+		drawing.Rules = append(drawing.Rules, l.drawNumber(c, c.size))
 		if c.size > 2 {
-			half.rules = append(half.rules, l.drawNumber(c, c.size/2))
+			half.Rules = append(half.Rules, l.drawNumber(c, c.size/2))
 		}
 	}
-	send := chain{name: name("affinity-send")}
-	for _, t := range transports {
-		send.rules = append(send.rules, l.sendTo(s, t))
+	send := nft.Chain{Name: name("affinity-send")}
+	for _, t := range nft.Transports {
+		send.Rules = append(send.Rules, l.sendTo(s, t))
 	}
-	fresh := chain{name: name("affinity-fresh"), rules: []phrase{forgetBackend}}
+	fresh := nft.Chain{Name: name("affinity-fresh"), Rules: []nft.Statement{forgetBackend}}
 	for range rounds {
-		fresh.rules = append(fresh.rules, jump(drawing.name))
+		fresh.Rules = append(fresh.Rules, nft.Jump(drawing.Name))
 	}
-	fresh.rules = append(fresh.rules, jump(half.name), l.begin(), jump(send.name),
+	fresh.Rules = append(fresh.Rules, nft.Jump(half.Name), l.begin(), nft.Jump(send.Name),
 		// Only if the client's place has a backend of the other set at this moment.
-		forgetBackend, jump(drawing.name), jump(half.name), jump(send.name), noNumber)
-	known := chain{name: name("affinity-known"), rules: []phrase{jump(send.name)}} // which returns only if the backend is gone
-	known.rules = append(append(known.rules, l.forget()...), goTo(fresh.name))
-	return []chain{
-		{name: name("affinity"), rules: []phrase{jump("affinity-recall"), rule(isBackend, goTo(known.name)), goTo(fresh.name)}},
+		forgetBackend, nft.Jump(drawing.Name), nft.Jump(half.Name), nft.Jump(send.Name), noNumber)
+	known := nft.Chain{Name: name("affinity-known"), Rules: []nft.Statement{nft.Jump(send.Name)}} // which returns only if the backend is gone
+	known.Rules = append(append(known.Rules, l.forget()...), nft.Goto(fresh.Name))
+	return []nft.Chain{
+		{Name: name("affinity"), Rules: []nft.Statement{nft.Jump("affinity-recall"), nft.Rule(isBackend, nft.Goto(known.Name)), nft.Goto(fresh.Name)}},
 		known, fresh, drawing, half, send,
 	}
 }
 
-// setNumber keeps what the first register has as the packet's number.
-var setNumber = &expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: unix.NFT_REG_1}
-
 // load sets a packet's number to what a map has for it, and fails if that has nothing.
-func load(fields []field, from *set) phrase {
-	k := concat(fields...)
-	lookup := &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: from.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_1}
-	return say("meta priority set "+k.text+" map @"+from.name, append(k.exprs, lookup, setNumber)...)
+func load(fields []nft.Field, from *set) nft.Statement {
+	return nft.SetPriority(nft.Map(from.Name, fields...))
 }
 
 // loadOwner sets the number to that of the Owner of a frontend.
-func (l *layout) loadOwner(node bool) phrase { return load(l.owners[node].key, l.owners[node]) }
+func (l *layout) loadOwner(node bool) nft.Statement { return load(l.owners[node].Key, l.owners[node]) }
 
 // drawNumber sets the number from the Owner's to that of the backend in a slot drawn
 // below limit. Once it is a backend's, another draw finds nothing.
-func (l *layout) drawNumber(c class, limit uint32) phrase {
-	return load([]field{priority(), draw(limit)}, l.classSet(c))
+func (l *layout) drawNumber(c class, limit uint32) nft.Statement {
+	return load([]nft.Field{nft.Priority(), nft.Random(limit)}, l.classSet(c))
 }
 
 // forgetBackend sets the number to that of the Owner alone.
-var forgetBackend = say("meta priority set meta priority & "+numberText(ownerMark|ownerMask)+" | "+numberText(ownerMark),
-	&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, bitwise(ownerMask, ownerMark), setNumber)
+var forgetBackend = nft.SetPriority(nft.Say("meta priority & "+nft.ClassidText(ownerMask|ownerMark)+" | "+nft.ClassidText(ownerMark),
+	&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, nft.Bits(ownerMask, ownerMark)))
 
 // sendTo sends a packet to the backend of its number, if there is one.
-func (l *layout) sendTo(s vip.Set, t transport) phrase {
+func (l *layout) sendTo(s vip.Set, t nft.Transport) nft.Statement {
 	from := l.backends[s]
-	k := concat(from.key...)
-	lookup := &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: from.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_1}
-	return rule(
-		say("meta l4proto "+t.name, isProtocol(t.number)...),
-		say("dnat "+l.family.name+" to "+k.text+" map @"+from.name, append(k.exprs, lookup, l.translate())...))
+	return nft.Rule(t.Is(true), l.translate(nft.Map(from.Name, from.Set.Key...)))
 }
 
 // numbered matches packets whose number has such bits.
-func numbered(mask, bits uint32) phrase {
-	return say("meta priority & "+numberText(mask)+" == "+numberText(bits),
-		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, bitwise(mask, 0),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(bits)})
+func numbered(mask, bits uint32) nft.Statement {
+	return nft.Say("meta priority & "+nft.ClassidText(mask)+" == "+nft.ClassidText(bits),
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_1}, nft.Bits(mask, 0), nft.Compare(true, nft.Native(bits)))
 }
 
 var (
 	isBackend = numbered(markMask, backendMark)
 	isOwner   = numbered(markMask, ownerMark)
-	noNumber  = say("meta priority set none", &expr.Immediate{Register: unix.NFT_REG_1, Data: native(0)}, setNumber)
-	// clearNumber takes the number of a backend off again.
-	clearNumber = rule(isBackend, noNumber)
+	noNumber  = nft.SetPriority(nft.Say("none", &expr.Immediate{Register: unix.NFT_REG_1, Data: nft.Native(0)}))
+	// clearNumber removes the number of a backend.
+	clearNumber = nft.Rule(isBackend, noNumber)
 )
 
 // timeoutText is so many seconds in nft's words: 3h, 1m30s.
@@ -182,36 +166,41 @@ func timeoutText(seconds uint32) string {
 		name    string
 	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}} {
 		if n := seconds / unit.seconds; n > 0 {
-			text += utoa(n) + unit.name
+			text += strconv.FormatUint(uint64(n), 10) + unit.name
 		}
 		seconds %= unit.seconds
 	}
 	return text
 }
 
+// ownerOnly is the Owner in a number.
+func ownerOnly() nft.Field {
+	return nft.Priority().And(nft.Native(ownerMask), nft.ClassidText(ownerMask))
+}
+
 // update writes the packet's number into a map, or makes its time begin again. It fails where there is no
 // more room.
-func (l *layout) update(verb string, operation uint32, into *set, seconds uint32) phrase {
-	k := concat(ownerOnly(), l.place(into, dynsetScratch))
-	return say(fmt.Sprintf("%s @%s { %s timeout %s : meta priority }", verb, into.name, k.text, timeoutText(seconds)),
-		append(k.exprs, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_2}, &expr.Dynset{
+func (l *layout) update(verb string, operation uint32, into *set, seconds uint32) nft.Statement {
+	k := nft.Concat(ownerOnly(), l.place(into, dynsetScratch))
+	return nft.Say(fmt.Sprintf("%s @%s { %s timeout %s : meta priority }", verb, into.Name, k.Text, timeoutText(seconds)),
+		append(k.Exprs, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: unix.NFT_REG_2}, &expr.Dynset{
 			SrcRegKey: unix.NFT_REG_1, SrcRegData: unix.NFT_REG_2,
-			SetName: into.name, Operation: operation, Timeout: time.Duration(seconds) * time.Second,
+			SetName: into.Name, Operation: operation, Timeout: time.Duration(seconds) * time.Second,
 		})...)
 }
 
 // remove deletes the client's place from a map.
-func (l *layout) remove(from *set) phrase {
-	k := concat(ownerOnly(), l.place(from, dynsetScratch))
-	return say(fmt.Sprintf("delete @%s { %s : none }", from.name, k.text),
-		append(k.exprs, &expr.Immediate{Register: unix.NFT_REG_2, Data: native(0)}, &expr.Dynset{
-			SrcRegKey: unix.NFT_REG_1, SrcRegData: unix.NFT_REG_2, SetName: from.name, Operation: dynsetDelete,
+func (l *layout) remove(from *set) nft.Statement {
+	k := nft.Concat(ownerOnly(), l.place(from, dynsetScratch))
+	return nft.Say(fmt.Sprintf("delete @%s { %s : none }", from.Name, k.Text),
+		append(k.Exprs, &expr.Immediate{Register: unix.NFT_REG_2, Data: nft.Native(0)}, &expr.Dynset{
+			SrcRegKey: unix.NFT_REG_1, SrcRegData: unix.NFT_REG_2, SetName: from.Name, Operation: dynsetDelete,
 		})...)
 }
 
 // recall sets the number to that of the backend that a map has for the client.
-func (l *layout) recall(from *set) phrase {
-	return load([]field{ownerOnly(), l.place(from, mapScratch)}, from)
+func (l *layout) recall(from *set) nft.Statement {
+	return load([]nft.Field{ownerOnly(), l.place(from, mapScratch)}, from)
 }
 
 // dynsetDelete is NFT_DYNSET_OP_DELETE.

@@ -119,7 +119,7 @@ func TestAffinityOfPackets(t *testing.T) {
 	time.Sleep(600 * time.Millisecond)
 	n := 0
 	if err := l.node.Do(func() (err error) {
-		n, err = l.d.conn.findSetElements(l.d.tables[0].layout, tableName, l.d.tables[0].proven, func(key, value) {})
+		n, err = findSetElements(l.d.conn, l.d.tables[0].id(), l.d.tables[0].proven, func(key, value) {})
 		return err
 	}); err != nil || n != 2 {
 		t.Errorf("%d clients are remembered, want the two of the longer time: %v", n, err)
@@ -129,7 +129,7 @@ func TestAffinityOfPackets(t *testing.T) {
 // clientsIn counts what packets wrote into a map.
 func clientsIn(t *testing.T, d *Dataplane, s *set) int {
 	t.Helper()
-	n, err := d.conn.findSetElements(d.tables[0].layout, tableName, s, func(key, value) {})
+	n, err := findSetElements(d.conn, d.tables[0].id(), s, func(key, value) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,8 @@ import (
 	"math/bits"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -29,7 +28,7 @@ type Options struct {
 // Dataplane is a dataplane.Dataplane on nf_tables. It is used by one goroutine.
 // RouteErrors do not spoil it: Apply goes on after them.
 type Dataplane struct {
-	conn   *conn
+	conn   *nft.Conn
 	log    *slog.Logger
 	flags  uint32 // of our tables
 	can    features
@@ -48,21 +47,21 @@ func Open(o Options) (*Dataplane, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c, err := dial()
+	c, err := nft.Dial(nft.MaxTransaction)
 	if err != nil {
 		return nil, err
 	}
 	d := &Dataplane{conn: c, log: o.Log, doubt: errors.New("there was no Sync yet")}
-	if d.can, err = c.probe(); err != nil {
-		return nil, errors.Join(err, c.close())
+	if d.can, err = probe(c); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	if d.can.persist && !o.Shared {
-		d.flags = tableOwner | tablePersist
+		d.flags = nft.TableOwner | nft.TablePersist
 	}
 	return d, nil
 }
 
-func (d *Dataplane) owns() bool { return d.flags&tableOwner != 0 }
+func (d *Dataplane) owns() bool { return d.flags&nft.TableOwner != 0 }
 
 // Sync implements dataplane.Dataplane.
 func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
@@ -70,11 +69,11 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
 	}
 	d.doubt = errors.New("the last Sync did not end")
-	generation, err := d.conn.generation()
+	generation, err := d.conn.Generation()
 	if err != nil {
 		return err
 	}
-	d.generation, d.commits, d.tables = generation, d.conn.commits, nil
+	d.generation, d.commits, d.tables = generation, d.conn.Commits(), nil
 	var errs []error
 	for _, f := range families {
 		want := desired{host: host}
@@ -101,11 +100,11 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 }
 
 // familyOf is the family of a frontend. What is of none will be refused there.
-func familyOf(f vip.Frontend) *family {
+func familyOf(f vip.Frontend) *nft.Family {
 	if f.Addr.Is4() {
-		return ip4
+		return nft.IPv4
 	}
-	return ip6
+	return nft.IPv6
 }
 
 // Apply implements dataplane.Dataplane.
@@ -137,9 +136,9 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 	return errors.Join(errs...)
 }
 
-func (d *Dataplane) applyTo(ctx context.Context, f *family, changes []vip.Change) error {
+func (d *Dataplane) applyTo(ctx context.Context, f *nft.Family, changes []vip.Change) error {
 	for _, t := range d.tables {
-		if t.family == f {
+		if t.Family == f {
 			return t.apply(ctx, changes)
 		}
 	}
@@ -153,10 +152,10 @@ func (d *Dataplane) applyTo(ctx context.Context, f *family, changes []vip.Change
 }
 
 // refuseAll is the errors about the routes of a family that this kernel has no rules for.
-func refuseAll(f *family, routes []*vip.Route) error {
+func refuseAll(f *nft.Family, routes []*vip.Route) error {
 	var errs []error
 	for _, r := range routes {
-		errs = append(errs, &dataplane.RouteError{Route: r, Err: fmt.Errorf("table %s: %w", f.name, dataplane.ErrNotSupported)})
+		errs = append(errs, &dataplane.RouteError{Route: r, Err: fmt.Errorf("table %s: %w", f.Name, dataplane.ErrNotSupported)})
 	}
 	return errors.Join(errs...)
 }
@@ -173,7 +172,7 @@ func fatal(err error) bool {
 }
 
 // Close implements dataplane.Dataplane.
-func (d *Dataplane) Close() error { return d.conn.close() }
+func (d *Dataplane) Close() error { return d.conn.Close() }
 
 // Intact implements dataplane.Dataplane. It also removes what no frontend has needed for a while.
 func (d *Dataplane) Intact() (bool, error) {
@@ -186,7 +185,7 @@ func (d *Dataplane) Intact() (bool, error) {
 	}
 	for _, t := range d.tables {
 		if err := t.tidy(); err != nil {
-			d.doubt = d.explain(t.family, err)
+			d.doubt = d.explain(t.Family, err)
 			return false, d.doubt
 		}
 	}
@@ -198,15 +197,15 @@ func (d *Dataplane) verify() (bool, error) {
 	if d.owns() {
 		return d.stillOwned()
 	}
-	generation, err := d.conn.generation()
+	generation, err := d.conn.Generation()
 	if err != nil || generation == d.expectedGeneration() {
 		return err == nil, err
 	}
-	commits := d.conn.commits
+	commits := d.conn.Commits()
 	for _, t := range d.tables {
 		if why, err := t.verify(); err != nil || why != "" {
 			if why != "" {
-				d.log.Warn("another program changed our rules", "table", t.family.name+" "+t.name, "change", why)
+				d.log.Warn("another program changed our rules", "table", t.id().String(), "change", why)
 			}
 			return false, err
 		}
@@ -218,7 +217,7 @@ func (d *Dataplane) verify() (bool, error) {
 // expectedGeneration is what the generation is if nobody but us changed anything:
 // each commit advances it by one, and it skips 0.
 func (d *Dataplane) expectedGeneration() uint32 {
-	g := d.generation + (d.conn.commits - d.commits)
+	g := d.generation + (d.conn.Commits() - d.commits)
 	if g < d.generation {
 		g++
 	}
@@ -228,8 +227,8 @@ func (d *Dataplane) expectedGeneration() uint32 {
 // stillOwned asks whether both tables are there and ours.
 func (d *Dataplane) stillOwned() (bool, error) {
 	for _, t := range d.tables {
-		found, err := d.conn.findTable(t.family, t.name)
-		if err != nil || found == nil || found.handle != t.handle || found.owner != d.conn.port {
+		found, err := d.conn.FindTable(t.id())
+		if err != nil || found == nil || found.Handle != t.handle || found.Owner != d.conn.Port() {
 			return false, err
 		}
 	}
@@ -239,14 +238,14 @@ func (d *Dataplane) stillOwned() (bool, error) {
 // verify says what in a table is not as we left it, or "". It compares all rules, and
 // it counts elements, from Linux 6.15 on, but does not look at them.
 func (t *table) verify() (why string, err error) {
-	found, err := t.c.findTable(t.family, t.name)
+	found, err := t.c.FindTable(t.id())
 	if err != nil {
 		return "", err
 	}
-	if found == nil || found.handle != t.handle {
+	if found == nil || found.Handle != t.handle {
 		return "the table is gone", nil
 	}
-	layout, err := t.c.findLayout(t.family, t.name)
+	layout, err := findLayout(t.c, t.id())
 	if err != nil {
 		return "", err
 	}
@@ -258,21 +257,9 @@ func (t *table) verify() (why string, err error) {
 		return why, nil
 	}
 	for _, s := range t.sets(t.made) {
-		if n := layout.sets[s.name].count; !s.dynamic && n >= 0 && n != t.elements[s] && !s.interval {
-			return fmt.Sprintf("%s has %d elements, expected %d", s.name, n, t.elements[s]), nil
+		if n := layout.sets[s.Name].Count; !s.Dynamic && n >= 0 && n != t.elements[s] && !s.Interval {
+			return fmt.Sprintf("%s has %d elements, expected %d", s.Name, n, t.elements[s]), nil
 		}
 	}
 	return "", nil
-}
-
-// generation is a number that changes with every commit to the rules of this host.
-func (c *conn) generation() (uint32, error) {
-	var g uint32
-	err := c.get(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, nil, func(b []byte) {
-		g = uint32(number(attrOf(b, unix.NFTA_GEN_ID)))
-	})
-	if err != nil {
-		return 0, fmt.Errorf("ask for the generation of the rules: %w", err)
-	}
-	return g, nil
 }

@@ -27,7 +27,7 @@ func BenchmarkInstall(b *testing.B) {
 				b.StopTimer()
 				d := open(b, shared)
 				for _, f := range families {
-					if err := d.conn.deleteTable(f, tableName); err != nil {
+					if _, err := d.conn.RemoveTable(ourTable(f)); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -77,7 +77,7 @@ func BenchmarkEverything(b *testing.B) {
 				b.StopTimer()
 				d := open(b, shared)
 				for _, f := range families {
-					if err := d.conn.deleteTable(f, tableName); err != nil {
+					if _, err := d.conn.RemoveTable(ourTable(f)); err != nil {
 						b.Fatal(err)
 					}
 				}

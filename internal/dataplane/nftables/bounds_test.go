@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -21,24 +24,17 @@ const stockBuffer = 212_992
 // limitBuffer lets the kernel refuse transactions of more bytes, as it does in a container.
 func limitBuffer(t testing.TB, d *Dataplane, bytes int) {
 	t.Helper()
-	err := d.conn.control(func(fd int) error {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bytes/2); err != nil {
-			return err
-		}
-		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
-		if got != bytes {
-			return fmt.Errorf("the buffer is %d bytes, want %d: %v", got, bytes, err)
-		}
-		return err
-	})
-	if err != nil {
+	if err := unix.SetsockoptInt(d.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, bytes/2); err != nil {
 		t.Fatal(err)
 	}
-	d.conn.limit = bytes - sendOverhead
+	if got, err := unix.GetsockoptInt(d.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF); got != bytes {
+		t.Fatalf("the buffer is %d bytes, want %d: %v", got, bytes, err)
+	}
+	d.conn.Limit = bytes - nft.SendOverhead
 }
 
 // allShapes is everything that objects can make a table consist of.
-func allShapes(f *family) made {
+func allShapes(f *nft.Family) made {
 	m := newMade()
 	for _, g := range allGroups() {
 		m.groups[g] = true
@@ -47,7 +43,7 @@ func allShapes(f *family) made {
 		m.classes[c] = true
 	}
 	for _, node := range []bool{false, true} {
-		for bits := restricted; bits <= f.addr.size*8; bits++ {
+		for bits := restricted; bits <= f.Addr.Size*8; bits++ {
 			m.ranges[ranges{node, bits}] = true
 		}
 	}
@@ -58,7 +54,7 @@ func allShapes(f *family) made {
 }
 
 // someShapes draws some of them.
-func someShapes(t *rapid.T, f *family) made {
+func someShapes(t *rapid.T, f *nft.Family) made {
 	m := newMade()
 	percent := rapid.SampledFrom([]int{0, 1, 5, 20}).Draw(t, "percent")
 	random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
@@ -88,82 +84,97 @@ func TestStructureFitsIntoTransactions(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := rapid.SampledFrom(families).Draw(rt, "family")
 		l := newLayout(f, testHost)
-		limit := rapid.SampledFrom([]int{4608, 16 << 10, stockBuffer - sendOverhead, maxTransaction}).Draw(rt, "limit")
-		var whole transaction
-		whole.begin()
-		if err := whole.changeLayout(newTable(nil, l, spareName), nil, someShapes(rt, f)); err != nil {
+		limit := rapid.SampledFrom([]int{4608, 16 << 10, stockBuffer - nft.SendOverhead, nft.MaxTransaction}).Draw(rt, "limit")
+		whole := nft.NewTransaction()
+		if err := newTable(nil, l, spareName).changeLayout(whole, nil, someShapes(rt, f)); err != nil {
 			rt.Fatal(err)
 		}
-		checkParts(rt, &whole, limit)
+		checkParts(rt, whole, limit)
 	})
 	for _, f := range families {
-		var whole transaction
-		whole.begin()
+		whole := nft.NewTransaction()
 		l := newLayout(f, testHost)
-		if err := whole.changeLayout(newTable(nil, l, spareName), nil, allShapes(f)); err != nil {
+		if err := newTable(nil, l, spareName).changeLayout(whole, nil, allShapes(f)); err != nil {
 			t.Fatal(err)
 		}
-		n := checkParts(t, &whole, stockBuffer-sendOverhead)
-		t.Logf("all that table %s can consist of is %d bytes in %d messages and %d transactions", f.name, len(whole.buffer), len(whole.objects), n)
-		whole.begin()
-		if err := whole.changeLayout(newTable(nil, l, tableName+"-probe"), nil, oneOfEach(true)); err != nil {
+		n := checkParts(t, whole, stockBuffer-nft.SendOverhead)
+		t.Logf("all that table %s can consist of is %d bytes in %d transactions", f.Name, whole.Size(), n)
+		whole = nft.NewTransaction()
+		if err := newTable(nil, l, tableName+"-probe").changeLayout(whole, nil, oneOfEach(true)); err != nil {
 			t.Fatal(err)
 		}
-		if size := len(whole.buffer) + batchEdges; size > stockBuffer-sendOverhead {
-			t.Errorf("the rehearsal is %d bytes in one transaction, more than %d", size, stockBuffer-sendOverhead)
+		if size := whole.Size(); size > stockBuffer-nft.SendOverhead {
+			t.Errorf("the rehearsal is %d bytes in one transaction, more than %d", size, stockBuffer-nft.SendOverhead)
 		}
 	}
 }
 
-// checkParts holds the parts of a transaction against it, and counts them.
-func checkParts(t interface{ Fatalf(string, ...any) }, whole *transaction, limit int) (n int) {
+// checkParts checks that each part of a transaction fits, that no message is lost, and that what a message names is in
+// a message before it. It counts the parts.
+func checkParts(t interface{ Fatalf(string, ...any) }, whole *nft.Transaction, limit int) (n int) {
 	var all []byte
 	sets, chains := map[string]bool{}, map[string]bool{}
-	for part := range whole.parts(limit) {
+	for part := range whole.Parts(limit) {
 		n++
-		if size := len(part.buffer) + batchEdges/2; size > limit || part.empty() {
-			t.Fatalf("part %d has %d bytes and %d messages, want at most %d bytes", n, size, len(part.objects), limit)
+		if part.Size() > limit || part.Empty() {
+			t.Fatalf("part %d has %d bytes, want some, at most %d", n, part.Size(), limit)
 		}
-		if int(binary.NativeEndian.Uint32(part.buffer[part.last:]))+part.last != len(part.buffer) {
-			t.Fatalf("part %d does not end with its last message", n)
-		}
-		all = append(all, part.buffer[batchEdges/2:]...)
+		all = append(all, withoutFirst(part.Bytes())...)
 	}
-	if string(all) != string(whole.buffer[batchEdges/2:]) {
-		t.Fatalf("%d parts of %d bytes in all are not the %d bytes that were cut", n, len(all), len(whole.buffer))
+	if want := withoutFirst(whole.Bytes()); string(all) != string(want) {
+		t.Fatalf("%d parts of %d bytes in all are not the %d bytes that were cut", n, len(all), len(want))
 	}
-	for _, o := range whole.objects {
-		message := whole.buffer[o.at:]
-		body := message[messageHeader+familyHeader : binary.NativeEndian.Uint32(message)]
-		switch binary.NativeEndian.Uint16(message[4:]) {
-		case nft(unix.NFT_MSG_NEWSET):
-			sets[text(attrOf(body, unix.NFTA_SET_NAME))] = true
-		case nft(unix.NFT_MSG_NEWCHAIN):
-			chains[text(attrOf(body, unix.NFTA_CHAIN_NAME))] = true
-		case nft(unix.NFT_MSG_NEWRULE):
-			checkNamed(t, o.text, attrOf(body, unix.NFTA_RULE_EXPRESSIONS), sets, chains)
+	for b := all; len(b) > 0; b = b[binary.NativeEndian.Uint32(b):] {
+		body := b[unix.SizeofNlMsghdr+4 : binary.NativeEndian.Uint32(b)]
+		switch binary.NativeEndian.Uint16(b[4:]) {
+		case unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSET:
+			sets[textOf(attrOf(body, unix.NFTA_SET_NAME))] = true
+		case unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWCHAIN:
+			chains[textOf(attrOf(body, unix.NFTA_CHAIN_NAME))] = true
+		case unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWRULE:
+			checkNamed(t, textOf(attrOf(body, unix.NFTA_RULE_CHAIN)), attrOf(body, unix.NFTA_RULE_EXPRESSIONS), sets, chains)
 		}
 	}
 	return n
 }
 
-// checkNamed complains if a rule names what is not there.
-func checkNamed(t interface{ Fatalf(string, ...any) }, rule string, exprs []byte, sets, chains map[string]bool) {
-	for _, e := range attrs(exprs) {
-		data := attrOf(e, unix.NFTA_EXPR_DATA)
-		switch text(attrOf(e, unix.NFTA_EXPR_NAME)) {
+// withoutFirst returns messages without the one that begins a transaction.
+func withoutFirst(b []byte) []byte { return b[binary.NativeEndian.Uint32(b):] }
+
+// checkNamed complains if a rule of a chain names what is not there.
+func checkNamed(t interface{ Fatalf(string, ...any) }, chain string, exprs []byte, sets, chains map[string]bool) {
+	list, err := netlink.UnmarshalAttributes(exprs)
+	if err != nil || len(list) == 0 {
+		t.Fatalf("a rule of chain %s has %d expressions: %v", chain, len(list), err)
+	}
+	for _, e := range list {
+		data := attrOf(e.Data, unix.NFTA_EXPR_DATA)
+		switch textOf(attrOf(e.Data, unix.NFTA_EXPR_NAME)) {
 		case "lookup":
-			if s := text(attrOf(data, unix.NFTA_LOOKUP_SET)); !sets[s] {
-				t.Fatalf("%s names set %s before it is there", rule, s)
+			if s := textOf(attrOf(data, unix.NFTA_LOOKUP_SET)); !sets[s] {
+				t.Fatalf("chain %s names set %s before it is there", chain, s)
 			}
 		case "immediate":
 			verdict := attrOf(attrOf(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VERDICT)
-			if c := text(attrOf(verdict, unix.NFTA_VERDICT_CHAIN)); c != "" && !chains[c] {
-				t.Fatalf("%s names chain %s before it is there", rule, c)
+			if c := textOf(attrOf(verdict, unix.NFTA_VERDICT_CHAIN)); c != "" && !chains[c] {
+				t.Fatalf("chain %s leads to chain %s before it is there", chain, c)
 			}
 		}
 	}
 }
+
+// attrOf returns the content of the first attribute of a kind, or nil.
+func attrOf(b []byte, kind uint16) []byte {
+	list, _ := netlink.UnmarshalAttributes(b)
+	for _, a := range list {
+		if a.Type&^unix.NLA_F_NESTED == kind {
+			return a.Data
+		}
+	}
+	return nil
+}
+
+func textOf(b []byte) string { return strings.TrimSuffix(string(b), "\x00") }
 
 // TestAllShapes makes everything that a table can consist of, in both families, through a socket
 // with the default room. A new process adopts it and removes what no Service needs.
@@ -174,10 +185,10 @@ func TestAllShapes(t *testing.T) {
 	table := testTable(3, 5)
 	mustSync(t, d, table)
 	for _, tab := range d.tables {
-		all := allShapes(tab.family)
+		all := allShapes(tab.Family)
 		all.add(tab.made)
 		if err := tab.remake(all); err != nil {
-			t.Fatalf("table %s: %v", tab.family.name, err)
+			t.Fatalf("table %s: %v", tab.Family.Name, err)
 		}
 	}
 	mustIntact(t, d, true)
@@ -189,14 +200,14 @@ func TestAllShapes(t *testing.T) {
 	limitBuffer(t, next, stockBuffer)
 	for _, f := range families {
 		tab := newTable(next.conn, newLayout(f, testHost), tableName)
-		found, err := next.conn.findLayout(f, tableName)
+		found, err := findLayout(next.conn, ourTable(f))
 		if err != nil {
 			t.Fatal(err)
 		}
 		m, why := tab.difference(found)
 		if why != "" || !allShapes(f).equal(m) {
 			t.Errorf("table %s: %q, with %d groups, %d classes, %d ranges and %d timeouts; want all shapes, adopted",
-				f.name, why, len(m.groups), len(m.classes), len(m.ranges), len(m.timeouts))
+				f.Name, why, len(m.groups), len(m.classes), len(m.ranges), len(m.timeouts))
 		}
 	}
 	handle := d.tables[0].handle
@@ -231,7 +242,7 @@ func TestManyTimeouts(t *testing.T) {
 				table.Set(service(i), timeoutRoutes(i, uint32(i+1)))
 			}
 			mustSync(t, d, table)
-			if got, want := len(kernelState(t, d, ip4)), table.Len(); got != want {
+			if got, want := len(kernelState(t, d, nft.IPv4)), table.Len(); got != want {
 				t.Errorf("%d frontends are in the kernel, want %d", got, want)
 			}
 			if n := len(d.tables[0].made.timeouts); n > len(ladder) {
@@ -239,8 +250,8 @@ func TestManyTimeouts(t *testing.T) {
 			}
 			next := open(t, shared)
 			mustSync(t, next, table)
-			if next.conn.commits != 0 {
-				t.Errorf("%d commits of a new process, want none", next.conn.commits)
+			if next.conn.Commits() != 0 {
+				t.Errorf("%d commits of a new process, want none", next.conn.Commits())
 			}
 		})
 		t.Run(fmt.Sprintf("%d beside others", n), func(t *testing.T) {
@@ -256,7 +267,7 @@ func TestManyTimeouts(t *testing.T) {
 			mustApply(t, d, changes)
 			mustApply(t, d, table.Set(service(0), []*vip.Route{testRoute(0, 4)}))
 			mustApply(t, d, table.Set(service(1), []*vip.Route{testRoute(1, 2)}))
-			if got, want := len(kernelState(t, d, ip4)), table.Len(); got != want {
+			if got, want := len(kernelState(t, d, nft.IPv4)), table.Len(); got != want {
 				t.Errorf("%d frontends are in the kernel, want %d", got, want)
 			}
 			mustIntact(t, d, true)

@@ -4,32 +4,33 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // groupChain is the chain of a group: it marks what is to be masqueraded and hands
 // on, or refuses.
-func (l *layout) groupChain(g group) chain {
-	c := chain{name: g.chainName()}
+func (l *layout) groupChain(g group) nft.Chain {
+	c := nft.Chain{Name: g.chainName()}
 	if g.forwards() {
 		for _, match := range l.from(g.classes(masquerades)) {
-			c.rules = append(c.rules, rule(match, l.setMark()))
+			c.Rules = append(c.Rules, nft.Rule(match, nft.SetMarkBits(l.host.MasqueradeMark)))
 		}
 		if g.affinity {
-			c.rules = append(c.rules, l.loadOwner(g.node))
+			c.Rules = append(c.Rules, l.loadOwner(g.node))
 		}
 		paths := g.paths()
 		for _, p := range paths[1:] { // to the backends of this node; all others follow
 			for _, match := range l.from(g.classes(to(p.set))) {
-				c.rules = append(c.rules, rule(match, goTo(g.next(p))))
+				c.Rules = append(c.Rules, nft.Rule(match, nft.Goto(g.next(p))))
 			}
 		}
-		c.rules = append(c.rules, goTo(g.next(paths[0])))
+		c.Rules = append(c.Rules, nft.Goto(g.next(paths[0])))
 		return c
 	}
 	for _, action := range []vip.Action{vip.Reject, vip.Drop} {
 		for _, match := range l.from(g.classes(acts(action))) {
-			c.rules = append(c.rules, l.refuse(match, action)...)
+			c.Rules = append(c.Rules, l.refuse(match, action)...)
 		}
 	}
 	return c
@@ -51,32 +52,32 @@ const rounds = 8
 // that it is in some class. A draw asks each class for a slot below its size. In
 // the right one that is a backend, evenly, or a miss, and then the next draw
 // follows. At the end a slot below half the size is drawn, which is always taken.
-func (l *layout) forwardChains(m made, p path) []chain {
-	forward := chain{name: p.name("forward")}
-	var more []chain
-	for _, t := range transports {
-		classes := m.classesOf(p, t.number)
+func (l *layout) forwardChains(m made, p path) []nft.Chain {
+	forward := nft.Chain{Name: p.name("forward")}
+	var more []nft.Chain
+	for _, t := range nft.Transports {
+		classes := m.classesOf(p, t.Number)
 		if len(classes) == 0 {
 			continue
 		}
-		all := chain{name: p.name("forward-" + t.name)}
-		draw := chain{name: p.name("draw-" + t.name)}
-		settle := chain{name: p.name("settle-" + t.name)}
-		forward.rules = append(forward.rules,
-			rule(say("meta l4proto "+t.name, isProtocol(t.number)...), goTo(all.name)))
-		all.rules = append(all.rules, jump(draw.name))
+		all := nft.Chain{Name: p.name("forward-" + t.Name)}
+		draw := nft.Chain{Name: p.name("draw-" + t.Name)}
+		settle := nft.Chain{Name: p.name("settle-" + t.Name)}
+		forward.Rules = append(forward.Rules,
+			nft.Rule(t.Is(true), nft.Goto(all.Name)))
+		all.Rules = append(all.Rules, nft.Jump(draw.Name))
 		for _, c := range classes {
-			draw.rules = append(draw.rules, l.drawFrom(c, c.size))
+			draw.Rules = append(draw.Rules, l.drawFrom(c, c.size))
 			if c.size > 2 {
-				settle.rules = append(settle.rules, l.drawFrom(c, c.size/2))
+				settle.Rules = append(settle.Rules, l.drawFrom(c, c.size/2))
 			}
 		}
 		more = append(more, all, draw)
-		if len(settle.rules) > 0 {
+		if len(settle.Rules) > 0 {
 			for range rounds - 1 {
-				all.rules = append(all.rules, jump(draw.name))
+				all.Rules = append(all.Rules, nft.Jump(draw.Name))
 			}
-			all.rules = append(all.rules, goTo(settle.name))
+			all.Rules = append(all.Rules, nft.Goto(settle.Name))
 			more[len(more)-2] = all
 			more = append(more, settle)
 		}
@@ -84,71 +85,65 @@ func (l *layout) forwardChains(m made, p path) []chain {
 	if len(more) == 0 && !m.leads(p) {
 		return nil
 	}
-	return append([]chain{forward}, more...)
+	return append([]nft.Chain{forward}, more...)
 }
 
-// drawFrom sends a packet to the backend in a slot drawn below limit, if the class has one.
-func (l *layout) drawFrom(c class, limit uint32) phrase {
+// drawFrom sends a packet to the backend in a slot drawn below limit, if the class has one. nft leaves the protocol
+// out: the port's name implies it.
+func (l *layout) drawFrom(c class, limit uint32) nft.Statement {
 	s := l.classSet(c)
-	fields := append(s.key[:len(s.key)-1:len(s.key)-1], draw(limit))
-	slot := concat(fields...)
-	lookup := &expr.Lookup{
-		SourceRegister: unix.NFT_REG_1, SetName: s.name, IsDestRegSet: true, DestRegister: unix.NFT_REG_1,
-	}
-	return rule(
-		phrase{exprs: isProtocol(c.protocol)}, // nft leaves it out: the port's name says it
-		say("dnat "+l.family.name+" to "+slot.text+" map @"+s.name, append(slot.exprs, lookup, l.translate())...),
-	)
+	fields := append(s.Key[:len(s.Key)-1:len(s.Key)-1], nft.Random(limit))
+	return nft.Rule(nft.TransportOf(c.protocol).Is(true).Silent(), l.translate(nft.Map(s.Name, fields...)))
 }
 
-// translate sends a packet to the address and port in the first registers.
-func (l *layout) translate() expr.Any {
-	port := register(l.addr.padded() / 4)
-	return &expr.NAT{
-		Type: expr.NATTypeDestNAT, Family: uint32(l.number), Specified: true,
+// translate sends a packet to the address and port that a statement loads.
+func (l *layout) translate(to nft.Statement) nft.Statement {
+	port := nft.Register(l.Addr.Padded() / 4)
+	return nft.Say("dnat "+l.Name+" to "+to.Text, append(to.Exprs, &expr.NAT{
+		Type: expr.NATTypeDestNAT, Family: uint32(l.Number), Specified: true,
 		RegAddrMin: unix.NFT_REG_1, RegAddrMax: unix.NFT_REG_1, RegProtoMin: port, RegProtoMax: port,
-	}
+	})...)
 }
 
 // restrict leads the frontends that have source ranges through these first.
-func (l *layout) restrict(m made, node bool) []phrase {
+func (l *layout) restrict(m made, node bool) []nft.Statement {
 	r := ranges{node, restricted}
 	if !m.ranges[r] {
 		return nil
 	}
 	s := l.rangesSet(r)
-	return []phrase{rule(concat(s.key...), s.contains(true), jump(path{node: node}.name("sources")))}
+	return []nft.Statement{nft.Rule(nft.Concat(s.Key...), s.contains(), nft.Jump(path{node: node}.name("sources")))}
 }
 
 // sourceChains drop what comes from none of the networks that its frontend takes
 // packets from: each rule looks at the networks of one length.
-func (l *layout) sourceChains(m made, node bool) []chain {
+func (l *layout) sourceChains(m made, node bool) []nft.Chain {
 	if !m.ranges[ranges{node, restricted}] {
 		return nil
 	}
-	c := chain{name: path{node: node}.name("sources")}
+	c := nft.Chain{Name: path{node: node}.name("sources")}
 	for _, r := range m.rangesOf(node) {
 		if r.bits != restricted {
 			s := l.rangesSet(r)
-			c.rules = append(c.rules, rule(concat(s.key...), s.contains(true), say("return", &expr.Verdict{Kind: expr.VerdictReturn})))
+			c.Rules = append(c.Rules, nft.Rule(nft.Concat(s.Key...), s.contains(), nft.Return))
 		}
 	}
-	c.rules = append(c.rules, drops)
-	return []chain{c}
+	c.Rules = append(c.Rules, nft.Drop)
+	return []nft.Chain{c}
 }
 
 // restChain is for what nothing translated: it refuses the ports that a ClusterIP does
 // not have, and drops what is sent to ClusterIPs that no Service has. What is sent to an
 // address of this node is left to whoever serves it there.
-func (l *layout) restChain(m made) chain {
-	c := chain{name: "rest"}
+func (l *layout) restChain(m made) nft.Chain {
+	c := nft.Chain{Name: "rest"}
 	if m.remembers() {
-		c.rules = append(c.rules, clearNumber)
+		c.Rules = append(c.Rules, clearNumber)
 	}
-	c.rules = append(c.rules, rule(isTranslated, say("return", &expr.Verdict{Kind: expr.VerdictReturn})))
-	elsewhere := fibType("daddr", false)
-	at := rule(concat(l.destination()), l.clusterIPs.contains(true), elsewhere)
-	c.rules = append(c.rules, l.refuse(at, vip.Reject)...)
-	c.rules = append(c.rules, rule(concat(l.destination()), l.serviceCIDRs.contains(true), elsewhere, drops))
+	c.Rules = append(c.Rules, nft.Rule(nft.IsTranslated, nft.Return))
+	elsewhere := nft.ToThisNode(false)
+	at := nft.Rule(nft.Concat(l.Destination()), l.clusterIPs.contains(), elsewhere)
+	c.Rules = append(c.Rules, l.refuse(at, vip.Reject)...)
+	c.Rules = append(c.Rules, nft.Rule(nft.Concat(l.Destination()), l.serviceCIDRs.contains(), elsewhere, nft.Drop))
 	return c
 }

@@ -4,13 +4,38 @@ import (
 	"cmp"
 	"encoding/binary"
 	"net/netip"
-	"strconv"
-	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/signpost-dns/signpost/internal/nft"
 )
 
-// key is the key of an element. Which parts count depends on the set.
+// part is a part of a key.
+type part uint8
+
+const (
+	addrPart part = iota
+	protocolPart
+	portPart
+	slotPart
+	numberPart // of an Owner, or of one of its backends: see affinity.go
+	sourcePart // the source address, or the network that it is in
+)
+
+// partOf returns the part of a key that a type is, but for sourcePart.
+func partOf(t nft.Type) part {
+	switch t {
+	case nft.TypeProtocol:
+		return protocolPart
+	case nft.TypePort:
+		return portPart
+	case nft.TypeInteger:
+		return slotPart
+	case nft.TypeClassid:
+		return numberPart
+	}
+	return addrPart
+}
+
+// key is the key of an element. The set decides which parts it has.
 type key struct {
 	addr     netip.Addr
 	port     uint16
@@ -57,34 +82,62 @@ type op struct {
 	val value // of put and swap
 }
 
+// element returns an element as bytes, in place of those that b has.
+func (s *set) element(b *nft.Element, k key, v value) {
+	b.Key, b.End, b.Comment = s.appendKey(b.Key[:0], k), k.end, v.comment
+	switch {
+	case s.Value == nil:
+		b.Value = nil
+	case s.toNumber():
+		b.Value = binary.NativeEndian.AppendUint32(b.Value[:0], v.number)
+	default:
+		b.Value = appendPort(appendAddr(b.Value[:0], v.to.Addr()), v.to.Port())
+	}
+}
+
 // appendKey appends a key as the kernel has it: each part padded to four bytes.
 func (s *set) appendKey(b []byte, k key) []byte {
-	for _, f := range s.key {
-		switch f.part {
+	for _, p := range s.parts {
+		switch p {
 		case addrPart:
-			b = append(b, k.addr.AsSlice()...)
+			b = appendAddr(b, k.addr)
 		case protocolPart:
 			b = append(b, k.protocol, 0, 0, 0)
 		case portPart:
-			b = append(b, byte(k.port>>8), byte(k.port), 0, 0)
+			b = appendPort(b, k.port)
 		case slotPart:
 			b = binary.NativeEndian.AppendUint32(b, uint32(k.slot))
 		case numberPart:
 			b = binary.NativeEndian.AppendUint32(b, k.number)
 		case sourcePart:
-			b = append(b, k.source.AsSlice()...)
+			b = appendAddr(b, k.source)
 		}
 	}
 	return b
 }
 
+func appendAddr(b []byte, a netip.Addr) []byte { return append(b, a.AsSlice()...) }
+
+func appendPort(b []byte, port uint16) []byte { return append(b, byte(port>>8), byte(port), 0, 0) }
+
+// parse reads an element as the kernel lists it. It is false for one that this package did not write.
+func (s *set) parse(e nft.Element) (k key, v value, ok bool) {
+	k, ok = s.parseKey(e.Key)
+	k.end, v.comment = e.End, e.Comment
+	if s.Value != nil {
+		ok = s.parseValue(e.Value, &v) && ok
+	}
+	return k, v, ok
+}
+
 // parseKey reads what appendKey wrote, and is false for anything else.
 func (s *set) parseKey(b []byte) (k key, ok bool) {
-	for _, f := range s.key {
-		if len(b) < f.padded() {
+	for i, p := range s.parts {
+		size := s.Key[i].Padded()
+		if len(b) < size {
 			return key{}, false
 		}
-		switch v := b[:f.padded()]; f.part {
+		switch v := b[:size]; p {
 		case addrPart:
 			k.addr, _ = netip.AddrFromSlice(v)
 		case protocolPart:
@@ -102,73 +155,14 @@ func (s *set) parseKey(b []byte) (k key, ok bool) {
 		case sourcePart:
 			k.source, _ = netip.AddrFromSlice(v)
 		}
-		b = b[f.padded():]
+		b = b[size:]
 	}
 	return k, len(b) == 0
 }
 
-// appendElement appends an element to the list of a message that adds or deletes elements.
-func (s *set) appendElement(b *buffer, k key, v *value) {
-	element := b.nest(unix.NFTA_LIST_ELEM)
-	at := b.nest(unix.NFTA_SET_ELEM_KEY)
-	data := b.nest(unix.NFTA_DATA_VALUE &^ nested)
-	binary.NativeEndian.PutUint16((*b)[data+2:], unix.NFTA_DATA_VALUE)
-	*b = s.appendKey(*b, k)
-	b.end(data)
-	b.end(at)
-	if k.end {
-		b.uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
-	}
-	if v != nil {
-		s.appendValue(b, v)
-	}
-	b.end(element)
-}
-
-func (s *set) appendValue(b *buffer, v *value) {
-	if s.value != nil {
-		at := b.nest(unix.NFTA_SET_ELEM_DATA)
-		data := b.nest(unix.NFTA_DATA_VALUE &^ nested)
-		binary.NativeEndian.PutUint16((*b)[data+2:], unix.NFTA_DATA_VALUE)
-		if s.toNumber() {
-			*b = binary.NativeEndian.AppendUint32(*b, v.number)
-		} else {
-			*b = append(*b, v.to.Addr().AsSlice()...)
-			*b = append(*b, byte(v.to.Port()>>8), byte(v.to.Port()), 0, 0)
-		}
-		b.end(data)
-		b.end(at)
-	}
-	if v.comment != "" {
-		b.attr(unix.NFTA_SET_ELEM_USERDATA, comment(v.comment)...)
-	}
-}
-
-// parseElement reads an element as the kernel lists it. It is false for one that
-// this package did not write.
-func (s *set) parseElement(b []byte) (k key, v value, ok bool) {
-	var data []byte
-	for kind, content := range attrs(b) {
-		switch kind {
-		case unix.NFTA_SET_ELEM_KEY:
-			k, ok = s.parseKey(attrOf(content, unix.NFTA_DATA_VALUE))
-		case unix.NFTA_SET_ELEM_DATA:
-			data = content
-		case unix.NFTA_SET_ELEM_FLAGS:
-			k.end = number(content)&unix.NFT_SET_ELEM_INTERVAL_END != 0
-		case unix.NFTA_SET_ELEM_USERDATA:
-			v.comment = commentOf(content)
-		}
-	}
-	if s.value != nil {
-		ok = s.parseValue(attrOf(data, unix.NFTA_DATA_VALUE), &v) && ok
-	}
-	return k, v, ok
-}
-
 // parseValue reads the data of a map's element.
 func (s *set) parseValue(raw []byte, v *value) bool {
-	size := s.value[0].padded()
+	size := s.Value[0].Padded()
 	if s.toNumber() {
 		if len(raw) != size {
 			return false
@@ -185,42 +179,11 @@ func (s *set) parseValue(raw []byte, v *value) bool {
 }
 
 // toNumber reports whether the set is a map to numbers.
-func (s *set) toNumber() bool { return len(s.value) == 1 }
+func (s *set) toNumber() bool { return len(s.Value) == 1 }
 
-// text is the key in nft's words.
-func (s *set) text(k key) string {
-	words := make([]string, len(s.key))
-	for i, f := range s.key {
-		switch f.part {
-		case addrPart:
-			words[i] = k.addr.String()
-		case protocolPart:
-			words[i] = transportOf(k.protocol).name
-		case portPart:
-			words[i] = utoa(uint32(k.port))
-		case slotPart:
-			words[i] = utoa(uint32(k.slot))
-		case numberPart:
-			words[i] = numberText(k.number)
-		case sourcePart:
-			words[i] = k.source.String()
-		}
-	}
-	return strings.Join(words, " . ")
-}
-
-// elementText is the element in nft's words.
+// elementText returns the element as nft shows it.
 func (s *set) elementText(k key, v value) string {
-	words := s.text(k)
-	if v.comment != "" {
-		words += ` comment "` + commentText(v.comment) + `"`
-	}
-	switch {
-	case s.value == nil:
-	case s.toNumber():
-		words += " : " + numberText(v.number)
-	default:
-		words += " : " + v.to.Addr().String() + " . " + strconv.Itoa(int(v.to.Port()))
-	}
-	return words
+	var e nft.Element
+	s.element(&e, k, v)
+	return s.Text(e)
 }

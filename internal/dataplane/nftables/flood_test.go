@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestInventedSourcesLeaveNothing(t *testing.T) {
 	count := func(s *set) (n int) {
 		t.Helper()
 		err := l.node.Do(func() (err error) {
-			n, err = l.d.conn.findSetElements(l.d.tables[0].layout, tableName, s, func(key, value) {})
+			n, err = findSetElements(l.d.conn, l.d.tables[0].id(), s, func(key, value) {})
 			return err
 		})
 		if err != nil {
@@ -126,7 +127,7 @@ func BenchmarkAffinityFlow(b *testing.B) {
 			if to == "sticky" && timeouts == 0 {
 				continue
 			}
-			b.Run(to+"/timeouts="+utoa(uint32(timeouts)), func(b *testing.B) {
+			b.Run(to+"/timeouts="+strconv.FormatUint(uint64(uint32(timeouts)), 10), func(b *testing.B) {
 				l := newLab(b, 1)
 				var at []unix.SockaddrInet4
 				for i := range 1000 {
@@ -161,7 +162,7 @@ func BenchmarkAffinityFlow(b *testing.B) {
 // where no other has affinity and where some have.
 func BenchmarkEstablished(b *testing.B) {
 	for _, others := range []int{0, 600} {
-		b.Run("timeouts="+utoa(uint32(others)), func(b *testing.B) {
+		b.Run("timeouts="+strconv.FormatUint(uint64(uint32(others)), 10), func(b *testing.B) {
 			l := newLab(b, 2)
 			listener, err := l.pods[0].Listen(":9000")
 			if err != nil {

@@ -7,190 +7,63 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// foundTable is what the kernel says of a table.
-type foundTable struct {
-	handle uint64
-	flags  uint32
-	owner  uint32 // port of the socket that owns it, if the flag says that there is one
-	title  string
+// orphan reports whether a table outlived its owner and waits for another.
+func orphan(t *nft.TableInfo) bool {
+	return t.Flags&(nft.TableOwner|nft.TablePersist) == nft.TablePersist
 }
 
-// orphan reports whether the table outlived its owner and waits for another.
-func (f foundTable) orphan() bool { return f.flags&(tableOwner|tablePersist) == tablePersist }
-
-// ownedByOther reports whether the kernel keeps us off the table.
-func (f foundTable) ownedByOther(c *conn) bool {
-	return f.flags&tableOwner != 0 && f.owner != c.port
+// ownedByOther reports whether the kernel keeps a socket off a table.
+func ownedByOther(t *nft.TableInfo, c *nft.Conn) bool {
+	return t.Flags&nft.TableOwner != 0 && t.Owner != c.Port()
 }
 
-// findTable looks a table up; it is nil if there is none.
-func (c *conn) findTable(f *family, name string) (*foundTable, error) {
-	found := &foundTable{}
-	err := c.get(unix.NFT_MSG_GETTABLE, 0, f.number, func(b *buffer) {
-		b.string(unix.NFTA_TABLE_NAME, name)
-	}, func(payload []byte) {
-		for kind, v := range attrs(payload) {
-			switch kind {
-			case unix.NFTA_TABLE_FLAGS:
-				found.flags = uint32(number(v))
-			case tableHandle:
-				found.handle = number(v)
-			case tableOwnerID:
-				found.owner = uint32(number(v))
-			case tableUserdata:
-				found.title = commentOf(v)
-			}
-		}
-	})
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("look up table %s %s: %w", f.name, name, err)
-	}
-	return found, nil
-}
-
-// foundSet is what the kernel says of a set.
-type foundSet struct {
-	flags, keyType, keySize, dataType, dataSize uint32
-	size                                        uint32 // how many elements it takes, 0 if not limited
-	notes                                       string
-	count                                       int // of elements, -1 if not told (before Linux 6.15)
-}
-
-// foundChain is what the kernel says of a chain.
+// foundChain is what the kernel lists of a chain.
 type foundChain struct {
-	kind           string // empty unless it is a base chain
-	hook, priority uint32
-	policy         uint32
-	rules          [][]byte // the expressions of each
+	nft.ChainInfo
+	rules [][]byte // the expressions of each
 }
 
 // foundLayout is everything in a table but elements.
 type foundLayout struct {
-	sets   map[string]foundSet
+	sets   map[string]nft.SetInfo
 	chains map[string]*foundChain
 }
 
-const setCount = 20 // NFTA_SET_COUNT, Linux 6.15
-
 // findLayout lists sets, chains and rules of a table. It starts over if another
 // program commits meanwhile.
-func (c *conn) findLayout(f *family, table string) (found foundLayout, err error) {
+func findLayout(c *nft.Conn, table nft.Table) (found foundLayout, err error) {
 	for range 10 {
-		if found, err = c.findLayoutOnce(f, table); !errors.Is(err, errInterrupted) {
+		if found, err = findLayoutOnce(c, table); !errors.Is(err, nft.ErrInterrupted) {
 			break
 		}
 	}
 	return found, err
 }
 
-func (c *conn) findLayoutOnce(f *family, table string) (foundLayout, error) {
-	sets, err := c.findSets(f, table)
+func findLayoutOnce(c *nft.Conn, table nft.Table) (foundLayout, error) {
+	sets, err := c.FindSets(table)
 	found := foundLayout{sets, map[string]*foundChain{}}
 	if err != nil {
 		return found, err
 	}
-	err = c.get(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f.number, nil, func(b []byte) {
-		if text(attrOf(b, unix.NFTA_CHAIN_TABLE)) == table {
-			name, chain := parseChain(b)
-			found.chains[name] = chain
+	chains, err := c.FindChains(table)
+	if err != nil {
+		return found, err
+	}
+	for name, chain := range chains {
+		found.chains[name] = &foundChain{ChainInfo: chain}
+	}
+	err = c.ListRules(table, "", func(r nft.RuleInfo) {
+		if chain := found.chains[r.Chain]; chain != nil {
+			chain.rules = append(chain.rules, slices.Clone(r.Exprs))
 		}
 	})
-	if err != nil {
-		return found, fmt.Errorf("list the chains of %s: %w", f.name, err)
-	}
-	err = c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, func(b *buffer) { b.string(unix.NFTA_RULE_TABLE, table) }, func(b []byte) {
-		if chain := found.chains[text(attrOf(b, unix.NFTA_RULE_CHAIN))]; chain != nil {
-			chain.rules = append(chain.rules, slices.Clone(attrOf(b, unix.NFTA_RULE_EXPRESSIONS)))
-		}
-	})
-	if err != nil {
-		return found, fmt.Errorf("list the rules of table %s %s: %w", f.name, table, err)
-	}
-	return found, nil
-}
-
-// findSets lists the sets of a table.
-func (c *conn) findSets(f *family, table string) (map[string]foundSet, error) {
-	found := map[string]foundSet{}
-	err := c.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, f.number, func(b *buffer) {
-		b.string(unix.NFTA_SET_TABLE, table)
-	}, func(b []byte) {
-		name, s := parseSet(b)
-		found[name] = s
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the sets of table %s %s: %w", f.name, table, err)
-	}
-	return found, nil
-}
-
-func parseSet(b []byte) (name string, s foundSet) {
-	s.count = -1
-	for kind, v := range attrs(b) {
-		switch kind {
-		case unix.NFTA_SET_NAME:
-			name = text(v)
-		case unix.NFTA_SET_FLAGS:
-			s.flags = uint32(number(v))
-		case unix.NFTA_SET_KEY_TYPE:
-			s.keyType = uint32(number(v))
-		case unix.NFTA_SET_KEY_LEN:
-			s.keySize = uint32(number(v))
-		case unix.NFTA_SET_DATA_TYPE:
-			s.dataType = uint32(number(v))
-		case unix.NFTA_SET_DATA_LEN:
-			s.dataSize = uint32(number(v))
-		case unix.NFTA_SET_DESC:
-			s.size = uint32(number(attrOf(v, unix.NFTA_SET_DESC_SIZE)))
-		case unix.NFTA_SET_USERDATA:
-			s.notes = string(v)
-		case setCount:
-			s.count = int(number(v))
-		}
-	}
-	return name, s
-}
-
-func parseChain(b []byte) (name string, c *foundChain) {
-	c = &foundChain{}
-	for kind, v := range attrs(b) {
-		switch kind {
-		case unix.NFTA_CHAIN_NAME:
-			name = text(v)
-		case unix.NFTA_CHAIN_TYPE:
-			c.kind = text(v)
-		case unix.NFTA_CHAIN_HOOK:
-			c.hook = uint32(number(attrOf(v, unix.NFTA_HOOK_HOOKNUM)))
-			c.priority = uint32(number(attrOf(v, unix.NFTA_HOOK_PRIORITY)))
-		case unix.NFTA_CHAIN_POLICY:
-			c.policy = uint32(number(v))
-		}
-	}
-	return name, c
-}
-
-// ruleHandles are the handles of the rules of a chain, in order.
-func (c *conn) ruleHandles(f *family, table, chain string) ([]uint64, error) {
-	var handles []uint64
-	err := c.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f.number, func(b *buffer) {
-		b.string(unix.NFTA_RULE_TABLE, table)
-		b.string(unix.NFTA_RULE_CHAIN, chain)
-	}, func(b []byte) {
-		handles = append(handles, number(attrOf(b, unix.NFTA_RULE_HANDLE)))
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the rules of chain %s of table %s %s: %w", chain, f.name, table, err)
-	}
-	return handles, nil
+	return found, err
 }
 
 // foundElements is what a table has, by frontend; the key has no slot and source, and no
@@ -218,13 +91,13 @@ func (found *foundElements) of(f vip.Frontend) installed {
 }
 
 // findElements lists the elements of a table, but not the clients that it remembers.
-func (c *conn) findElements(l *layout, table string, m made) (*foundElements, error) {
+func findElements(c *nft.Conn, l *layout, table nft.Table, m made) (*foundElements, error) {
 	found := newFound()
 	for _, s := range l.sets(m) {
-		if s.dynamic {
+		if s.Dynamic {
 			continue
 		}
-		n, err := c.findSetElements(l, table, s, found.into(l, s))
+		n, err := findSetElements(c, table, s, found.into(l, s))
 		if err != nil {
 			return nil, err
 		}
@@ -233,30 +106,21 @@ func (c *conn) findElements(l *layout, table string, m made) (*foundElements, er
 	return found, nil
 }
 
-// findSetElements lists the elements of one set and counts them.
-func (c *conn) findSetElements(l *layout, table string, s *set, f func(key, value)) (count int, err error) {
+// findSetElements lists the elements of one set and counts them. An element that is missing or listed twice because
+// other programs commit does no harm: adding it again is no change, and deleting it fails and leads to a Sync.
+func findSetElements(c *nft.Conn, table nft.Table, s *set, f func(key, value)) (count int, err error) {
 	var odd error
-	err = c.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, l.number, func(b *buffer) {
-		b.string(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-		b.string(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-	}, func(b []byte) {
-		for _, element := range attrs(attrOf(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-			k, v, ok := s.parseElement(element)
-			if !ok {
-				odd = fmt.Errorf("an element %x that is none of ours", element)
-				continue
-			}
-			count++
-			f(k, v)
+	err = c.ListElements(table, s.Name, func(e nft.Element) {
+		k, v, ok := s.parse(e)
+		if !ok {
+			odd = fmt.Errorf("list %s of table %v: an element %x that is none of ours", s.Name, table, e.Key)
+			return
 		}
+		count++
+		f(k, v)
 	})
-	if errors.Is(err, errInterrupted) {
-		// That takes long, and others commit meanwhile. What was missed or listed twice does
-		// no harm: adding it again is no change, and deleting it fails and leads to a Sync.
-		err = nil
-	}
 	if err = errors.Join(err, odd); err != nil {
-		return 0, fmt.Errorf("list %s of table %s %s: %w", s.name, l.family.name, table, err)
+		return 0, err
 	}
 	return count, nil
 }
@@ -338,18 +202,19 @@ func (i *installed) placement(s *set) *[]netip.AddrPort {
 // Frontends returns the frontends that our tables and kube-proxy's have in the network namespace of the calling
 // thread, whatever version wrote them. Their sets and maps have keys of one type.
 func Frontends() (list []vip.Frontend, err error) {
-	c, err := dial()
+	c, err := nft.Dial(nft.MaxTransaction)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	found := map[vip.Frontend]bool{}
 	var errs []error
 	for _, f := range families {
 		for _, name := range []string{tableName, kubeProxyTable} {
-			there, err := c.findTable(f, name)
+			t := newTable(c, newLayout(f, dataplane.Host{}), name)
+			there, err := c.FindTable(t.id())
 			if err == nil && there != nil {
-				err = c.findFrontends(newTable(c, newLayout(f, dataplane.Host{}), name), found)
+				err = t.findFrontends(found)
 			}
 			errs = append(errs, err)
 		}
@@ -358,18 +223,18 @@ func Frontends() (list []vip.Frontend, err error) {
 }
 
 // findFrontends lists what is in the sets of a table whose keys are those of frontends.
-func (c *conn) findFrontends(t *table, found map[vip.Frontend]bool) error {
-	sets, err := c.findSets(t.family, t.name)
+func (t *table) findFrontends(found map[vip.Frontend]bool) error {
+	sets, err := t.c.FindSets(t.id())
 	if err != nil {
 		return err
 	}
 	for name, s := range sets {
 		for _, node := range []bool{false, true} {
 			fields := t.frontendFields(node)
-			if kind, size := typeOf(fields); s.keyType != kind || s.keySize != size {
+			if !s.HasKey(fields) {
 				continue
 			}
-			_, err := c.findSetElements(t.layout, t.name, &set{name: name, key: fields}, func(k key, _ value) {
+			_, err := findSetElements(t.c, t.id(), newSet(name, fields, nil), func(k key, _ value) {
 				found[t.frontend(k)] = true
 			})
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -223,9 +224,9 @@ func classOf(r *vip.Route, s vip.Set) (class, bool) {
 // name is the name of the map: backends-tcp-8, node-local-backends-tcp-8, affinity-slots-8.
 func (c class) name() string {
 	if c.affinity {
-		return c.path.name("affinity-slots-" + utoa(c.size))
+		return c.path.name("affinity-slots-" + strconv.FormatUint(uint64(c.size), 10))
 	}
-	return c.path.name(fmt.Sprintf("backends-%s-%d", transportOf(c.protocol).name, c.size))
+	return c.path.name(fmt.Sprintf("backends-%s-%d", nft.TransportOf(c.protocol).Name, c.size))
 }
 
 // allClasses are all that there could be, by name.
@@ -234,8 +235,8 @@ func allClasses() map[string]class {
 	for size := uint32(1); size <= maxSlots; size *= 2 {
 		for _, s := range sets {
 			for _, node := range []bool{false, true} {
-				for _, t := range transports {
-					c := class{path: path{node, s}, protocol: t.number, size: size}
+				for _, t := range nft.Transports {
+					c := class{path: path{node, s}, protocol: t.Number, size: size}
 					all[c.name()] = c
 				}
 			}

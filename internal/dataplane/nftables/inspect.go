@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -17,13 +18,13 @@ import (
 // The lines are for people. It changes nothing, and may be called beside a process that
 // owns the table. It returns dataplane.ErrNoRules where no forwarder has written any.
 func Inspect(host dataplane.Host, f vip.Frontend, r *vip.Route) (lines []string, err error) {
-	c, err := dial()
+	c, err := nft.Dial(nft.MaxTransaction)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	t := newTable(c, newLayout(familyOf(f), host), tableName)
-	found, err := c.findTable(t.family, t.name)
+	found, err := c.FindTable(t.id())
 	if err == nil && found == nil {
 		err = dataplane.ErrNoRules
 	}
@@ -33,7 +34,7 @@ func Inspect(host dataplane.Host, f vip.Frontend, r *vip.Route) (lines []string,
 	if err != nil {
 		return nil, err
 	}
-	layout, err := c.findLayout(t.family, t.name)
+	layout, err := findLayout(c, t.id())
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func Inspect(host dataplane.Host, f vip.Frontend, r *vip.Route) (lines []string,
 	if t.made, why = t.difference(layout); why != "" {
 		return []string{"the rules are not those of this version and configuration: " + why}, nil
 	}
-	have, err := c.findElements(t.layout, t.name, t.made)
+	have, err := findElements(c, t.layout, t.id(), t.made)
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +54,8 @@ func (t *table) inspected(f vip.Frontend, r *vip.Route, have *foundElements) []s
 	now := have.of(f)
 	var in []string
 	for _, m := range now.in {
-		if !slices.Contains(in, m.set.name) {
-			in = append(in, m.set.name)
+		if !slices.Contains(in, m.set.Name) {
+			in = append(in, m.set.Name)
 		}
 	}
 	if len(in) == 0 {
@@ -62,7 +63,7 @@ func (t *table) inspected(f vip.Frontend, r *vip.Route, have *foundElements) []s
 	}
 	lines := []string{"in " + strings.Join(in, ", ")}
 	for _, p := range now.slots {
-		lines = append(lines, fmt.Sprintf("%s: %s", p.set.name, slotText(p.slots)))
+		lines = append(lines, fmt.Sprintf("%s: %s", p.set.Name, slotText(p.slots)))
 	}
 	owner, known := now.owner()
 	for s, backends := range have.owners[owner].backends {
@@ -72,7 +73,7 @@ func (t *table) inspected(f vip.Frontend, r *vip.Route, have *foundElements) []s
 				list = append(list, b.String())
 			}
 			slices.Sort(list)
-			lines = append(lines, fmt.Sprintf("%s: %s", t.backends[vip.Set(s)].name, strings.Join(list, " ")))
+			lines = append(lines, fmt.Sprintf("%s: %s", t.backends[vip.Set(s)].Name, strings.Join(list, " ")))
 		}
 	}
 	return append(lines, t.verdict(f, r, now, have))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -111,9 +113,9 @@ func addPolicies(t *vip.Table, backends func(int, bool) []vip.Backend) {
 				}
 				routes = append(routes, r)
 			}
-			ip, lb, any := "10.96.1."+utoa(uint32(i)), "203.0.113."+utoa(uint32(i)), "0.0.0.0"
+			ip, lb, any := "10.96.1."+strconv.FormatUint(uint64(uint32(i)), 10), "203.0.113."+strconv.FormatUint(uint64(uint32(i)), 10), "0.0.0.0"
 			if !v4 {
-				ip, lb, any = "fd00:96::1:"+utoa(uint32(i)), "2001:db8::"+utoa(uint32(i)), "::"
+				ip, lb, any = "fd00:96::1:"+strconv.FormatUint(uint64(uint32(i)), 10), "2001:db8::"+strconv.FormatUint(uint64(uint32(i)), 10), "::"
 			}
 			add(ip, vip.ClusterIP, 80, s.inside, nil)
 			add(lb, vip.LoadBalancer, 80, external, s.sources)
@@ -136,12 +138,12 @@ func TestCountsReadBack(t *testing.T) {
 				setLimit(t, d, limit)
 			}
 			mustSync(t, d, testTable(10_000, 5))
-			l := newLayout(ip4, testHost)
+			l := newLayout(nft.IPv4, testHost)
 			m := newMade()
 			for r := range testTable(1, 5).All() {
 				l.need(r, m)
 			}
-			found, err := d.conn.findElements(l, tableName, m)
+			found, err := findElements(d.conn, l, ourTable(l.Family), m)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +153,7 @@ func TestCountsReadBack(t *testing.T) {
 				l.nodeAddrs:                                             2,
 			} {
 				if found.count[s] != want {
-					t.Errorf("%s has %d elements, want %d", s.name, found.count[s], want)
+					t.Errorf("%s has %d elements, want %d", s.Name, found.count[s], want)
 				}
 			}
 			mustIntact(t, d, true)
@@ -162,37 +164,37 @@ func TestCountsReadBack(t *testing.T) {
 // setLimit makes the transactions of a dataplane as large as a test wants.
 func setLimit(t *testing.T, d *Dataplane, limit int) {
 	t.Helper()
-	err := d.conn.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, limit) })
+	err := unix.SetsockoptInt(d.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, limit)
 	if errors.Is(err, unix.EPERM) { // not root in the first user namespace
-		limit = min(limit, d.conn.limit)
+		limit = min(limit, d.conn.Limit)
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	d.conn.limit = limit
+	d.conn.Limit = limit
 }
 
 // TestSmallSendBuffer has a system whose administrator allows only small buffers.
 func TestSmallSendBuffer(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
-	err := d.conn.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 10<<10) })
+	err := unix.SetsockoptInt(d.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, 10<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Sync(context.Background(), testHost, testTable(1000, 5)); !errors.Is(err, unix.EMSGSIZE) {
 		t.Fatalf("with a limit above the buffer: %v, want %v", err, unix.EMSGSIZE)
 	}
-	d.conn.limit = 20<<10 - sendOverhead
+	d.conn.Limit = 20<<10 - nft.SendOverhead
 	mustSync(t, d, testTable(1000, 5))
-	if diff := cmp.Diff(wantedState(ip4, testTable(1000, 5)), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+	if diff := cmp.Diff(wantedState(nft.IPv4, testTable(1000, 5)), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // kernelState is what the kernel has, without regard to which slot a backend is in.
-func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *family) map[string]frontendState {
+func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *nft.Family) map[string]frontendState {
 	tb := newTable(d.conn, newLayout(f, testHost), tableName)
-	layout, err := d.conn.findLayout(f, tableName)
+	layout, err := findLayout(d.conn, ourTable(f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +202,7 @@ func kernelState(t interface{ Fatal(...any) }, d *Dataplane, f *family) map[stri
 	if why != "" {
 		t.Fatal(why)
 	}
-	found, err := d.conn.findElements(tb.layout, tableName, m)
+	found, err := findElements(d.conn, tb.layout, tb.id(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,14 +245,14 @@ func stateOf(l *layout, i installed) frontendState {
 	s := frontendState{In: map[string]string{}, Backends: map[string][]netip.AddrPort{}}
 	for _, m := range i.in {
 		if m.set.rank == sourceRank {
-			s.Sources = append(s.Sources, m.set.name+" "+m.source.String())
+			s.Sources = append(s.Sources, m.set.Name+" "+m.source.String())
 		} else {
-			s.In[m.set.name] = m.comment
+			s.In[m.set.Name] = m.comment
 		}
 	}
 	slices.Sort(s.Sources)
 	for _, p := range i.slots {
-		s.Backends[p.set.name] = slices.SortedFunc(slices.Values(p.slots), netip.AddrPort.Compare)
+		s.Backends[p.set.Name] = slices.SortedFunc(slices.Values(p.slots), netip.AddrPort.Compare)
 	}
 	return s
 }
@@ -264,7 +266,7 @@ func (s *frontendState) remembers(l *layout, o remembered, shares []string) {
 			addrs[n] = a
 		}
 		if len(o.backends[set]) > 0 {
-			s.Backends[l.backends[set].name] = slices.SortedFunc(maps.Values(o.backends[set]), netip.AddrPort.Compare)
+			s.Backends[l.backends[set].Name] = slices.SortedFunc(maps.Values(o.backends[set]), netip.AddrPort.Compare)
 		}
 	}
 	for c, numbers := range o.slots {
@@ -277,7 +279,7 @@ func (s *frontendState) remembers(l *layout, o remembered, shares []string) {
 }
 
 // wantedState is the same from the table, by the obvious way.
-func wantedState(f *family, table *vip.Table) map[string]frontendState {
+func wantedState(f *nft.Family, table *vip.Table) map[string]frontendState {
 	l := newLayout(f, testHost)
 	state := map[string]frontendState{}
 	shares := map[ownerKey][]string{}
@@ -311,7 +313,7 @@ func wantedState(f *family, table *vip.Table) map[string]frontendState {
 					}
 				}
 				if slices.SortFunc(list, netip.AddrPort.Compare); len(list) > 0 {
-					s.Backends[l.backends[set].name] = list
+					s.Backends[l.backends[set].Name] = list
 					s.Backends[class{path: path{set: set}, affinity: true, size: sizeFor(len(list))}.name()] = list
 				}
 			}
@@ -338,8 +340,8 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d := open(t, shared)
 		defer d.Close()
-		most := d.conn.limit
-		d.conn.limit = rapid.SampledFrom([]int{most, 1000, 5000}).Draw(rt, "bytes of a transaction")
+		most := d.conn.Limit
+		d.conn.Limit = rapid.SampledFrom([]int{most, 1000, 5000}).Draw(rt, "bytes of a transaction")
 		table := vip.NewTable()
 		services := map[int][]*vip.Route{}
 		mustSync(t, d, table)
@@ -361,14 +363,14 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 			}
 			for _, f := range families {
 				if diff := cmp.Diff(wantedState(f, table), kernelState(rt, d, f), equalAddrPorts); diff != "" {
-					rt.Fatalf("%s: %s", f.name, diff)
+					rt.Fatalf("%s: %s", f.Name, diff)
 				}
 			}
 		}
 		for d.Unfinished() {
 			mustProceed(rt, d)
 		}
-		if g, err := d.conn.generation(); err != nil || g != d.expectedGeneration() {
+		if g, err := d.conn.Generation(); err != nil || g != d.expectedGeneration() {
 			rt.Fatalf("generation %d, expected %d after our own commits, %v", g, d.expectedGeneration(), err)
 		}
 		mustIntact(t, d, true)
@@ -381,12 +383,12 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 		for range idleLooks {
 			mustIntact(t, d, true)
 		}
-		before := d.conn.commits
-		d.conn.limit = most
+		before := d.conn.Commits()
+		d.conn.Limit = most
 		for _, tb := range d.tables {
 			fresh := newMade()
 			for r := range table.All() {
-				if familyOf(r.Frontend) == tb.family {
+				if familyOf(r.Frontend) == tb.Family {
 					tb.need(r, fresh)
 				}
 			}
@@ -403,7 +405,7 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 			}
 		}
 		mustSync(t, d, table)
-		if n := d.conn.commits - before; n > 0 {
+		if n := d.conn.Commits() - before; n > 0 {
 			rt.Fatalf("a Sync after the changes made %d commits, want none", n)
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/signpost-dns/signpost/internal/nft"
 )
 
 // kubeProxyTable is the name of the tables of kube-proxy's nftables mode, one in each
@@ -14,25 +16,22 @@ const kubeProxyTable = "kube-proxy"
 // namespace of the calling thread, and returns their names; none is no error. Nobody must
 // rely on their rules any more: ours are to be in place, or none wanted.
 func CleanupKubeProxy(ctx context.Context) (removed []string, err error) {
-	c, err := dial()
+	c, err := nft.Dial(nft.MaxTransaction)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	for _, f := range families {
 		if ctx.Err() != nil {
 			return removed, ctx.Err()
 		}
-		name := f.name + " " + kubeProxyTable
-		found, err := c.findTable(f, kubeProxyTable)
-		if err == nil && found != nil {
-			err = c.deleteTable(f, kubeProxyTable)
-		}
+		t := nft.Table{Family: f, Name: kubeProxyTable}
+		there, err := c.RemoveTable(t)
 		if err != nil {
-			return removed, fmt.Errorf("delete table %s, which kube-proxy left: %w", name, err)
+			return removed, fmt.Errorf("delete table %v, which kube-proxy left: %w", t, err)
 		}
-		if found != nil {
-			removed = append(removed, name)
+		if there {
+			removed = append(removed, t.String())
 		}
 	}
 	return removed, nil

@@ -3,25 +3,35 @@ package nftables
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// set is a set or map of nft.
+// set is a set or map of a table.
 type set struct {
-	name     string
-	key      []field
-	value    []field // of a map
-	interval bool
-	dynamic  bool   // packets add to it, and the kernel deletes elements when their time is over
-	places   uint32 // of a dynamic one: how many elements an Owner can have
-	rank     rank
-	class    class // of a map of backends
+	nft.Set
+	parts  []part // of the key
+	places uint32 // of a dynamic one: how many elements an Owner can have
+	rank   rank
+	class  class // of a map of backends
 }
+
+func newSet(name string, key, value []nft.Field) *set {
+	s := &set{Set: nft.Set{Name: name, Key: key, Value: value}}
+	for _, f := range key {
+		s.parts = append(s.parts, partOf(f.Type))
+	}
+	return s
+}
+
+// fields are the parts of a key or value.
+func fields(list ...nft.Field) []nft.Field { return list }
 
 // rank orders the sets that a frontend is in: it enters those of a lower rank first
 // and leaves them last, so that a packet finds everything that its frontend needs.
@@ -39,7 +49,7 @@ const (
 // layout is what a table consists of, but for the elements. Some sets are always
 // there; others are made when the first frontend needs them.
 type layout struct {
-	*family
+	*nft.Family
 	host                                                   dataplane.Host
 	hairpin, nodeAddrs, podCIDRs, clusterIPs, serviceCIDRs *set
 
@@ -56,52 +66,53 @@ type layout struct {
 // title is the comment of the table.
 const title = "Services of this node, kept by signpost: changes by others are undone"
 
-func newLayout(f *family, host dataplane.Host) *layout {
+func newLayout(f *nft.Family, host dataplane.Host) *layout {
 	l := &layout{
-		family: f, host: host,
-		hairpin:      &set{name: "hairpin", key: []field{f.source(), f.destination()}},
-		nodeAddrs:    &set{name: "node-addrs", key: []field{f.destination()}},
-		podCIDRs:     &set{name: "pod-cidrs", key: []field{f.source()}, interval: true},
-		clusterIPs:   &set{name: "cluster-ips", key: []field{f.destination()}, rank: restRank},
-		serviceCIDRs: &set{name: "service-cidrs", key: []field{f.destination()}, interval: true},
+		Family: f, host: host,
+		hairpin:      newSet("hairpin", fields(f.Source(), f.Destination()), nil),
+		nodeAddrs:    newSet("node-addrs", fields(f.Destination()), nil),
+		podCIDRs:     newSet("pod-cidrs", fields(f.Source()), nil),
+		clusterIPs:   newSet("cluster-ips", fields(f.Destination()), nil),
+		serviceCIDRs: newSet("service-cidrs", fields(f.Destination()), nil),
 		groups:       map[group]*set{}, classes: map[class]*set{}, ranges: map[ranges]*set{},
-		proven: clientSet("affinity", places), begun: clientSet("affinity-begun", begunPlaces), other: clientSet("affinity-other", places),
+		proven: clientSet("affinity", places, maxClients), other: clientSet("affinity-other", places, maxClients),
+		begun:  clientSet("affinity-begun", begunPlaces, maxBegun),
 		owners: map[bool]*set{}, backends: map[vip.Set]*set{},
 	}
+	l.podCIDRs.Interval, l.serviceCIDRs.Interval = true, true
+	l.clusterIPs.rank = restRank
 	for _, node := range []bool{false, true} {
-		l.owners[node] = &set{
-			name: path{node: node}.name("affinity-ports"), rank: ownerRank,
-			key: l.frontendFields(node), value: []field{priority()},
-		}
+		l.owners[node] = newSet(path{node: node}.name("affinity-ports"), l.frontendFields(node), fields(nft.Priority()))
+		l.owners[node].rank = ownerRank
 	}
 	for _, s := range sets {
-		l.backends[s] = &set{
-			name: path{set: s}.name("affinity-backends"),
-			key:  []field{priority()}, value: []field{f.destination(), anyPort()},
-		}
+		l.backends[s] = newSet(path{set: s}.name("affinity-backends"), fields(nft.Priority()), fields(f.Destination(), nft.Port()))
 	}
 	return l
 }
 
-// clientSet is a map of backends by the places of clients.
-func clientSet(name string, places uint32) *set {
-	return &set{name: name, dynamic: true, places: places, key: []field{priority(), draw(maxSlots)}, value: []field{priority()}}
+// clientSet is a map of backends by the places of clients, with room for so many.
+func clientSet(name string, places, size uint32) *set {
+	s := newSet(name, fields(nft.Priority(), nft.Random(maxSlots)), fields(nft.Priority()))
+	s.Dynamic, s.Typeof, s.Size, s.places = true, true, size, places
+	return s
 }
 
 // frontendFields are the parts of a frontend, in a packet.
-func (l *layout) frontendFields(node bool) []field {
-	fields := []field{l.destination(), protocol(), anyPort()}
+func (l *layout) frontendFields(node bool) []nft.Field {
+	all := fields(l.Destination(), nft.Protocol(), nft.Port())
 	if node {
-		return fields[1:]
+		return all[1:]
 	}
-	return fields
+	return all
 }
 
 // groupSet is the set of the frontends of a group.
 func (l *layout) groupSet(g group) *set {
 	s, ok := l.groups[g]
 	if !ok {
-		s = &set{name: g.name(), key: l.frontendFields(g.node), rank: refuseRank}
+		s = newSet(g.name(), l.frontendFields(g.node), nil)
+		s.rank = refuseRank
 		if g.forwards() {
 			s.rank = groupRank
 		}
@@ -114,16 +125,16 @@ func (l *layout) groupSet(g group) *set {
 func (l *layout) classSet(c class) *set {
 	s, ok := l.classes[c]
 	if !ok {
-		s = &set{name: c.name(), class: c}
-		if c.affinity {
-			s.key, s.value = []field{priority(), draw(maxSlots)}, []field{priority()}
-		} else {
-			port := transportOf(c.protocol).port()
-			s.key, s.value = []field{l.destination(), port, draw(maxSlots)}, []field{l.destination(), port}
+		key, value := fields(nft.Priority(), nft.Random(maxSlots)), fields(nft.Priority())
+		if !c.affinity {
+			port := nft.TransportOf(c.protocol).Port()
+			key, value = fields(l.Destination(), port, nft.Random(maxSlots)), fields(l.Destination(), port)
 		}
 		if c.node {
-			s.key = s.key[1:]
+			key = key[1:]
 		}
+		s = newSet(c.name(), key, value)
+		s.class, s.Typeof = c, true // nft has no name for the type of a slot
 		l.classes[c] = s
 	}
 	return s
@@ -133,11 +144,23 @@ func (l *layout) classSet(c class) *set {
 func (l *layout) rangesSet(r ranges) *set {
 	s, ok := l.ranges[r]
 	if !ok {
-		s = &set{name: r.name(), key: l.frontendFields(r.node), rank: restrictRank}
+		s = newSet(r.name(), l.frontendFields(r.node), nil)
+		s.rank = restrictRank
 		if r.bits != restricted {
-			s.key, s.rank = append(s.key, l.sourceNetwork(r.bits)), sourceRank
+			s.Key, s.parts, s.rank = append(s.Key, l.sourceNetwork(r.bits)), append(s.parts, sourcePart), sourceRank
 		}
 		l.ranges[r] = s
+	}
+	return s
+}
+
+// sourceNetwork is the network of so many bits that a packet comes from.
+func (l *layout) sourceNetwork(bits int) nft.Field {
+	s := l.Source()
+	if bits < l.Addr.Size*8 {
+		mask := l.Mask(bits)
+		text, _ := netip.AddrFromSlice(mask)
+		s = s.And(mask, text.String())
 	}
 	return s
 }
@@ -239,8 +262,8 @@ func (l *layout) sets(m made) []*set {
 	}
 	for _, node := range []bool{false, true} {
 		for _, s := range sets {
-			for _, t := range transports {
-				for _, c := range m.classesOf(path{node, s}, t.number) {
+			for _, t := range nft.Transports {
+				for _, c := range m.classesOf(path{node, s}, t.Number) {
 					all = append(all, l.classSet(c))
 				}
 			}
@@ -257,48 +280,33 @@ func (l *layout) sets(m made) []*set {
 	return all
 }
 
-// chain is a chain with its rules. A base chain has a hook.
-type chain struct {
-	name  string
-	hook  *hook
-	rules []phrase
-}
-
-// hook is where a base chain sits. The text is what nft lists.
-type hook struct {
-	kind, where string
-	number      uint32
-	priority    int32
-	text        string
-}
-
 var (
-	natPrerouting    = &hook{"nat", "prerouting", unix.NF_INET_PRE_ROUTING, -100, "dstnat"}
-	natOutput        = &hook{"nat", "output", unix.NF_INET_LOCAL_OUT, -100, "-100"}
-	natPostrouting   = &hook{"nat", "postrouting", unix.NF_INET_POST_ROUTING, 100, "srcnat"}
-	filterPrerouting = &hook{"filter", "prerouting", unix.NF_INET_PRE_ROUTING, -110, "dstnat - 10"}
-	filterOutput     = &hook{"filter", "output", unix.NF_INET_LOCAL_OUT, -110, "-110"}
-	restPrerouting   = &hook{"filter", "prerouting", unix.NF_INET_PRE_ROUTING, -90, "dstnat + 10"}
-	restOutput       = &hook{"filter", "output", unix.NF_INET_LOCAL_OUT, -90, "-90"}
+	natPrerouting    = &nft.Hook{Type: "nat", Name: "prerouting", Number: unix.NF_INET_PRE_ROUTING, Priority: -100, Text: "dstnat"}
+	natOutput        = &nft.Hook{Type: "nat", Name: "output", Number: unix.NF_INET_LOCAL_OUT, Priority: -100, Text: "-100"}
+	natPostrouting   = &nft.Hook{Type: "nat", Name: "postrouting", Number: unix.NF_INET_POST_ROUTING, Priority: 100, Text: "srcnat"}
+	filterPrerouting = &nft.Hook{Type: "filter", Name: "prerouting", Number: unix.NF_INET_PRE_ROUTING, Priority: -110, Text: "dstnat - 10"}
+	filterOutput     = &nft.Hook{Type: "filter", Name: "output", Number: unix.NF_INET_LOCAL_OUT, Priority: -110, Text: "-110"}
+	restPrerouting   = &nft.Hook{Type: "filter", Name: "prerouting", Number: unix.NF_INET_PRE_ROUTING, Priority: -90, Text: "dstnat + 10"}
+	restOutput       = &nft.Hook{Type: "filter", Name: "output", Number: unix.NF_INET_LOCAL_OUT, Priority: -90, Text: "-90"}
 )
 
 // chains are all chains of a table, in the order in which they are listed.
-func (l *layout) chains(m made) []chain {
-	services := jump("services")
-	refuse, rest := rule(isNew, jump("refuse")), rule(isNew, jump("rest"))
+func (l *layout) chains(m made) []nft.Chain {
+	services := nft.Jump("services")
+	refuse, rest := nft.Rule(nft.IsNew, nft.Jump("refuse")), nft.Rule(nft.IsNew, nft.Jump("rest"))
 	toNode := l.toNode()
-	all := []chain{
-		{"prerouting", natPrerouting, []phrase{services}},
-		{"output", natOutput, []phrase{services}},
-		{"postrouting", natPostrouting, []phrase{l.masqueradeMarked(), l.masqueradeHairpin()}},
-		{"refuse-prerouting", filterPrerouting, []phrase{refuse}},
-		{"refuse-output", filterOutput, []phrase{refuse}},
-		{"rest-prerouting", restPrerouting, append(l.proofs(m, false), rest)},
-		{"rest-output", restOutput, append(l.proofs(m, true), rest)},
-		{"services", nil, append(l.dispatch(m, true, false), rule(toNode, goTo("node-ports")))},
-		{"node-ports", nil, l.dispatch(m, true, true)},
-		{"refuse", nil, slices.Concat(l.restrict(m, false), l.dispatch(m, false, false), []phrase{rule(toNode, goTo("refuse-node-ports"))})},
-		{"refuse-node-ports", nil, slices.Concat(l.restrict(m, true), l.dispatch(m, false, true))},
+	all := []nft.Chain{
+		{Name: "prerouting", Hook: natPrerouting, Rules: []nft.Statement{services}},
+		{Name: "output", Hook: natOutput, Rules: []nft.Statement{services}},
+		{Name: "postrouting", Hook: natPostrouting, Rules: []nft.Statement{l.masqueradeMarked(), l.masqueradeHairpin()}},
+		{Name: "refuse-prerouting", Hook: filterPrerouting, Rules: []nft.Statement{refuse}},
+		{Name: "refuse-output", Hook: filterOutput, Rules: []nft.Statement{refuse}},
+		{Name: "rest-prerouting", Hook: restPrerouting, Rules: append(l.proofs(m, false), rest)},
+		{Name: "rest-output", Hook: restOutput, Rules: append(l.proofs(m, true), rest)},
+		{Name: "services", Rules: append(l.dispatch(m, true, false), nft.Rule(toNode, nft.Goto("node-ports")))},
+		{Name: "node-ports", Rules: l.dispatch(m, true, true)},
+		{Name: "refuse", Rules: slices.Concat(l.restrict(m, false), l.dispatch(m, false, false), []nft.Statement{nft.Rule(toNode, nft.Goto("refuse-node-ports"))})},
+		{Name: "refuse-node-ports", Rules: slices.Concat(l.restrict(m, true), l.dispatch(m, false, true))},
 		l.restChain(m),
 	}
 	for _, node := range []bool{false, true} {
@@ -324,14 +332,14 @@ func (l *layout) chains(m made) []chain {
 
 // dispatch sends the frontends of each group to the chain of the group. For a moment one
 // may be in two groups that refuse, and then both count.
-func (l *layout) dispatch(m made, forwards, node bool) []phrase {
-	var rules []phrase
+func (l *layout) dispatch(m made, forwards, node bool) []nft.Statement {
+	var rules []nft.Statement
 	for _, g := range m.inOrder(func(g group) bool { return g.forwards() == forwards && g.node == node }) {
-		s, to := l.groupSet(g), goTo(g.chainName())
+		s, to := l.groupSet(g), nft.Goto(g.chainName())
 		if !forwards {
-			to = jump(g.chainName())
+			to = nft.Jump(g.chainName())
 		}
-		rules = append(rules, rule(concat(s.key...), s.contains(true), to))
+		rules = append(rules, nft.Rule(nft.Concat(s.Key...), s.contains(), to))
 	}
 	return rules
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 )
 
 // hold is another process that has the tables.
@@ -61,8 +62,8 @@ func TestKilledProcessLeavesTheRules(t *testing.T) {
 		t.Errorf("kill -9 changed the rules: %s", diff)
 	}
 	mustSync(t, d, mixedTable())
-	if d.conn.commits != 2 {
-		t.Errorf("%d commits to take over, want 2: the new owner of each table", d.conn.commits)
+	if d.conn.Commits() != 2 {
+		t.Errorf("%d commits to take over, want 2: the new owner of each table", d.conn.Commits())
 	}
 }
 
@@ -73,7 +74,7 @@ func TestCleanupLeavesNothing(t *testing.T) {
 			mustNFT(t, "add table ip firewall", "-f", "-")
 			d := open(t, o)
 			mustSync(t, d, mixedTable())
-			spare := newTable(d.conn, newLayout(ip6, testHost), spareName)
+			spare := newTable(d.conn, newLayout(nft.IPv6, testHost), spareName)
 			if err := d.install(context.Background(), spare, desired{}); err != nil {
 				t.Fatal(err)
 			}
@@ -130,19 +131,19 @@ func TestHostChanges(t *testing.T) {
 		if err := d.Sync(context.Background(), host, table); err != nil {
 			rt.Fatal(err)
 		}
-		l := newLayout(ip4, host)
+		l := newLayout(nft.IPv4, host)
 		m := newMade()
 		for r := range table.All() {
 			if r.Addr.Is4() {
 				l.need(r, m)
 			}
 		}
-		found, err := d.conn.findElements(l, tableName, m)
+		found, err := findElements(d.conn, l, ourTable(l.Family), m)
 		if err != nil {
 			rt.Fatal(err)
 		}
 		wanted := map[key]bool{}
-		for _, k := range intervals(ip4, host.Pods.CIDRs) {
+		for _, k := range intervals(nft.IPv4, host.Pods.CIDRs) {
 			wanted[k] = true
 		}
 		if diff := cmp.Diff(wanted, found.podCIDRs, cmp.AllowUnexported(key{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
@@ -151,9 +152,9 @@ func TestHostChanges(t *testing.T) {
 		if diff := cmp.Diff(l.nodeAddrKeys(host), found.nodeAddrs, cmp.AllowUnexported(key{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 			rt.Fatalf("addresses: %s", diff)
 		}
-		before := d.conn.commits
-		if err := d.Sync(context.Background(), host, table); err != nil || d.conn.commits != before {
-			rt.Fatalf("a second Sync: %v, %d commits", err, d.conn.commits-before)
+		before := d.conn.Commits()
+		if err := d.Sync(context.Background(), host, table); err != nil || d.conn.Commits() != before {
+			rt.Fatalf("a second Sync: %v, %d commits", err, d.conn.Commits()-before)
 		}
 	})
 }
@@ -166,7 +167,7 @@ func TestIntervals(t *testing.T) {
 			a := netip.AddrFrom4([4]byte{rapid.SampledFrom([]byte{0, 1, 255}).Draw(t, "first"), 0, 0, rapid.Byte().Draw(t, "last")})
 			networks = append(networks, netip.PrefixFrom(a, rapid.SampledFrom([]int{7, 8, 9, 30, 31, 32}).Draw(t, "bits")))
 		}
-		keys := intervals(ip4, networks)
+		keys := intervals(nft.IPv4, networks)
 		for i, k := range keys[:max(0, len(keys)-1)] {
 			if !k.addr.Less(keys[i+1].addr) || k.end == keys[i+1].end {
 				t.Fatalf("%v: %v are no intervals", networks, keys)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -19,7 +20,7 @@ import (
 type machine struct {
 	t        *rapid.T
 	host     vip.Host
-	chains   map[string]chain
+	chains   map[string]nft.Chain
 	sets     map[string]*set
 	elements map[string]map[string]value // by name of the set and key, as bytes
 	clients  map[string]*client          // what packets wrote, by name of the map and key
@@ -62,31 +63,31 @@ func newMachine(t *rapid.T, host vip.Host) *machine {
 
 // load replaces rules and sets; elements stay.
 func (m *machine) load(l *layout, made made) {
-	m.chains, m.sets = map[string]chain{}, map[string]*set{}
+	m.chains, m.sets = map[string]nft.Chain{}, map[string]*set{}
 	for _, c := range l.chains(made) {
-		m.chains[c.name] = c
+		m.chains[c.Name] = c
 	}
 	for _, s := range l.sets(made) {
-		m.sets[s.name] = s
+		m.sets[s.Name] = s
 	}
 }
 
 // do performs an operation on an element.
 func (m *machine) do(o op) {
-	if m.sets[o.set.name] != o.set {
-		m.t.Fatalf("there is no set %s", o.set.name)
+	if m.sets[o.set.Name] != o.set {
+		m.t.Fatalf("there is no set %s", o.set.Name)
 	}
-	elements := m.elements[o.set.name]
+	elements := m.elements[o.set.Name]
 	if elements == nil {
 		elements = map[string]value{}
-		m.elements[o.set.name] = elements
+		m.elements[o.set.Name] = elements
 	}
 	k := string(o.set.appendKey(nil, o.key))
 	if o.key.end {
 		k += "end"
 	}
 	if _, there := elements[k]; there != (o.verb != put) {
-		m.t.Fatalf("%d of %s in %s: it is there: %v", o.verb, o.set.text(o.key), o.set.name, there)
+		m.t.Fatalf("%d of %s in %s: it is there: %v", o.verb, o.set.elementText(o.key, value{}), o.set.Name, there)
 	}
 	delete(elements, k)
 	if o.verb != drop {
@@ -122,13 +123,13 @@ func (m *machine) pass(p packet) (result, packet) {
 
 // hook runs the base chains of a hook, and is false if the packet does not go on.
 func (m *machine) hook(number uint32, p *packet, r *result) bool {
-	var base []chain
+	var base []nft.Chain
 	for _, c := range m.chains {
-		if c.hook != nil && c.hook.number == number && !(p.established && c.hook.kind == "nat") {
+		if c.Hook != nil && c.Hook.Number == number && !(p.established && c.Hook.Type == "nat") {
 			base = append(base, c)
 		}
 	}
-	slices.SortFunc(base, func(a, b chain) int { return int(a.hook.priority - b.hook.priority) })
+	slices.SortFunc(base, func(a, b nft.Chain) int { return int(a.Hook.Priority - b.Hook.Priority) })
 	for _, c := range base {
 		if m.run(c, p, r) == stopped && r.action != vip.Forward && !r.masq {
 			return false
@@ -147,11 +148,11 @@ const (
 	stopped             // a verdict for good
 )
 
-func (m *machine) run(c chain, p *packet, r *result) end {
-	if _, ok := m.chains[c.name]; !ok {
-		m.t.Fatalf("there is no chain %q", c.name)
+func (m *machine) run(c nft.Chain, p *packet, r *result) end {
+	if _, ok := m.chains[c.Name]; !ok {
+		m.t.Fatalf("there is no chain %q", c.Name)
 	}
-	for _, rule := range c.rules {
+	for _, rule := range c.Rules {
 		switch e := m.rule(rule, p, r); e {
 		case returned:
 			return next
@@ -162,7 +163,7 @@ func (m *machine) run(c chain, p *packet, r *result) end {
 	return next
 }
 
-func (m *machine) rule(rule phrase, p *packet, r *result) end {
+func (m *machine) rule(rule nft.Statement, p *packet, r *result) end {
 	var registers [64]byte
 	at := func(n uint32) []byte {
 		if n >= unix.NFT_REG32_00 {
@@ -170,7 +171,7 @@ func (m *machine) rule(rule phrase, p *packet, r *result) end {
 		}
 		return registers[16*(n-unix.NFT_REG_1):]
 	}
-	for _, e := range rule.exprs {
+	for _, e := range rule.Exprs {
 		end := next
 		switch e := e.(type) {
 		case *expr.Verdict:
@@ -244,7 +245,7 @@ func (m *machine) statement(e expr.Any, p *packet, at func(uint32) []byte) bool 
 		h := fnv.New32a()
 		h.Write(at(e.SourceRegister)[:e.Length])
 		binary.NativeEndian.PutUint32(at(e.DestRegister), h.Sum32()%e.Modulus)
-	case *original:
+	case *nft.Original:
 		if e.Key == expr.CtKeyPROTODST {
 			binary.BigEndian.PutUint16(at(e.Register), p.dialed.Port())
 		} else {
@@ -274,7 +275,7 @@ func (m *machine) ct(e *expr.Ct, p *packet, register []byte) {
 	case e.Key == expr.CtKeySTATE:
 		v = expr.CtStateBitNEW
 	case e.Key == expr.CtKeySTATUS && p.translated:
-		v = ctStatusDNAT
+		v = nft.StatusDNAT
 	}
 	binary.NativeEndian.PutUint32(register, v)
 }
@@ -295,9 +296,9 @@ func (m *machine) payload(e *expr.Payload, p *packet) []byte {
 	}
 	f := familyOf(vip.Frontend{Addr: p.dst})
 	switch {
-	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == f.saddr:
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == f.SourceOffset:
 		return p.src.AsSlice()[:e.Len]
-	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == f.daddr:
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == f.DestinationOffset:
 		return p.dst.AsSlice()[:e.Len]
 	}
 	m.t.Fatalf("payload %+v", e)
@@ -315,7 +316,7 @@ func (m *machine) meta(e *expr.Meta, p *packet, register []byte) {
 		copy(register, []byte{p.protocol, 0, 0, 0})
 		return
 	case expr.MetaKeyIIFNAME:
-		copy(register, interfaceName(p.in))
+		copy(register, nft.InterfaceName(p.in))
 		return
 	default:
 		m.t.Fatalf("meta %+v", e)
@@ -332,32 +333,38 @@ func (m *machine) lookup(s *set, register []byte) ([]byte, bool) {
 	if s == nil {
 		m.t.Fatal("lookup in a set that is not there")
 	}
-	_, size := typeOf(s.key)
-	k := register[:size]
+	k := register[:keySize(s)]
 	switch {
-	case s.dynamic:
-		c := m.clients[s.name+string(k)]
+	case s.Dynamic:
+		c := m.clients[s.Name+string(k)]
 		if c == nil || c.expires <= m.now {
 			return nil, false
 		}
 		return c.value, true
-	case s.interval:
+	case s.Interval:
 		return nil, m.inInterval(s, k)
 	}
-	v, ok := m.elements[s.name][string(k)]
+	v, ok := m.elements[s.Name][string(k)]
 	switch {
-	case !ok || s.value == nil:
+	case !ok || s.Value == nil:
 		return nil, ok
 	case s.toNumber():
-		return native(v.number), true
+		return nft.Native(v.number), true
 	}
 	return append(v.to.Addr().AsSlice(), byte(v.to.Port()>>8), byte(v.to.Port()), 0, 0), true
+}
+
+func keySize(s *set) (size int) {
+	for _, f := range s.Key {
+		size += f.Padded()
+	}
+	return size
 }
 
 // inInterval finds the last bound that is not after a key.
 func (m *machine) inInterval(s *set, k []byte) bool {
 	in, last := false, []byte(nil)
-	for bound := range m.elements[s.name] {
+	for bound := range m.elements[s.Name] {
 		address, end := []byte(bound)[:len(k)], len(bound) > len(k)
 		if bytes.Compare(address, k) > 0 || last != nil && bytes.Compare(address, last) < 0 {
 			continue
@@ -371,8 +378,7 @@ func (m *machine) inInterval(s *set, k []byte) bool {
 }
 
 func (m *machine) dynset(e *expr.Dynset, at func(uint32) []byte) bool {
-	_, size := typeOf(m.sets[e.SetName].key)
-	k := e.SetName + string(at(e.SrcRegKey)[:size])
+	k := e.SetName + string(at(e.SrcRegKey)[:keySize(m.sets[e.SetName])])
 	c := m.clients[k]
 	if e.Operation == dynsetDelete {
 		delete(m.clients, k)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -64,7 +65,7 @@ func (m model) of(p packet) verdict {
 	f := vip.Frontend{Addr: p.dst, Port: p.port, Protocol: protocol}
 	r := m.table.Route(f)
 	if r == nil && m.host.ServesNodePorts(p.dst) {
-		f.Addr = familyOf(f).anyNode()
+		f.Addr = anyNode(familyOf(f))
 		r = m.table.Route(f)
 	}
 	if r != nil {
@@ -175,7 +176,7 @@ type modelTable struct {
 	m *machine
 }
 
-func newModelTable(t *rapid.T, f *family, host dataplane.Host) *modelTable {
+func newModelTable(t *rapid.T, f *nft.Family, host dataplane.Host) *modelTable {
 	mt := &modelTable{newTable(nil, newLayout(f, host), tableName), newMachine(t, host.Host)}
 	mt.m.load(mt.layout, mt.made)
 	w := mt.writer()
@@ -225,7 +226,7 @@ func (mt *modelTable) apply(changes []vip.Change, between func()) error {
 func TestRulesMeanTheTable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		host := dataplane.Host{Host: modelHost(t), MasqueradeMark: rapid.SampledFrom([]uint32{0x4000, 1 << 31}).Draw(t, "mark bit")}
-		tables := map[*family]*modelTable{}
+		tables := map[*nft.Family]*modelTable{}
 		for _, f := range families {
 			tables[f] = newModelTable(t, f, host)
 		}
@@ -287,7 +288,7 @@ func checkLeft(t *rapid.T, host dataplane.Host, before, after packet, got result
 func TestAffinityIsRemembered(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		host := dataplane.Host{Host: modelHost(t), MasqueradeMark: 0x4000}
-		mt := newModelTable(t, ip4, host)
+		mt := newModelTable(t, nft.IPv4, host)
 		m := model{host.Host, vip.NewTable(), map[modelClient]modelMemory{}}
 		for range rapid.IntRange(1, 5).Draw(t, "changes") {
 			i := rapid.IntRange(0, 1).Draw(t, "service")
@@ -339,7 +340,7 @@ func (m model) remember(p packet, got result, now uint32, proven bool) error {
 // TestMachine holds the machine against what is obvious.
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLayout(ip4, testHost)
+		l := newLayout(nft.IPv4, testHost)
 		m := newMachine(t, testHost.Host)
 		m.load(l, newMade())
 		var networks []netip.Prefix
@@ -347,7 +348,7 @@ func TestMachine(t *testing.T) {
 			a := netip.AddrFrom4([4]byte{10, rapid.Byte().Draw(t, "byte")})
 			networks = append(networks, netip.PrefixFrom(a, rapid.SampledFrom([]int{9, 15, 16, 32}).Draw(t, "bits")))
 		}
-		for _, k := range intervals(ip4, networks) {
+		for _, k := range intervals(nft.IPv4, networks) {
 			m.do(op{verb: put, set: l.podCIDRs, key: k})
 		}
 		for second := range 256 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -33,7 +34,7 @@ func TestOwnersAreBounded(t *testing.T) {
 	}
 	without := func(i int) {
 		t.Helper()
-		state := kernelState(t, d, ip4)
+		state := kernelState(t, d, nft.IPv4)
 		for _, r := range everyRoute(i, 5, 0) {
 			if _, ok := state[r.Frontend.String()]; !ok {
 				t.Errorf("%v is not in the kernel", r.Frontend)
@@ -53,8 +54,8 @@ func TestOwnersAreBounded(t *testing.T) {
 	mustSync(t, d, table) // which removes what service-3 needed without affinity
 	next := open(t, shared)
 	mustSync(t, next, table)
-	if next.conn.commits != 0 {
-		t.Errorf("%d commits of a new process, want none: the kernel has what the table says", next.conn.commits)
+	if next.conn.Commits() != 0 {
+		t.Errorf("%d commits of a new process, want none: the kernel has what the table says", next.conn.Commits())
 	}
 }
 
@@ -85,7 +86,7 @@ func TestManyStickyBackends(t *testing.T) {
 	r := testRoute(0, maxSticky+100)
 	r.Affinity = 10800
 	r.Local = slices.Clone(r.Cluster[maxSticky+50:])
-	table := newTable(nil, newLayout(ip4, testHost), tableName)
+	table := newTable(nil, newLayout(nft.IPv4, testHost), tableName)
 	if err := table.check(r); err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +116,10 @@ func TestWithoutHash(t *testing.T) {
 	if d.tables[0].made.remembers() {
 		t.Error("there are rules about affinity")
 	}
-	if got, want := len(kernelState(t, d, ip4)), table.Len(); got != want {
+	if got, want := len(kernelState(t, d, nft.IPv4)), table.Len(); got != want {
 		t.Errorf("%d frontends are in the kernel, want %d", got, want)
 	}
-	if err := d.conn.rehearse(ip4, 0, oneOfEach(false)); err != nil {
+	if err := rehearse(d.conn, nft.IPv4, 0, oneOfEach(false)); err != nil {
 		t.Error(err)
 	}
 }

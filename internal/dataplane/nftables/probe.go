@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -20,39 +21,39 @@ const minimumKernel = "5.10"
 
 // features is what differs between the kernels that can run the rules.
 type features struct {
-	families []*family // that the kernel has rules for
-	persist  bool      // a table can be owned and outlive its owner
-	hash     bool      // of addresses, which affinity needs
+	families []*nft.Family // that the kernel has rules for
+	persist  bool          // a table can be owned and outlive its owner
+	hash     bool          // of addresses, which affinity needs
 }
 
 // Probe says whether this process can use the dataplane here, in the network
 // namespace of the calling thread, and why not. It lets the kernel try the rules
 // and changes nothing.
 func Probe() error {
-	c, err := dial()
+	c, err := nft.Dial(nft.MaxTransaction)
 	if err != nil {
 		return err
 	}
-	_, err = c.probe()
-	return errors.Join(err, c.close())
+	_, err = probe(c)
+	return errors.Join(err, c.Close())
 }
 
 // probe rehearses the tables. One family is enough: a kernel may be without IPv6.
-func (c *conn) probe() (features, error) {
+func probe(c *nft.Conn) (features, error) {
 	var can features
 	var errs []error
 	for _, f := range families {
-		err := c.rehearse(f, 0, oneOfEach(true))
+		err := rehearse(c, f, 0, oneOfEach(true))
 		can.hash = err == nil
 		if errors.Is(err, unix.ENOENT) { // how the kernel says that it lacks an expression
-			err = c.rehearse(f, 0, oneOfEach(false))
+			err = rehearse(c, f, 0, oneOfEach(false))
 		}
 		switch {
 		case err == nil:
 			can.families = append(can.families, f)
 		case errors.Is(err, unix.EPERM):
 			return can, fmt.Errorf("try the rules of table %s %s: %w: expected the capability NET_ADMIN in this network namespace",
-				f.name, tableName, err)
+				f.Name, tableName, err)
 		default:
 			errs = append(errs, unsupported(f, err))
 		}
@@ -60,27 +61,24 @@ func (c *conn) probe() (features, error) {
 	if can.families == nil {
 		return can, errors.Join(errs...)
 	}
-	can.persist = c.rehearse(can.families[0], tableOwner|tablePersist, oneOfEach(false)) == nil
+	can.persist = rehearse(c, can.families[0], nft.TableOwner|nft.TablePersist, oneOfEach(false)) == nil
 	return can, nil
 }
 
-func unsupported(f *family, err error) error {
+func unsupported(f *nft.Family, err error) error {
 	return fmt.Errorf("try the rules of table %s %s on Linux %s: %w (%w): expected Linux %s or newer with nf_tables, NAT and reject",
-		f.name, tableName, release(), dataplane.ErrNotSupported, err, minimumKernel)
+		f.Name, tableName, release(), dataplane.ErrNotSupported, err, minimumKernel)
 }
 
 // rehearse lets the kernel do everything but commit: a table with every group, and
 // with classes of each kind.
-func (c *conn) rehearse(f *family, flags uint32, m made) error {
-	const name = tableName + "-probe"
-	l := newLayout(f, dataplane.Host{MasqueradeMark: 1})
-	tx := &c.tx
-	tx.begin()
-	tx.newTable(l, name, flags)
-	if err := tx.changeLayout(newTable(c, l, name), nil, m); err != nil {
+func rehearse(c *nft.Conn, f *nft.Family, flags uint32, m made) error {
+	t, tx := newTable(c, newLayout(f, dataplane.Host{MasqueradeMark: 1}), tableName+"-probe"), c.Begin()
+	tx.NewTable(t.id(), flags, title)
+	if err := t.changeLayout(tx, nil, m); err != nil {
 		return err
 	}
-	return c.commit(tx, true)
+	return c.Rehearse(tx)
 }
 
 // oneOfEach is what a rehearsal makes, in one transaction.
@@ -127,19 +125,20 @@ func release() string {
 }
 
 // inUse is the error about a table that another socket owns.
-func inUse(f *family, name string, found foundTable) error {
-	return fmt.Errorf("table %s %s is %w: %s owns it: stop that one first; its rules stay, and are taken over as they are",
-		f.name, name, dataplane.ErrInUse, socketOwner(found.owner))
+func inUse(t nft.Table, found *nft.TableInfo) error {
+	return fmt.Errorf("table %v is %w: %s owns it: stop that one first; its rules stay, and are taken over as they are",
+		t, dataplane.ErrInUse, socketOwner(found.Owner))
 }
 
 // explain turns the kernel's refusal to let us at a table into what is behind it.
-func (d *Dataplane) explain(f *family, err error) error {
+func (d *Dataplane) explain(f *nft.Family, err error) error {
 	if !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	found, findErr := d.conn.findTable(f, tableName)
-	if findErr == nil && found != nil && found.ownedByOther(d.conn) {
-		return inUse(f, tableName, *found)
+	t := ourTable(f)
+	found, findErr := d.conn.FindTable(t)
+	if findErr == nil && found != nil && ownedByOther(found, d.conn) {
+		return inUse(t, found)
 	}
 	return err
 }

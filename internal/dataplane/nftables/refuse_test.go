@@ -12,6 +12,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -44,7 +45,7 @@ func TestOneRouteCannotStopTheOthers(t *testing.T) {
 	if !strings.Contains(err.Error(), "adding to masquerade-node-outside: 10.96.0.3 . tcp . 80 comment \"default/service-3:http\"") {
 		t.Errorf("%v: want that it names the element", err)
 	}
-	if got := len(kernelState(t, d, ip4)); got != 4 {
+	if got := len(kernelState(t, d, nft.IPv4)); got != 4 {
 		t.Errorf("%d frontends in the kernel, want 4", got)
 	}
 	mustIntact(t, d, true)
@@ -62,7 +63,7 @@ func TestOneRouteCannotStopTheOthers(t *testing.T) {
 	if refused := routesIn(t, err); len(refused) != 4 {
 		t.Errorf("Sync refuses %v, want the 4 for which there is no room", refused)
 	}
-	if got := len(kernelState(t, d, ip4)); got != 5 {
+	if got := len(kernelState(t, d, nft.IPv4)); got != 5 {
 		t.Errorf("%d frontends in the kernel, want 5", got)
 	}
 }
@@ -132,7 +133,7 @@ func TestRoutesThatCannotBe(t *testing.T) {
 			t.Errorf("%s: Sync refuses %v, want service-1", name, routes)
 		}
 		mustApply(t, d, table.Set(service(1), []*vip.Route{testRoute(1, 2)}))
-		if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+		if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 		mustApply(t, d, table.Set(service(1), nil))
@@ -175,7 +176,7 @@ func TestMessagesForPeople(t *testing.T) {
 		t.Errorf("an element in the way: %v", err)
 	}
 	mustSync(t, d, table)
-	if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+	if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -209,7 +210,7 @@ func TestWithoutCapability(t *testing.T) {
 func TestOneFamily(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
-	d.can.families = []*family{ip4}
+	d.can.families = []*nft.Family{nft.IPv4}
 	table := mixedTable()
 	err := d.Sync(context.Background(), testHost, table)
 	v6 := 0
@@ -221,7 +222,7 @@ func TestOneFamily(t *testing.T) {
 	if routes := routesIn(t, err); len(routes) != v6 || !errors.Is(err, dataplane.ErrNotSupported) {
 		t.Errorf("%d routes refused, want %d: %v", len(routes), v6, err)
 	}
-	if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+	if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 		t.Error(diff)
 	}
 	r := testRoute(99, 1)

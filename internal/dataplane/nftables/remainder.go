@@ -46,7 +46,7 @@ func (d *Dataplane) proceed(ctx context.Context) error {
 		}
 		err := t.proceed(ctx)
 		if fatal(err) {
-			d.doubt = d.explain(t.family, err)
+			d.doubt = d.explain(t.Family, err)
 			return d.doubt
 		}
 		return err

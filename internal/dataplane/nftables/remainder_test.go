@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -15,19 +16,19 @@ import (
 func TestLargeFrontendInSlices(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
-	d.conn.limit = 20 << 10 // bytes: about 300 elements
+	d.conn.Limit = 20 << 10 // bytes: about 300 elements
 	table := vip.NewTable()
 	mustSync(t, d, table)
 	large := func(n int) []vip.Change {
 		r := testRoute(0, n)
 		return table.Set(r.Owner.Service, []*vip.Route{r})
 	}
-	in := func(f vip.Frontend) int { return len(kernelState(t, d, ip4)[f.String()].In) }
+	in := func(f vip.Frontend) int { return len(kernelState(t, d, nft.IPv4)[f.String()].In) }
 	first := testRoute(0, 1).Frontend
 	for _, n := range []int{2000, 4000, 1000, 4000, 0} {
-		before, finishes := d.conn.commits, d.Unfinished()
+		before, finishes := d.conn.Commits(), d.Unfinished()
 		mustApplyPart(t, d, large(n))
-		if made := d.conn.commits - before; made > 2 && !finishes { // one may make a class
+		if made := d.conn.Commits() - before; made > 2 && !finishes { // one may make a class
 			t.Fatalf("%d backends: %d commits at once, want at most 2", n, made)
 		}
 		for i := 1; i < 3; i++ {
@@ -48,7 +49,7 @@ func TestLargeFrontendInSlices(t *testing.T) {
 			continue
 		}
 		mustApply(t, d, nil)
-		if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+		if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 			t.Fatal(diff)
 		}
 	}
@@ -58,21 +59,21 @@ func TestLargeFrontendInSlices(t *testing.T) {
 func TestSyncFinishes(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
-	most := d.conn.limit
+	most := d.conn.Limit
 	table := vip.NewTable()
 	mustSync(t, d, table)
-	d.conn.limit = 20 << 10
+	d.conn.Limit = 20 << 10
 	r := testRoute(0, 2000)
 	mustApplyPart(t, d, table.Set(r.Owner.Service, []*vip.Route{r}))
 	if !d.Unfinished() {
 		t.Fatal("all is written at once")
 	}
-	d.conn.limit = most
+	d.conn.Limit = most
 	mustSync(t, d, table)
 	if d.Unfinished() {
 		t.Error("unfinished after a Sync")
 	}
-	if diff := cmp.Diff(wantedState(ip4, table), kernelState(t, d, ip4), equalAddrPorts); diff != "" {
+	if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -3,6 +3,8 @@ package nftables
 import (
 	"fmt"
 	"slices"
+
+	"github.com/signpost-dns/signpost/internal/nft"
 )
 
 // remake makes the groups and classes that are not there, and removes those that
@@ -11,12 +13,11 @@ func (t *table) remake(want made) error {
 	if want.equal(t.made) {
 		return nil
 	}
-	tx := &transaction{}
-	tx.begin()
-	if err := tx.changeLayout(t, &t.made, want); err != nil {
+	tx := nft.NewTransaction()
+	if err := t.changeLayout(tx, &t.made, want); err != nil {
 		return err
 	}
-	if err := t.c.commitParts(tx); err != nil {
+	if err := t.c.CommitParts(tx); err != nil {
 		return err
 	}
 	t.made = want.clone()
@@ -26,24 +27,24 @@ func (t *table) remake(want made) error {
 // changeLayout adds what brings a table from one layout to another; from nil is
 // from nothing. The messages may be cut into transactions anywhere: sets and chains come before the rules
 // that name them and go after these, and rules that come or go are about sets without elements.
-func (t *transaction) changeLayout(table *table, from *made, to made) error {
+func (t *table) changeLayout(tx *nft.Transaction, from *made, to made) error {
 	var before []*set
-	var old []chain
+	var old []nft.Chain
 	if from != nil {
-		before, old = table.sets(*from), table.chains(*from)
+		before, old = t.sets(*from), t.chains(*from)
 	}
-	after := table.sets(to)
+	after := t.sets(to)
 	for i, s := range after {
 		if !slices.Contains(before, s) {
-			t.newSet(table.family, table.name, s, uint32(i+1))
+			tx.NewSet(t.id(), &s.Set, uint32(i+1))
 		}
 	}
-	if err := t.changeChains(table, old, table.chains(to)); err != nil {
+	if err := t.changeChains(tx, old, t.chains(to)); err != nil {
 		return err
 	}
 	for _, s := range before {
 		if !slices.Contains(after, s) {
-			t.deleteSet(table.family, table.name, s)
+			tx.DeleteSet(t.id(), s.Name)
 		}
 	}
 	return nil
@@ -51,61 +52,61 @@ func (t *transaction) changeLayout(table *table, from *made, to made) error {
 
 // changeChains adds chains, rules, and then what deletes chains: a rule must not
 // lead to a chain that is not there.
-func (t *transaction) changeChains(table *table, before, after []chain) error {
-	find := func(list []chain, name string) int {
-		return slices.IndexFunc(list, func(c chain) bool { return c.name == name })
+func (t *table) changeChains(tx *nft.Transaction, before, after []nft.Chain) error {
+	find := func(list []nft.Chain, name string) int {
+		return slices.IndexFunc(list, func(c nft.Chain) bool { return c.Name == name })
 	}
 	for _, c := range after {
-		if find(before, c.name) < 0 {
-			t.newChain(table.family, table.name, c)
+		if find(before, c.Name) < 0 {
+			tx.NewChain(t.id(), c)
 		}
 	}
 	for _, c := range after {
-		var old chain
-		if i := find(before, c.name); i >= 0 {
+		var old nft.Chain
+		if i := find(before, c.Name); i >= 0 {
 			old = before[i]
 		}
-		if err := t.changeRules(table, old, c); err != nil {
+		if err := t.changeRules(tx, old, c); err != nil {
 			return err
 		}
 	}
 	var gone []string
 	for _, c := range before {
-		if find(after, c.name) < 0 {
-			t.deleteRule(table.family, table.name, c.name, 0)
-			gone = append(gone, c.name)
+		if find(after, c.Name) < 0 {
+			tx.DeleteRule(t.id(), c.Name, 0)
+			gone = append(gone, c.Name)
 		}
 	}
 	for _, name := range gone {
-		t.deleteChain(table.family, table.name, name)
+		tx.DeleteChain(t.id(), name)
 	}
 	return nil
 }
 
 // changeRules adds and deletes the rules in which two versions of a chain differ,
 // and no others: when a rule is added the kernel walks the map that it looks up.
-func (t *transaction) changeRules(table *table, before, after chain) error {
-	same := func(a, b phrase) bool { return a.text == b.text }
-	if slices.EqualFunc(before.rules, after.rules, same) {
+func (t *table) changeRules(tx *nft.Transaction, before, after nft.Chain) error {
+	same := func(a, b nft.Statement) bool { return a.Text == b.Text }
+	if slices.EqualFunc(before.Rules, after.Rules, same) {
 		return nil
 	}
 	var handles []uint64
-	if len(before.rules) > 0 {
+	if len(before.Rules) > 0 {
 		var err error
-		if handles, err = table.c.ruleHandles(table.family, table.name, after.name); err != nil {
+		if handles, err = t.ruleHandles(after.Name); err != nil {
 			return err
 		}
-		if len(handles) != len(before.rules) {
-			return fmt.Errorf("chain %s of table %s %s has %d rules, expected %d: another program changed it",
-				after.name, table.family.name, table.name, len(handles), len(before.rules))
+		if len(handles) != len(before.Rules) {
+			return fmt.Errorf("chain %s of table %v has %d rules, expected %d: another program changed it",
+				after.Name, t.id(), len(handles), len(before.Rules))
 		}
 	}
-	old := before.rules
-	for _, r := range after.rules {
+	old := before.Rules
+	for _, r := range after.Rules {
 		// Rules that stay keep their order: both versions are sorted alike.
-		if keep := slices.IndexFunc(old, func(o phrase) bool { return same(o, r) }); keep >= 0 {
+		if keep := slices.IndexFunc(old, func(o nft.Statement) bool { return same(o, r) }); keep >= 0 {
 			for _, h := range handles[:keep] {
-				t.deleteRule(table.family, table.name, after.name, h)
+				tx.DeleteRule(t.id(), after.Name, h)
 			}
 			old, handles = old[keep+1:], handles[keep+1:]
 			continue
@@ -114,12 +115,18 @@ func (t *transaction) changeRules(table *table, before, after chain) error {
 		if len(handles) > 0 {
 			next = handles[0]
 		}
-		if err := t.newRule(table.family, table.name, after.name, r, next); err != nil {
+		if err := tx.NewRule(t.id(), after.Name, r, next); err != nil {
 			return err
 		}
 	}
 	for _, h := range handles {
-		t.deleteRule(table.family, table.name, after.name, h)
+		tx.DeleteRule(t.id(), after.Name, h)
 	}
 	return nil
+}
+
+// ruleHandles returns the handles of the rules of a chain, in order.
+func (t *table) ruleHandles(chain string) (handles []uint64, err error) {
+	err = t.c.ListRules(t.id(), chain, func(r nft.RuleInfo) { handles = append(handles, r.Handle) })
+	return handles, err
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -61,7 +62,7 @@ func (l *layout) route(r *vip.Route, number uint16, have installed) installed {
 	if r == nil {
 		return want
 	}
-	comment := commentText(r.Owner.String())
+	comment := nft.CommentText(r.Owner.String())
 	if r.Kind == vip.OtherPorts {
 		want.in = []membership{{set: l.clusterIPs, comment: comment}}
 		return want
@@ -129,7 +130,7 @@ func (l *layout) need(r *vip.Route, m made) (pods []netip.Addr) {
 func (l *layout) nodeAddrKeys(host dataplane.Host) map[key]bool {
 	keys := map[key]bool{}
 	for _, a := range host.NodePortAddrs {
-		if l.has(a) {
+		if l.Has(a) {
 			keys[key{addr: a}] = true
 		}
 	}
@@ -139,8 +140,8 @@ func (l *layout) nodeAddrKeys(host dataplane.Host) map[key]bool {
 // check says why a route cannot be in a table at all.
 func (l *layout) check(r *vip.Route) error {
 	switch {
-	case !l.has(r.Addr):
-		return fmt.Errorf("%v is no address of %s", r.Addr, l.name)
+	case !l.Has(r.Addr):
+		return fmt.Errorf("%v is no address of %s", r.Addr, l.Name)
 	case r.Kind == vip.OtherPorts || r.Kind == vip.HealthCheck:
 		return nil
 	case !hasPorts(byte(r.Protocol)):
@@ -149,8 +150,8 @@ func (l *layout) check(r *vip.Route) error {
 		return fmt.Errorf("port 0 is no port")
 	}
 	for _, n := range r.Sources {
-		if !n.IsValid() || !l.has(n.Addr()) {
-			return fmt.Errorf("source range %v is no network of %s", n, l.name)
+		if !n.IsValid() || !l.Has(n.Addr()) {
+			return fmt.Errorf("source range %v is no network of %s", n, l.Name)
 		}
 	}
 	for c, d := range r.Decisions {
@@ -171,8 +172,8 @@ func (l *layout) checkBackends(backends []vip.Backend) error {
 		return fmt.Errorf("%d backends are more than %d", len(backends), maxSlots)
 	}
 	for i, b := range backends {
-		if !l.has(b.Addr()) {
-			return fmt.Errorf("backend %v has no address of %s", b.AddrPort, l.name)
+		if !l.Has(b.Addr()) {
+			return fmt.Errorf("backend %v has no address of %s", b.AddrPort, l.Name)
 		}
 		if b.Port() == 0 {
 			return fmt.Errorf("backend %v has port 0", b.AddrPort)
@@ -272,10 +273,10 @@ func byAge(a, b *vip.Route) int {
 }
 
 // intervals are the elements of a set of networks, which must not overlap there.
-func intervals(f *family, networks []netip.Prefix) []key {
+func intervals(f *nft.Family, networks []netip.Prefix) []key {
 	var list []netip.Prefix
 	for _, n := range networks {
-		if n.IsValid() && f.has(n.Addr()) {
+		if n.IsValid() && f.Has(n.Addr()) {
 			list = append(list, n.Masked())
 		}
 	}
@@ -283,7 +284,7 @@ func intervals(f *family, networks []netip.Prefix) []key {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	var keys []key
-	if zero := f.anyNode(); len(list) > 0 && list[0].Addr() != zero {
+	if zero := anyNode(f); len(list) > 0 && list[0].Addr() != zero {
 		keys = append(keys, key{addr: zero, end: true}) // as nft does
 	}
 	for i := 0; i < len(list); {

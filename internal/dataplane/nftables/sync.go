@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -24,7 +25,7 @@ type desired struct {
 // syncTable makes one table what is desired. It adopts the one that is there, if
 // that has the right layout. It fails with RouteErrors only if all else is done.
 func (d *Dataplane) syncTable(ctx context.Context, l *layout, want desired) (*table, error) {
-	found, err := d.conn.findTable(l.family, tableName)
+	found, err := d.conn.FindTable(ourTable(l.Family))
 	if err != nil {
 		return nil, err
 	}
@@ -32,15 +33,12 @@ func (d *Dataplane) syncTable(ctx context.Context, l *layout, want desired) (*ta
 	if found == nil {
 		err = d.install(ctx, t, want)
 	} else {
-		err = d.adopt(ctx, t, *found, want)
+		err = d.adopt(ctx, t, found, want)
 	}
 	if fatal(err) {
-		return nil, d.explain(l.family, err)
+		return nil, d.explain(l.Family, err)
 	}
-	spare, spareErr := d.conn.findTable(l.family, spareName)
-	if spareErr == nil && spare != nil {
-		spareErr = d.conn.deleteTable(l.family, spareName)
-	}
+	_, spareErr := d.conn.RemoveTable(nft.Table{Family: l.Family, Name: spareName})
 	return t, errors.Join(err, spareErr)
 }
 
@@ -54,7 +52,7 @@ func (d *Dataplane) newTable(l *layout, name string) *table {
 }
 
 // adopt takes over a table that is there, or builds it anew if its layout is another.
-func (d *Dataplane) adopt(ctx context.Context, t *table, found foundTable, want desired) error {
+func (d *Dataplane) adopt(ctx context.Context, t *table, found *nft.TableInfo, want desired) error {
 	why, have, err := d.examine(t, found)
 	if err != nil {
 		return err
@@ -62,9 +60,9 @@ func (d *Dataplane) adopt(ctx context.Context, t *table, found foundTable, want 
 	if why == "" {
 		return t.fill(ctx, want, have)
 	}
-	d.log.Info("building the rules anew", "table", t.family.name+" "+t.name, "reason", why)
+	d.log.Info("building the rules anew", "table", t.id().String(), "reason", why)
 	// Nobody should notice: the spare table serves while the other is away.
-	if err := d.conn.deleteTable(t.family, spareName); err != nil {
+	if _, err := d.conn.RemoveTable(nft.Table{Family: t.Family, Name: spareName}); err != nil {
 		return err
 	}
 	if err := d.install(ctx, d.newTable(t.layout, spareName), want); fatal(err) {
@@ -74,24 +72,23 @@ func (d *Dataplane) adopt(ctx context.Context, t *table, found foundTable, want 
 }
 
 // examine takes over a table and says why it cannot be kept, or what is in it.
-func (d *Dataplane) examine(t *table, found foundTable) (why string, have *foundElements, err error) {
-	ours := found.flags == d.flags && (!d.owns() || found.owner == d.conn.port)
+func (d *Dataplane) examine(t *table, found *nft.TableInfo) (why string, have *foundElements, err error) {
+	ours := found.Flags == d.flags && (!d.owns() || found.Owner == d.conn.Port())
 	switch {
-	case found.ownedByOther(d.conn):
-		return "", nil, inUse(t.family, t.name, found)
-	case !ours && !(d.owns() && found.orphan()):
+	case ownedByOther(found, d.conn):
+		return "", nil, inUse(t.id(), found)
+	case !ours && !(d.owns() && orphan(found)):
 		return "its flags are others", nil, nil
-	case found.title != title:
-		return fmt.Sprintf("its comment is %q, expected %q", found.title, title), nil, nil
+	case found.Comment != title:
+		return fmt.Sprintf("its comment is %q, expected %q", found.Comment, title), nil, nil
 	case !ours:
-		tx := &d.conn.tx
-		tx.begin()
-		tx.newTable(t.layout, t.name, d.flags)
-		if err := d.conn.commit(tx, false); err != nil {
+		tx := d.conn.Begin()
+		tx.NewTable(t.id(), d.flags, title)
+		if err := d.conn.Commit(tx); err != nil {
 			return "", nil, err
 		}
 	}
-	layout, err := d.conn.findLayout(t.family, t.name)
+	layout, err := findLayout(d.conn, t.id())
 	if err != nil {
 		return "", nil, err
 	}
@@ -99,47 +96,35 @@ func (d *Dataplane) examine(t *table, found foundTable) (why string, have *found
 	if why != "" {
 		return why, nil, nil
 	}
-	t.made, t.handle = made, found.handle
-	have, err = d.conn.findElements(t.layout, t.name, made)
+	t.made, t.handle = made, found.Handle
+	have, err = findElements(d.conn, t.layout, t.id(), made)
 	return "", have, err
 }
 
 // install makes a table from nothing, in place of one of this name.
 func (d *Dataplane) install(ctx context.Context, t *table, want desired) error {
-	found, err := d.conn.findTable(t.family, t.name)
+	found, err := d.conn.FindTable(t.id())
 	if err != nil {
 		return err
 	}
-	tx := &d.conn.tx
-	tx.begin()
+	tx := d.conn.Begin()
 	if found != nil {
-		tx.deleteTable(t.family, t.name)
+		tx.DeleteTable(t.id())
 	}
-	tx.newTable(t.layout, t.name, d.flags)
-	if err := tx.changeLayout(t, nil, t.made); err != nil {
+	tx.NewTable(t.id(), d.flags, title)
+	if err := t.changeLayout(tx, nil, t.made); err != nil {
 		return err
 	}
-	if err := d.conn.commitParts(tx); err != nil {
+	if err := d.conn.CommitParts(tx); err != nil {
 		return err
 	}
-	if found, err = d.conn.findTable(t.family, t.name); err != nil {
+	if found, err = d.conn.FindTable(t.id()); err != nil {
 		return err
 	}
 	if found != nil {
-		t.handle = found.handle
+		t.handle = found.Handle
 	}
 	return t.fill(ctx, want, newFound())
-}
-
-// deleteTable deletes a table if it is there.
-func (c *conn) deleteTable(f *family, name string) error {
-	found, err := c.findTable(f, name)
-	if err != nil || found == nil {
-		return err
-	}
-	c.tx.begin()
-	c.tx.deleteTable(f, name)
-	return c.commit(&c.tx, false)
 }
 
 // fill writes what differs between what a table has and what is desired.
@@ -239,7 +224,7 @@ func (t *table) fillHost(w *writer, host dataplane.Host, have *foundElements) er
 // must not be mixed.
 func (t *table) fillNetworks(s *set, have map[key]bool, networks []netip.Prefix) []op {
 	want := map[key]bool{}
-	for _, k := range intervals(t.family, networks) {
+	for _, k := range intervals(t.Family, networks) {
 		want[k] = true
 	}
 	if maps.Equal(want, have) {
@@ -283,7 +268,7 @@ func missing(v verb, s *set, here, there map[key]bool) []op {
 func (t *table) frontend(k key) vip.Frontend {
 	f := vip.Frontend{Addr: k.addr, Port: k.port}
 	if !k.addr.IsValid() {
-		f.Addr = t.anyNode()
+		f.Addr = anyNode(t.Family)
 	}
 	setProtocol(&f.Protocol, k.protocol)
 	return f

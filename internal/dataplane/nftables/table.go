@@ -8,16 +8,20 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // tableName is the name of our tables, in both families.
 const tableName = "signpost"
 
+// ourTable names our table of a family.
+func ourTable(f *nft.Family) nft.Table { return nft.Table{Family: f, Name: tableName} }
+
 // table is one of our tables in the kernel, and what we know to be in there.
 type table struct {
 	*layout
-	c      *conn
+	c      *nft.Conn
 	name   string
 	handle uint64 // the kernel's number: a table that is made again has another
 
@@ -38,13 +42,16 @@ type orderKey struct {
 	set vip.Set
 }
 
-func newTable(c *conn, l *layout, name string) *table {
+func newTable(c *nft.Conn, l *layout, name string) *table {
 	return &table{
 		layout: l, c: c, name: name,
 		orders: map[orderKey]order{}, behind: map[vip.Frontend]installed{},
 		made: newMade(), hairpins: map[netip.Addr]int{}, owners: newOwners(maxOwners), elements: map[*set]int{}, timeouts: map[uint32]int{},
 	}
 }
+
+// id names the table.
+func (t *table) id() nft.Table { return nft.Table{Family: t.Family, Name: t.name} }
 
 // apply brings the table from the routes before the changes to those after. It
 // fails with RouteErrors only if all else is done. A frontend that is too large for one transaction

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -57,17 +58,17 @@ func renderTable(b *strings.Builder, l *layout, host dataplane.Host, routes []*v
 	add(putMissing(l.hairpin, nil, t.hairpinKeys())...)
 	add(putMissing(l.nodeAddrs, nil, l.nodeAddrKeys(host))...)
 
-	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.family.name, tableName, title)
+	fmt.Fprintf(b, "table %s %s {\n\tcomment %q\n", l.Family.Name, tableName, title)
 	networks := map[*set][]netip.Prefix{l.podCIDRs: host.Pods.CIDRs, l.serviceCIDRs: host.Enforced()}
 	for _, s := range l.sets(u.need) {
 		words := elementWords(s, elements[s])
-		if s.interval {
-			words = intervalWords(intervals(l.family, networks[s]))
+		if s.Interval {
+			words = intervalWords(intervals(l.Family, networks[s]))
 		}
 		s.render(b, words)
 	}
 	for _, c := range l.chains(u.need) {
-		c.render(b)
+		renderChain(b, c)
 	}
 	b.WriteString("}\n")
 	return errs
@@ -113,14 +114,14 @@ func rangeText(first, last netip.Addr) string {
 
 func (s *set) render(b *strings.Builder, elements []string) {
 	kind := "set"
-	if s.value != nil {
+	if s.Value != nil {
 		kind = "map"
 	}
-	fmt.Fprintf(b, "\t%s %s {\n\t\t%s\n", kind, s.name, s.declaration())
-	if s.dynamic {
-		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n", s.size())
+	fmt.Fprintf(b, "\t%s %s {\n\t\t%s\n", kind, s.Name, s.declaration())
+	if s.Dynamic {
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n", s.Size)
 	}
-	if s.interval {
+	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
 	if len(elements) > 0 {
@@ -131,33 +132,33 @@ func (s *set) render(b *strings.Builder, elements []string) {
 
 // declaration says what the keys and values of a set are: by types, or by expressions.
 func (s *set) declaration() string {
-	words := func(fields []field) string {
+	words := func(fields []nft.Field) string {
 		names := make([]string, len(fields))
 		for i, f := range fields {
-			names[i] = f.dataType.name
-			if s.byTypeof() {
-				names[i] = f.text
+			names[i] = f.Type.Name
+			if s.Typeof {
+				names[i] = f.Text
 			}
 		}
 		return strings.Join(names, " . ")
 	}
-	text := "type " + words(s.key)
-	if s.byTypeof() {
-		text = "typeof " + words(s.key)
+	text := "type " + words(s.Key)
+	if s.Typeof {
+		text = "typeof " + words(s.Key)
 	}
-	if s.value != nil {
-		text += " : " + words(s.value)
+	if s.Value != nil {
+		text += " : " + words(s.Value)
 	}
 	return text
 }
 
-func (c chain) render(b *strings.Builder) {
-	fmt.Fprintf(b, "\tchain %s {\n", c.name)
-	if c.hook != nil {
-		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy accept;\n", c.hook.kind, c.hook.where, c.hook.text)
+func renderChain(b *strings.Builder, c nft.Chain) {
+	fmt.Fprintf(b, "\tchain %s {\n", c.Name)
+	if c.Hook != nil {
+		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy accept;\n", c.Hook.Type, c.Hook.Name, c.Hook.Text)
 	}
-	for _, r := range c.rules {
-		b.WriteString("\t\t" + r.text + "\n")
+	for _, r := range c.Rules {
+		b.WriteString("\t\t" + r.Text + "\n")
 	}
 	b.WriteString("\t}\n\n")
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -25,7 +26,7 @@ type unit struct {
 // for why they may be cut anywhere.
 type writer struct {
 	ctx     context.Context
-	c       *conn
+	c       *nft.Conn
 	t       *table
 	units   []unit
 	bytes   int // of the units, and of the messages that they need
@@ -35,12 +36,13 @@ type writer struct {
 	left    []unit // what is not written because of that, in order
 	lists   map[*set]*lists
 	order   []*lists
+	element nft.Element
 }
 
 // lists are the elements of one set in a transaction, as in a message.
 type lists struct {
 	set         *set
-	drops, puts buffer
+	drops, puts nft.Elements
 	opened      listKind // those that the collected units need
 }
 
@@ -59,7 +61,7 @@ func (v verb) lists() listKind {
 
 // newWriter returns a writer for the sets that the table has now.
 func newWriter(ctx context.Context, t *table) *writer {
-	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, room: t.c.limit - edgeSize}
+	return &writer{ctx: ctx, c: t.c, t: t, lists: map[*set]*lists{}, room: t.c.Limit - edgeSize}
 }
 
 const (
@@ -210,7 +212,7 @@ func (w *writer) refusals() error {
 // refused reports whether the kernel objects to what is written, and not to who
 // writes or when, or because it has something else than we think.
 func refused(err error) bool {
-	if _, ok := errors.AsType[*kernelError](err); !ok {
+	if _, ok := errors.AsType[*nft.Error](err); !ok {
 		return false
 	}
 	for _, other := range []error{
@@ -233,58 +235,36 @@ func (w *writer) write(units []unit) error {
 			w.encode(&u.ops[i])
 		}
 	}
-	tx := &w.c.tx
-	tx.begin()
+	tx := w.c.Begin()
 	for _, l := range w.order {
-		tx.elements(unix.NFT_MSG_DELSETELEM, 0, w.t.layout, w.t.name, l.set, l.drops)
+		tx.DeleteElements(w.t.id(), &l.set.Set, l.drops)
 	}
 	for _, l := range w.order {
-		tx.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, w.t.layout, w.t.name, l.set, l.puts)
+		tx.AddElements(w.t.id(), &l.set.Set, l.puts)
 	}
-	return w.c.commit(tx, false)
+	return w.c.Commit(tx)
 }
 
 func (w *writer) encode(o *op) {
 	l := w.listsOf(o.set)
+	o.set.element(&w.element, o.key, o.val)
 	if o.verb != put {
-		o.set.appendElement(&l.drops, o.key, nil)
+		l.drops.Delete(&w.element)
 	}
 	if o.verb != drop {
-		o.set.appendElement(&l.puts, o.key, &o.val)
+		l.puts.Add(&w.element)
 	}
 }
 
 // size is how many bytes the operation has in a message.
 func (o *op) size() int {
-	element := 3 * attrHeader
-	for _, f := range o.set.key {
-		element += f.padded()
+	key := o.set.KeySize(o.key.end)
+	if o.verb == drop {
+		return key
 	}
-	if o.key.end {
-		element += attrHeader + 4
-	}
-	size := 0
-	if o.verb != put {
-		size += element
-	}
-	if o.verb != drop {
-		size += element + o.set.valueSize(&o.val)
+	size := key + o.set.ValueSize(len(o.val.comment))
+	if o.verb == swap {
+		size += key
 	}
 	return size
 }
-
-func (s *set) valueSize(v *value) int {
-	size := 0
-	if s.value != nil {
-		size = 2 * attrHeader
-		for _, f := range s.value {
-			size += f.padded()
-		}
-	}
-	if v.comment != "" {
-		size += attrHeader + padded(2+len(v.comment)+1)
-	}
-	return size
-}
-
-func padded(n int) int { return (n + 3) &^ 3 }
