@@ -13,16 +13,37 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// question is what one query asks, with the limits of its transport.
+// question is what one query asks, with the zone that answers and the limits of its
+// transport.
 type question struct {
-	owner  string // the name as it was asked: answers echo its case
-	qtype  uint16
-	zone   *zone
+	owner string // the name as it was asked: answers echo its case
+	name  string // the name in lower case
+	qtype uint16
+	zone  *zone  // nil: no zone holds the name
+	rest  string // the part of name to the left of the zone
+
+	ttl, negative uint32 // seconds that records of the zone and denials may be kept
+
 	limit  int  // bytes that an answer to this client may have
 	capped bool // the client takes more than limit
 	// refused says that there is no room for the answer: see room.
 	refused bool
 	stale   bool // the index is an earlier state: see markStale
+}
+
+// newQuestion returns the question of a name.
+func (s *Signpost) newQuestion(owner string, qtype uint16) question {
+	q := question{owner: owner, name: strings.ToLower(owner), qtype: qtype, ttl: s.ttl}
+	if q.zone, q.rest = match(s.zones, q.name); q.zone == nil {
+		return q
+	}
+	if q.zone.tree == outsideTree && s.outside.ttlSet {
+		q.ttl = s.outside.ttl
+	}
+	if q.negative = q.ttl; s.negative != nil {
+		q.negative = *s.negative
+	}
+	return q
 }
 
 // answer is what a node says to a question. No records and no rcode is NODATA.
@@ -39,14 +60,29 @@ const (
 	srvSize     = 20 // pointer, fixed part, priority, weight, port, one letter; the rest of the target is not compressed
 )
 
+// nodeTypes are the types of the records that each kind of node may have.
+var nodeTypes = [nodeKinds][]uint16{
+	apex:       {dns.TypeSOA, dns.TypeNS},
+	nameserver: {dns.TypeA, dns.TypeAAAA},
+	version:    {dns.TypeTXT},
+	clusterIP:  {dns.TypeA, dns.TypeAAAA, dns.TypeSRV},
+	headless:   {dns.TypeA, dns.TypeAAAA, dns.TypeSRV},
+	external:   {dns.TypeCNAME},
+	portName:   {dns.TypeSRV},
+	endpoint:   {dns.TypeA, dns.TypeAAAA, dns.TypeSRV},
+	inZone:     {dns.TypeA, dns.TypeAAAA, dns.TypeSRV},
+	pod:        {dns.TypeA, dns.TypeAAAA},
+	pointer:    {dns.TypePTR},
+	why:        {dns.TypeTXT},
+}
+
 // answer makes the records of a node for a question. RFC 8482 lets ANY be
 // answered by one record set: it is the first that the node has.
 func (s *Signpost) answer(n *node, q question) answer {
 	if q.qtype != dns.TypeANY {
 		return s.records(n, q)
 	}
-	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeSOA, dns.TypeTXT} {
-		q.qtype = t
+	for _, q.qtype = range nodeTypes[n.kind] {
 		if a := s.records(n, q); len(a.records) > 0 {
 			return a
 		}
@@ -54,25 +90,30 @@ func (s *Signpost) answer(n *node, q question) answer {
 	return answer{}
 }
 
+// records makes the records of one type.
 func (s *Signpost) records(n *node, q question) answer {
 	switch n.kind {
 	case apex:
 		return s.apexRecords(q)
 	case nameserver:
-		return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), s.serverAddresses(q))}
+		return answer{records: addressRecords(q.owner, q.qtype, q.ttl, s.serverAddresses(q.zone, q.qtype))}
 	case version:
 		if q.qtype == dns.TypeTXT {
 			return answer{records: []dns.RR{versionRecord(q.owner, q.zone)}}
 		}
 	case pointer:
 		if q.qtype == dns.TypePTR {
-			return answer{records: ptrRecords(q.owner, s.ttlIn(q.zone), s.pointersIn(q.zone, n.addr))}
+			return answer{records: ptrRecords(q.owner, q.ttl, s.pointers(q.zone, n.addr))}
+		}
+	case external:
+		if q.qtype == dns.TypeCNAME {
+			return answer{records: []dns.RR{n.alias(q)}}
 		}
 	case why:
 		return s.explained(q, n.label)
 	case pod:
 		if q.qtype == familyType(n.addr) {
-			return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), []netip.Addr{n.addr})}
+			return answer{records: addressRecords(q.owner, q.qtype, q.ttl, []netip.Addr{n.addr})}
 		}
 	case clusterIP, headless, inZone, endpoint, portName:
 		switch q.qtype {
@@ -105,7 +146,7 @@ func (s *Signpost) addressAnswer(n *node, q question) answer {
 	case endpoint:
 		addrs = n.addresses(addrs, q.qtype)
 	}
-	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), addrs)}
+	return answer{records: addressRecords(q.owner, q.qtype, q.ttl, addrs)}
 }
 
 func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
@@ -131,11 +172,11 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 	fits := func(ep *cluster.Endpoint) bool {
 		return ep.Addr.Is4() == v4 && !ep.Has(cluster.Repeated) && n.standsFor(ep)
 	}
-	rotate(n.entry, somewhere(want < ready, ready), fits, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
+	n.rotate(somewhere(want < ready, ready), fits, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
 		addrs = append(addrs, ep.Addr)
 		return len(addrs) < want
 	})
-	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), addrs), partial: want < ready}
+	return answer{records: addressRecords(q.owner, q.qtype, q.ttl, addrs), partial: want < ready}
 }
 
 // sharedZoneAnswer is headlessAnswer for a zone of a Service in which endpoints share
@@ -145,7 +186,7 @@ func (s *Signpost) sharedZoneAnswer(n *node, q question) answer {
 	want := min(len(addrs), q.limit/addressSize)
 	start := somewhere(want < len(addrs), len(addrs))
 	some := slices.Concat(addrs[start:], addrs[:start])[:want]
-	return answer{records: addressRecords(q.owner, q.qtype, s.ttlIn(q.zone), some), partial: want < len(addrs)}
+	return answer{records: addressRecords(q.owner, q.qtype, q.ttl, some), partial: want < len(addrs)}
 }
 
 // somewhere is where to begin with a number of endpoints: at a random one, or at the first.
@@ -159,10 +200,13 @@ func somewhere(random bool, total int) int {
 // rotate visits every endpoint that fits once, until visit returns false: from the
 // one at place start on, then those before it. Places count endpoints that fit only,
 // so that what lies between them does not make some more likely to come first.
-func rotate(e *cluster.Entry, start int, fits func(*cluster.Endpoint) bool, visit func(*cluster.Endpoint, []cluster.Port) bool) {
+func (n *node) rotate(start int, fits func(*cluster.Endpoint) bool, visit func(*cluster.Endpoint, []cluster.Port) bool) {
 	for round := range 2 {
 		place := 0
-		for _, slice := range e.Slices {
+		for _, slice := range n.entry.Slices {
+			if !n.has(slice) {
+				continue
+			}
 			for i := range slice.Endpoints {
 				ep := &slice.Endpoints[i]
 				if !fits(ep) {
@@ -209,16 +253,16 @@ func (s *Signpost) serviceSRV(n *node, q question) answer {
 		return answer{}
 	}
 	return answer{
-		records: srvRecords(q.owner, s.ttlIn(q.zone), list),
-		extra:   s.glue(q.zone, target, addrs),
+		records: srvRecords(q.owner, q.ttl, list),
+		extra:   glue(target, q.ttl, addrs),
 	}
 }
 
 // glue makes the address records of a target.
-func (s *Signpost) glue(z *zone, target string, addrs []netip.Addr) []dns.RR {
+func glue(target string, ttl uint32, addrs []netip.Addr) []dns.RR {
 	var room [2]netip.Addr
-	rrs := addressRecords(target, dns.TypeA, s.ttlIn(z), appendFamily(room[:0], addrs, dns.TypeA))
-	return append(rrs, addressRecords(target, dns.TypeAAAA, s.ttlIn(z), appendFamily(room[:0], addrs, dns.TypeAAAA))...)
+	rrs := addressRecords(target, dns.TypeA, ttl, appendFamily(room[:0], addrs, dns.TypeA))
+	return append(rrs, addressRecords(target, dns.TypeAAAA, ttl, appendFamily(room[:0], addrs, dns.TypeAAAA))...)
 }
 
 // Plugins behind us change records in place (rewrite, cache, the scrubbing of
@@ -323,22 +367,13 @@ const (
 	soaMaxTTL  = 300
 )
 
-// negativeIn is how long a negative answer of a zone may be kept, in seconds.
-func (s *Signpost) negativeIn(z *zone) uint32 {
-	if s.negative != nil {
-		return *s.negative
-	}
-	return s.ttlIn(z)
-}
-
 // soa makes the record of a negative answer: RFC 2308 §5 takes the lesser of its
 // minimum and of its own time to live.
-func (s *Signpost) soa(owner string, z *zone) dns.SOA {
-	ttl := s.negativeIn(z)
+func (s *Signpost) soa(q *question) dns.SOA {
 	return dns.SOA{
-		Hdr: header(owner, dns.TypeSOA, min(ttl, soaMaxTTL)),
-		Ns:  z.nameserver, Mbox: z.mailbox, Serial: uint32(s.serial(z)),
-		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl,
+		Hdr: header(q.zone.spelledIn(q.owner), dns.TypeSOA, min(q.negative, soaMaxTTL)),
+		Ns:  q.zone.nameserver, Mbox: q.zone.mailbox, Serial: uint32(s.serial(q.zone)),
+		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: q.negative,
 	}
 }
 
@@ -371,20 +406,6 @@ func versionRecord(owner string, z *zone) dns.RR {
 	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, schemaVersionTTL), Txt: []string{version}}
 }
 
-// endpointLabel is the label of an endpoint below its Service.
-func endpointLabel(ep *cluster.Endpoint) string {
-	if ep.Hostname != "" {
-		return ep.Hostname
-	}
-	var buf [dashedSize]byte
-	return string(appendDashed(buf[:0], ep.Addr))
-}
-
-// serviceName is the full name of a Service in the primary zone.
-func (s *Signpost) serviceName(k cluster.Key) string {
-	return s.primary.service(k)
-}
-
 // endpointSRV points at the endpoints' names; addresses of the targets go along.
 // Only as many records are made as can be sent: see headlessAnswer.
 func (s *Signpost) endpointSRV(n *node, q question) answer {
@@ -393,12 +414,11 @@ func (s *Signpost) endpointSRV(n *node, q question) answer {
 	if q.zone.tree == clustersetTree {
 		g.visitClusters()
 	} else {
-		total := n.countEndpoints()
-		rotate(n.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
+		g.visitAll()
 	}
-	a := answer{records: srvRecords(q.owner, s.ttlIn(q.zone), g.list), partial: g.partial}
+	a := answer{records: srvRecords(q.owner, q.ttl, g.list), partial: g.partial}
 	for _, t := range g.targets {
-		a.extra = append(a.extra, s.glue(q.zone, t.name, []netip.Addr{t.addr})...)
+		a.extra = append(a.extra, glue(t.name, q.ttl, []netip.Addr{t.addr})...)
 	}
 	return a
 }
@@ -448,15 +468,31 @@ func (g *gathering) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
 	return true
 }
 
+// visitAll adds the endpoints of the node, from a random one on if not all of them fit.
+func (g *gathering) visitAll() {
+	total := g.node.countEndpoints()
+	g.node.rotate(somewhere(total > g.most, total), g.node.standsFor, g.visit)
+}
+
 // visitClusters adds the endpoints of a ServiceImport: the name of one has the id of
 // its cluster.
 func (g *gathering) visitClusters() {
-	whole, base := g.node.entry, g.base
-	for _, id := range clustersOf(whole) {
-		g.node.entry, g.base = inCluster(whole, id), "."+id+base
-		total := g.node.countEndpoints()
-		rotate(g.node.entry, somewhere(total > g.most, total), g.node.standsFor, g.visit)
+	base := g.base
+	for _, id := range clustersOf(&g.node) {
+		g.node.within, g.base = id, "."+id+base
+		g.visitAll()
 	}
+}
+
+// clustersOf returns the ids of the clusters where a ServiceImport has slices, each once.
+func clustersOf(n *node) []string {
+	var ids []string
+	for _, slice := range n.entry.Slices {
+		if id := slice.Cluster.String(); n.has(slice) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // sameRecord reports whether one of the ports makes a record with that number:
@@ -485,9 +521,52 @@ func seen[K comparable](keys *map[K]bool, k K) bool {
 	return was
 }
 
+// addresses appends the addresses of a family that a name stands for, each once.
+func (n *node) addresses(dst []netip.Addr, rrtype uint16) []netip.Addr {
+	var seen map[netip.Addr]bool // needed only where endpoints share an address
+	for ep := range n.readyEndpoints() {
+		if familyType(ep.Addr) != rrtype {
+			continue
+		}
+		if seen == nil && ep.Has(cluster.Repeated) {
+			seen = map[netip.Addr]bool{}
+			for _, a := range dst {
+				seen[a] = true
+			}
+		}
+		if seen[ep.Addr] {
+			continue
+		}
+		if seen != nil {
+			seen[ep.Addr] = true
+		}
+		dst = append(dst, ep.Addr)
+	}
+	return dst
+}
+
+// countReady counts the addresses of a family that the name of a headless Service
+// stands for; of a part of it, a zone or a cluster, it counts the ready endpoints.
+func (n *node) countReady(rrtype uint16) int {
+	if n.kind == inZone || n.within != "" {
+		count := 0
+		for ep := range n.readyEndpoints() {
+			if familyType(ep.Addr) == rrtype {
+				count++
+			}
+		}
+		return count
+	}
+	v4, v6 := n.entry.Ready()
+	if rrtype == dns.TypeAAAA {
+		return v6
+	}
+	return v4
+}
+
 // countEndpoints counts the ready endpoints among which an answer of part of them begins.
 func (n *node) countEndpoints() int {
-	if n.kind == inZone {
+	if n.kind == inZone || n.within != "" {
 		return n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
 	}
 	v4, v6 := n.entry.Ready()
@@ -498,8 +577,8 @@ func (n *node) countEndpoints() int {
 func (s *Signpost) apexRecords(q question) answer {
 	switch q.qtype {
 	case dns.TypeSOA:
-		soa := s.soa(q.owner, q.zone)
-		soa.Hdr.Ttl = min(s.ttlIn(q.zone), soaMaxTTL)
+		soa := s.soa(&q)
+		soa.Hdr.Ttl = min(q.ttl, soaMaxTTL)
 		return answer{records: []dns.RR{&soa}}
 	case dns.TypeNS:
 		return s.nameservers(q)
@@ -515,15 +594,15 @@ func (s *Signpost) nameservers(q question) answer {
 		if !fits(name) {
 			return
 		}
-		a.records = append(a.records, &dns.NS{Hdr: header(q.owner, dns.TypeNS, s.ttlIn(q.zone)), Ns: name})
-		a.extra = append(a.extra, s.glue(q.zone, name, addrs)...)
+		a.records = append(a.records, &dns.NS{Hdr: header(q.owner, dns.TypeNS, q.ttl), Ns: name})
+		a.extra = append(a.extra, glue(name, q.ttl, addrs)...)
 	}
 	if q.zone.tree == outsideTree {
-		add(q.zone.nameserver, append(s.ownOutside(dns.TypeA), s.ownOutside(dns.TypeAAAA)...))
+		add(q.zone.nameserver, append(s.serverAddresses(q.zone, dns.TypeA), s.serverAddresses(q.zone, dns.TypeAAAA)...))
 		return a
 	}
 	s.ownServices(func(e *cluster.Entry, ep *cluster.Endpoint) {
-		name := s.serviceName(e.Service.Key)
+		name := s.primary.service(e.Service.Key)
 		if e.Service.Headless {
 			add(endpointLabel(ep)+"."+name, []netip.Addr{ep.Addr})
 		} else {
@@ -536,21 +615,22 @@ func (s *Signpost) nameservers(q question) answer {
 	return a
 }
 
-// serverAddresses are those of ns.dns, of one family: where clients reach this
-// server, by its Services if it has any.
-func (s *Signpost) serverAddresses(q question) []netip.Addr {
-	if q.zone.tree == outsideTree {
-		return s.ownOutside(q.qtype)
-	}
-	rrtype := q.qtype
+// serverAddresses returns where the clients of a zone reach this server, of one family: by
+// its Services if it has any.
+func (s *Signpost) serverAddresses(z *zone, rrtype uint16) []netip.Addr {
 	var addrs []netip.Addr
 	found := false
 	s.ownServices(func(e *cluster.Entry, ep *cluster.Endpoint) {
 		found = true
-		if e.Service.Headless {
+		kind, list := serviceKind(e), e.Service.ClusterIPs
+		if z.tree == outsideTree {
+			kind, list = s.outsideKind(e), e.Service.Outside()
+		}
+		switch kind {
+		case clusterIP:
+			addrs = appendFamily(addrs, list, rrtype)
+		case headless:
 			addrs = appendFamily(addrs, []netip.Addr{ep.Addr}, rrtype)
-		} else {
-			addrs = appendFamily(addrs, e.Service.ClusterIPs, rrtype)
 		}
 	})
 	if !found {
@@ -610,7 +690,7 @@ type resolver interface {
 // of the chain's end (RFC 6604). Where nobody here can tell, the CNAME stands
 // alone and the client's resolver goes on from there.
 func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) answer {
-	alias := s.alias(n, q)
+	alias := n.alias(q)
 	target := alias.Target
 	a := answer{records: []dns.RR{alias}}
 	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY {
@@ -639,10 +719,10 @@ func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *
 	return a
 }
 
-// alias is the CNAME record of an ExternalName Service, or of one whose load
+// alias returns the CNAME record of an ExternalName Service, or of one whose load
 // balancer has only a name.
-func (s *Signpost) alias(n *node, q question) *dns.CNAME {
-	return &dns.CNAME{Hdr: header(q.owner, dns.TypeCNAME, s.ttlIn(q.zone)), Target: dns.Fqdn(n.target())}
+func (n *node) alias(q question) *dns.CNAME {
+	return &dns.CNAME{Hdr: header(q.owner, dns.TypeCNAME, q.ttl), Target: dns.Fqdn(n.target())}
 }
 
 // balancerSRV answers SRV for the port of a Service whose load balancers have names
@@ -657,27 +737,7 @@ func (s *Signpost) balancerSRV(n *node, q question) answer {
 			}
 		}
 	}
-	return answer{records: srvRecords(q.owner, s.ttlIn(q.zone), list)}
-}
-
-// ownOutside are the addresses at which clients outside the cluster find this
-// server, of one family.
-func (s *Signpost) ownOutside(rrtype uint16) []netip.Addr {
-	var addrs []netip.Addr
-	found := false
-	s.ownServices(func(e *cluster.Entry, ep *cluster.Endpoint) {
-		found = true
-		switch s.outsideKind(e) {
-		case clusterIP:
-			addrs = appendFamily(addrs, e.Service.Outside(), rrtype)
-		case headless:
-			addrs = appendFamily(addrs, []netip.Addr{ep.Addr}, rrtype)
-		}
-	})
-	if !found {
-		addrs = appendFamily(addrs, s.local, rrtype)
-	}
-	return addrs
+	return answer{records: srvRecords(q.owner, q.ttl, list)}
 }
 
 // target is where the CNAME of the node points, without a final dot: one place,

@@ -55,13 +55,11 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if len(r.Question) != 1 {
 		return dns.RcodeFormatError, nil
 	}
-	q := question{owner: r.Question[0].Name, qtype: r.Question[0].Qtype}
-	name := strings.ToLower(q.owner)
-	var rest string
-	if q.zone, rest = match(s.zones, name); q.zone == nil {
+	q := s.newQuestion(r.Question[0].Name, r.Question[0].Qtype)
+	if q.zone == nil {
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
-	q.stale = !s.synced(q.zone)
+	q.stale = !s.store.Synced()
 	switch {
 	case q.stale && !s.store.Restored():
 		// Not NXDOMAIN, which clients would cache, and no fallthrough: a name may
@@ -70,32 +68,14 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR:
 		return dns.RcodeRefused, nil // only the transfer plugin hands out zones
 	}
-	n := s.find(q.zone, name, rest)
-	if n.kind == missing && s.next != nil && s.fall.Through(name) {
+	n := s.find(&q)
+	if n.kind == missing && s.next != nil && s.fall.Through(q.name) {
 		return plugin.NextOrFailure(pluginName, s.next, ctx, w, r)
 	}
 	if s.limit(ctx, w, r, &q); q.limit == dns.MaxMsgSize {
 		return s.replyStream(ctx, w, r, &n, q)
 	}
 	return s.reply(ctx, w, r, &n, q)
-}
-
-// synced reports whether every name of the zone is known.
-func (s *Signpost) synced(*zone) bool { return s.store.Synced() }
-
-// find returns what stands at a lower-case name of a zone; rest is its part to the
-// left of the zone.
-func (s *Signpost) find(z *zone, name, rest string) node {
-	if s.why && strings.HasPrefix(name, whyPrefix) {
-		return node{kind: why, label: name[len(whyPrefix):]}
-	}
-	if isReverse(name) { // also in the root zone
-		return s.reverseNode(name, z)
-	}
-	if z.tree == outsideTree {
-		return s.outsideNode(rest)
-	}
-	return s.forward(z, rest)
 }
 
 // reply writes the answer of a node. Every answer leaves by WriteMsg: cache,
@@ -120,7 +100,7 @@ func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	m.Authoritative = a.rcode != dns.RcodeServerFailure
 	m.Truncated = a.partial
 	if len(a.records) == 0 {
-		m.soa = s.soa(q.zone.spelledIn(q.owner), q.zone)
+		m.soa = s.soa(&q)
 		m.rrs[0] = &m.soa
 		m.Ns = m.rrs[:]
 	}

@@ -27,10 +27,11 @@ func (s *Signpost) Transfer(name string, serial uint32) (<-chan []dns.RR, error)
 	if z == nil {
 		return nil, transfer.ErrNotAuthoritative
 	}
-	if !s.synced(z) {
+	if !s.store.Synced() {
 		return nil, fmt.Errorf("transfer of %s: the first complete picture of the cluster has not arrived yet", name)
 	}
-	soa := s.soa(z.name, z)
+	q := s.newQuestion(z.name, dns.TypeSOA)
+	soa := s.soa(&q)
 	ch := make(chan []dns.RR)
 	go func() { // ends: the plugin transfer reads to the end, whatever becomes of its client
 		defer close(ch)
@@ -46,25 +47,21 @@ func (s *Signpost) Transfer(name string, serial uint32) (<-chan []dns.RR, error)
 	return ch, nil
 }
 
-// transferable are the types that names here have, besides SOA.
-var transferable = []uint16{dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT}
-
 // zoneRecords yields the records of each name of a zone, without its SOA record.
 func (s *Signpost) zoneRecords(z *zone) iter.Seq[[]dns.RR] {
 	return func(yield func([]dns.RR) bool) {
 		for name := range s.names(z) {
-			best, rest := match(s.zones, name)
-			if best != z {
+			q := s.newQuestion(name, dns.TypeNone)
+			if q.zone != z {
 				continue // in a zone of its own below this one
 			}
 			var rrs []dns.RR
-			n := s.find(z, name, rest)
-			q := question{owner: name, zone: z, limit: math.MaxInt}
-			for _, q.qtype = range transferable {
-				rrs = append(rrs, s.records(&n, q).records...)
-			}
-			if n.kind == external {
-				rrs = append(rrs, s.alias(&n, q))
+			n := s.find(&q)
+			q.limit = math.MaxInt
+			for _, q.qtype = range nodeTypes[n.kind] {
+				if q.qtype != dns.TypeSOA {
+					rrs = append(rrs, s.records(&n, q).records...)
+				}
 			}
 			if len(rrs) > 0 && !yield(rrs) {
 				return
@@ -229,7 +226,7 @@ func (s *Signpost) notify(send func(zone string) error, stop <-chan struct{}) {
 		}
 		begin, changed := time.Now(), []string(nil)
 		for i := range s.zones {
-			if z := &s.zones[i]; s.synced(z) && s.differs(z, &last[i], seed) {
+			if z := &s.zones[i]; s.store.Synced() && s.differs(z, &last[i], seed) {
 				changed = append(changed, z.name)
 			}
 		}

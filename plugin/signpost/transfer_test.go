@@ -76,7 +76,7 @@ func TestTransferIsWhatQueriesSay(t *testing.T) {
 			name = dns.Fqdn(name + "." + zoneSuffix)
 		}
 		name = strings.ToLower(name)
-		for _, qtype := range append(slices.Clone(transferable), dns.TypeCNAME) {
+		for _, qtype := range []uint16{dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeCNAME} {
 			m, _ := ask(t, s, name, qtype)
 			z, _ := match(s.zones, name)
 			if z == nil || m == nil {

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
@@ -34,88 +32,134 @@ const (
 	nodeKinds
 )
 
-// node is one name of the tree.
-type node struct {
-	kind  nodeKind
-	entry *cluster.Entry   // clusterIP, headless, external, portName, endpoint, inZone
-	label string           // endpoint: its label; portName: the port's name; inZone: the zone; why: the name
-	proto cluster.Protocol // portName
-	addr  netip.Addr       // pod, pointer; endpoint if the label is an address
+// miss is the reason why nothing stands at a name. why.go has its words.
+type miss uint8
 
-	outside bool // clusterIP, external, portName: as clients outside the cluster see it
-}
-
-var (
-	nodeMissing = node{kind: missing}
-	nodeEmpty   = node{kind: empty}
+const (
+	missLabel     miss = iota // no such label below the zone
+	missByte                  // no name of Kubernetes has this byte
+	missOutside               // clients outside the cluster see no such name
+	missNamespace             // no such namespace
+	missService               // no such Service, or no such namespace
+	missUnnamed               // the Service has nothing to publish
+	missIgnored               // the option ignore empty_service hides the Service
+	missAlias                 // below an ExternalName Service
+	missPort                  // the Service has no such port
+	missDepth                 // left of an endpoint's label or of a protocol
+	missEndpoint              // no ready endpoint has the label
+	missCluster               // no ready endpoint is in the cluster of the set
+	missZonal                 // not the form of a _zone name
+	missPods                  // the option pods disabled
+	missDashed                // no address with dashes
+	missPod                   // no running pod has the address
+	missSpelling              // a reverse name that spells no address
+	missPrefix                // no address in the prefix has a name
+	missAddress               // the address has no name
+	misses
 )
 
-// emptyIf is an inner node where the condition holds.
-func emptyIf(exists bool) node {
-	if exists {
-		return nodeEmpty
-	}
-	return nodeMissing
+// node is one name of the tree, or the reason why it is none. It refers to the index
+// and to the question; to find it allocates nothing.
+type node struct {
+	kind    nodeKind
+	miss    miss             // missing
+	outside bool             // clusterIP, external, portName: as clients outside the cluster see it
+	proto   cluster.Protocol // portName
+	entry   *cluster.Entry   // all kinds of a Service's names; missing: the Service that has no such name
+	label   string           // endpoint: its label; portName: the port's name; inZone: the zone; why: the name; missing: what is not there
+	within  string           // headless and endpoint of a ServiceImport: their cluster; missing: the namespace
+	addr    netip.Addr       // pod, pointer; endpoint if the label is an address; missing: the address
 }
 
-// forward finds a name of a forward zone, given relative to the zone in lower case.
-func (s *Signpost) forward(z *zone, name string) node {
+// emptyIf returns an inner node where the condition holds, else the reason.
+func emptyIf(exists bool, otherwise node) node {
+	if exists {
+		return node{kind: empty}
+	}
+	return otherwise
+}
+
+// find returns what stands at the name of a question.
+func (s *Signpost) find(q *question) node {
+	switch {
+	case s.why && strings.HasPrefix(q.name, whyPrefix):
+		return node{kind: why, label: q.name[len(whyPrefix):]}
+	case isReverse(q.name): // also in the root zone
+		return s.reverseNode(q.zone, q.name)
+	case q.zone.tree == outsideTree:
+		return s.outsideNode(q.rest)
+	}
+	return s.forwardNode(q.zone, q.rest)
+}
+
+// forwardNode finds a name of a forward zone, given relative to the zone.
+func (s *Signpost) forwardNode(z *zone, name string) node {
 	if strings.IndexByte(name, '\\') >= 0 {
-		return nodeMissing // an escaped byte is in no Kubernetes name
+		return node{miss: missByte}
 	}
 	rest, label := cutLast(name)
 	switch label {
 	case "":
 		return node{kind: apex}
 	case "svc":
-		return s.serviceTree(z, rest)
+		return s.serviceNode(z, rest)
 	case "pod":
 		if z.tree == clusterTree {
-			return s.podTree(rest)
+			return s.podNode(rest)
 		}
+		label = name
 	case "dns":
 		switch rest {
 		case "":
-			return nodeEmpty
+			return node{kind: empty}
 		case "ns":
 			return node{kind: nameserver}
 		}
+		label = name
 	case "dns-version":
 		if rest == "" {
 			return node{kind: version}
 		}
+		label = name
 	}
-	return nodeMissing
+	return node{miss: missLabel, label: label}
 }
 
-// serviceTree finds a name below svc.
-func (s *Signpost) serviceTree(z *zone, name string) node {
+// serviceNode finds a name below svc.
+func (s *Signpost) serviceNode(z *zone, name string) node {
 	if name == "" {
-		return nodeEmpty
+		return node{kind: empty}
 	}
 	name, namespace := cutLast(name)
 	if name == "" {
-		return emptyIf(s.store.Namespace(namespace) || z.tree == clustersetTree && s.store.Imports().Namespace(namespace))
+		return emptyIf(s.hasNamespace(z, namespace), node{miss: missNamespace, within: namespace})
 	}
 	name, service := cutLast(name)
 	e := s.index(z).Service(namespace, service)
 	kind := serviceKind(e)
-	if kind == clusterIP && s.ignoreEmpty && !e.HasReady() {
-		return nodeMissing
-	}
-	if name == "" || kind == missing {
+	switch {
+	case e == nil:
+		return node{miss: missService, label: service, within: namespace}
+	case kind == missing:
+		return node{miss: missUnnamed, entry: e}
+	case kind == clusterIP && s.ignoreEmpty && !e.HasReady():
+		return node{miss: missIgnored, entry: e}
+	case name == "":
 		return node{kind: kind, entry: e}
-	}
-	if kind == external {
-		return nodeMissing // a CNAME has nothing below it
-	}
-	if z.tree == clustersetTree {
+	case kind == external:
+		return node{miss: missAlias, entry: e} // a CNAME has nothing below it
+	case z.tree == clustersetTree:
 		return belowImport(e, kind, name)
 	}
 	if rest, label := cutLast(name); label == zoneLabel && s.zonal {
 		return zoneNode(e, kind, rest)
 	}
 	return below(e, kind, name)
+}
+
+// hasNamespace reports whether Services of a zone may be in the namespace.
+func (s *Signpost) hasNamespace(z *zone, name string) bool {
+	return s.store.Namespace(name) || z.tree == clustersetTree && s.store.Imports().Namespace(name)
 }
 
 // serviceKind says what a Service publishes at its own name. A headless Service
@@ -125,25 +169,19 @@ func serviceKind(e *cluster.Entry) nodeKind {
 	case e == nil:
 		return missing
 	case e.Service.Type == cluster.ExternalName:
-		return externalKind(e.Service.External)
+		if e.Service.External == nil || e.Service.External.Name == "" {
+			return missing // no name to point a CNAME at
+		}
+		return external
 	case e.Service.Headless:
 		if !e.HasReady() {
 			return missing
 		}
 		return headless
 	case len(e.Service.ClusterIPs) == 0:
-		return missing // nobody allocated an address yet
+		return missing // no address is allocated yet
 	}
 	return clusterIP
-}
-
-// externalKind is that of an ExternalName Service: missing if there is no name to
-// point a CNAME at.
-func externalKind(x *cluster.External) nodeKind {
-	if x == nil || x.Name == "" {
-		return missing
-	}
-	return external
 }
 
 // below finds a name under a Service's own: an endpoint's label, or a port.
@@ -152,19 +190,70 @@ func below(e *cluster.Entry, kind nodeKind, name string) node {
 	protocol, isProtocol := protocolOf(label)
 	switch {
 	case isProtocol && rest == "":
-		return emptyIf(hasPort(e, kind, "", protocol))
+		return emptyIf(hasPort(e, kind, "", protocol), node{miss: missPort, entry: e})
 	case isProtocol:
 		port, underscored := strings.CutPrefix(rest, "_")
 		if !underscored || port == "" || !hasPort(e, kind, port, protocol) {
-			return nodeMissing
+			return node{miss: missPort, entry: e}
 		}
 		return node{kind: portName, entry: e, label: port, proto: protocol}
-	case rest != "":
-		return nodeMissing
 	}
-	n := node{kind: endpoint, entry: e, label: label, addr: parseDashed(label)}
+	return endpointNode(e, "", name)
+}
+
+// endpointNode finds an endpoint by its label, in one cluster of a set or in this one.
+func endpointNode(e *cluster.Entry, within, name string) node {
+	if rest, _ := cutLast(name); rest != "" {
+		return node{miss: missDepth, entry: e, label: rest}
+	}
+	n := node{kind: endpoint, entry: e, label: name, within: within, addr: parseDashed(name)}
 	if !n.hasEndpoint() {
-		return nodeMissing
+		return node{miss: missEndpoint, entry: e, label: name, within: within}
+	}
+	return n
+}
+
+// belowImport finds a name under that of a ServiceImport: a port, or an endpoint of
+// one cluster if it is headless. A name of a set with an address must not lead to the
+// backends of one cluster (specification of multi-cluster DNS 1.0.0, §2.3.4).
+func belowImport(e *cluster.Entry, kind nodeKind, name string) node {
+	rest, label := cutLast(name)
+	if _, isProtocol := protocolOf(label); isProtocol {
+		return below(e, kind, name)
+	}
+	part := node{kind: headless, entry: e, within: label}
+	if kind != headless || !part.hasEndpoint() {
+		return node{miss: missCluster, entry: e, label: label}
+	}
+	if rest == "" {
+		return node{kind: empty}
+	}
+	return endpointNode(e, label, rest)
+}
+
+// zoneLabel stands between a headless Service and the topology zones of its
+// endpoints, with the option zonal:
+//
+//	ZONE.pin._zone.SERVICE.NAMESPACE.svc     the endpoints in that zone, or nothing
+//	ZONE.prefer._zone.SERVICE.NAMESPACE.svc  the same, or all if there are none
+//
+// ZONE may have dots, as the value of the label topology.kubernetes.io/zone may.
+// Every zone counts as one that exists: whether endpoints are in it changes by the
+// minute, and NODATA is what a client can tell from a Service that is not there.
+const zoneLabel = "_zone"
+
+// zoneNode finds what stands left of _zone below a Service. ClusterIPs are in no zone.
+func zoneNode(e *cluster.Entry, kind nodeKind, name string) node {
+	zone, how := cutLast(name)
+	switch {
+	case kind != headless, name != "" && how != "pin" && how != "prefer":
+		return node{miss: missZonal, label: name}
+	case zone == "":
+		return node{kind: empty}
+	}
+	n := node{kind: inZone, entry: e, label: zone}
+	if how == "prefer" && !n.hasEndpoint() {
+		return node{kind: headless, entry: e}
 	}
 	return n
 }
@@ -209,32 +298,123 @@ func hasPort(e *cluster.Entry, kind nodeKind, name string, protocol cluster.Prot
 	return false
 }
 
-// podTree finds a name below pod.
-func (s *Signpost) podTree(name string) node {
+// podNode finds a name below pod.
+func (s *Signpost) podNode(name string) node {
 	if name == "" {
-		return nodeEmpty
+		return node{kind: empty}
 	}
 	name, namespace := cutLast(name)
-	if !s.store.Namespace(namespace) {
-		return nodeMissing
-	}
-	if name == "" {
-		return nodeEmpty
-	}
-	if s.pods == podsDisabled || strings.IndexByte(name, '.') >= 0 {
-		return nodeMissing
-	}
 	addr := parseDashed(name)
-	if !addr.IsValid() || s.pods == podsVerified && s.store.PodAt(namespace, addr) == nil {
-		return nodeMissing
+	switch {
+	case !s.store.Namespace(namespace):
+		return node{miss: missNamespace, within: namespace}
+	case name == "":
+		return node{kind: empty}
+	case s.pods == podsDisabled:
+		return node{miss: missPods}
+	case !addr.IsValid():
+		return node{miss: missDashed, label: name}
+	case s.pods == podsVerified && s.store.PodAt(namespace, addr) == nil:
+		return node{miss: missPod, within: namespace, addr: addr}
 	}
 	return node{kind: pod, addr: addr}
+}
+
+// outsideNode finds a name of a zone for clients outside the cluster, relative to
+// the zone: SERVICE.NAMESPACE, without svc.
+func (s *Signpost) outsideNode(name string) node {
+	rest, label := cutLast(name)
+	own := s.outside.label()
+	switch {
+	case label == "":
+		return node{kind: apex}
+	case label == own && rest == "":
+		return node{kind: empty}
+	case label == own && rest == "ns1":
+		return node{kind: nameserver}
+	case label == own:
+		return node{miss: missOutside}
+	case rest == "":
+		return emptyIf(s.store.Namespace(label), node{miss: missOutside})
+	}
+	rest, service := cutLast(rest)
+	e := s.store.Service(label, service)
+	kind := s.outsideKind(e)
+	switch {
+	case kind == missing:
+		return node{miss: missOutside}
+	case rest == "":
+		return node{kind: kind, entry: e, outside: kind != headless}
+	}
+	ports := kind
+	if kind == external {
+		ports = clusterIP // a load balancer with a name has the ports of the Service
+	}
+	n := below(e, ports, rest)
+	if n.kind == missing || n.kind == endpoint && kind != headless { // endpoints stand behind the address
+		return node{miss: missOutside}
+	}
+	n.outside = kind != headless
+	return n
+}
+
+// outsideKind says what a Service publishes outside the cluster: its addresses
+// there, else the name of its load balancer, else its endpoints where the option
+// headless says so.
+func (s *Signpost) outsideKind(e *cluster.Entry) nodeKind {
+	switch {
+	case e == nil || e.Service.Type == cluster.ExternalName:
+		return missing
+	case e.Service.External != nil && len(e.Service.External.IPs)+len(e.Service.External.LB) > 0:
+		return clusterIP
+	case e.Service.External != nil && len(e.Service.External.Hosts) > 0:
+		return external
+	case s.outside.headless && e.Service.Headless && e.HasReady():
+		return headless
+	}
+	return missing
+}
+
+// reverseNode finds a name of a reverse zone, given whole. An inner node exists if any
+// address below it does, though the option ptr may give that none of its own.
+func (s *Signpost) reverseNode(z *zone, name string) node {
+	if name == z.name {
+		return node{kind: apex}
+	}
+	p, ok := parseReverse(name)
+	switch {
+	case !ok:
+		return node{miss: missSpelling}
+	case !p.IsSingleIP():
+		inside := s.store.HasAddressIn(p) || len(s.clusterset) > 0 && s.store.Imports().HasAddressIn(p)
+		return emptyIf(z.inside && inside || z.outside && s.store.HasOutsideIn(p), node{miss: missPrefix, label: name})
+	case s.hasPointer(z, p.Addr()):
+		return node{kind: pointer, addr: p.Addr()}
+	}
+	return node{miss: missAddress, addr: p.Addr()}
+}
+
+// addrs are those of a Service, in the cluster or outside.
+func (n *node) addrs() []netip.Addr {
+	if n.outside {
+		return n.entry.Service.Outside()
+	}
+	return n.entry.Service.ClusterIPs
+}
+
+// has reports whether the endpoints of a slice are in the part of the Service for
+// which the name stands: all of it, or one cluster of a set.
+func (n *node) has(slice *cluster.Slice) bool {
+	return n.within == "" || slice.Cluster.String() == n.within
 }
 
 // readyEndpoints yields the endpoints that a name stands for, with their ports.
 func (n *node) readyEndpoints() func(func(*cluster.Endpoint, []cluster.Port) bool) {
 	return func(yield func(*cluster.Endpoint, []cluster.Port) bool) {
 		for _, slice := range n.entry.Slices {
+			if !n.has(slice) {
+				continue
+			}
 			if n.kind == endpoint && n.addr.IsValid() {
 				for i, list := 0, slice.At(n.addr); i < len(list); i++ {
 					if ep := &list[i]; ep.Hostname == "" && n.standsFor(ep) && !yield(ep, slice.Ports) {
@@ -255,28 +435,11 @@ func (n *node) readyEndpoints() func(func(*cluster.Endpoint, []cluster.Port) boo
 	}
 }
 
-// addresses appends the addresses of a family that a name stands for, each once.
-func (n *node) addresses(dst []netip.Addr, rrtype uint16) []netip.Addr {
-	var seen map[netip.Addr]bool // needed only where endpoints share an address
-	for ep := range n.readyEndpoints() {
-		if familyType(ep.Addr) != rrtype {
-			continue
-		}
-		if seen == nil && ep.Has(cluster.Repeated) {
-			seen = map[netip.Addr]bool{}
-			for _, a := range dst {
-				seen[a] = true
-			}
-		}
-		if seen[ep.Addr] {
-			continue
-		}
-		if seen != nil {
-			seen[ep.Addr] = true
-		}
-		dst = append(dst, ep.Addr)
+func (n *node) hasEndpoint() bool {
+	for range n.readyEndpoints() {
+		return true
 	}
-	return dst
+	return false
 }
 
 // standsFor reports whether a ready endpoint is one of this name's.
@@ -298,258 +461,158 @@ func (n *node) standsFor(ep *cluster.Endpoint) bool {
 	return string(appendDashed(buf[:0], ep.Addr)) == n.label
 }
 
-// zoneLabel stands between a headless Service and the topology zones of its
-// endpoints, with the option zonal:
-//
-//	ZONE.pin._zone.SERVICE.NAMESPACE.svc     the endpoints in that zone, or nothing
-//	ZONE.prefer._zone.SERVICE.NAMESPACE.svc  the same, or all if there are none
-//
-// ZONE may have dots, as the value of the label topology.kubernetes.io/zone may.
-// Every zone counts as one that exists: whether endpoints are in it changes by the
-// minute, and NODATA is what a client can tell from a Service that is not there.
-const zoneLabel = "_zone"
-
-// zoneNode finds what stands left of _zone below a Service. ClusterIPs are in no zone.
-func zoneNode(e *cluster.Entry, kind nodeKind, name string) node {
-	if kind != headless {
-		return nodeMissing
-	}
-	if name == "" {
-		return nodeEmpty
-	}
-	name, how := cutLast(name)
-	if how != "pin" && how != "prefer" {
-		return nodeMissing
-	}
-	if name == "" {
-		return nodeEmpty
-	}
-	n := node{kind: inZone, entry: e, label: name}
-	if how == "prefer" && !n.hasEndpoint() {
-		return node{kind: headless, entry: e}
-	}
-	return n
+// back is one name to which an address leads back, before it is spelled.
+type back struct {
+	home     *zone
+	entry    *cluster.Entry
+	endpoint *cluster.Endpoint // nil: the name of the Service
+	within   string            // the cluster of the endpoint, in a set
 }
 
-func (n *node) hasEndpoint() bool {
-	for range n.readyEndpoints() {
+// appendTo appends the name.
+func (b *back) appendTo(dst []byte) []byte {
+	if b.endpoint != nil {
+		dst = append(appendLabel(dst, b.endpoint), '.')
+		if b.within != "" {
+			dst = append(append(dst, b.within...), '.')
+		}
+	}
+	return b.home.appendService(dst, b.entry.Service.Key)
+}
+
+// fits reports whether the name can stand in a message.
+func (b *back) fits() bool {
+	var buf [2 * longestName]byte
+	return !b.home.tight() || len(b.appendTo(buf[:0])) <= longestName
+}
+
+// names reports whether a ready endpoint of a Service has a name below it to which its
+// address leads back.
+func (p ptrPolicy) names(kind nodeKind, ep *cluster.Endpoint) bool {
+	switch p {
+	case ptrAll:
 		return true
+	case ptrHeadless:
+		return kind == headless
+	case ptrHostname:
+		return kind == headless && ep.Hostname != ""
 	}
 	return false
 }
 
-// countReady counts the addresses of a family that the name of a headless Service
-// stands for, or one of its zones if no endpoints share an address.
-func (n *node) countReady(rrtype uint16) int {
-	if n.kind == inZone {
-		count := 0
-		for ep := range n.readyEndpoints() {
-			if familyType(ep.Addr) == rrtype {
-				count++
-			}
-		}
-		return count
-	}
-	v4, v6 := n.entry.Ready()
-	if rrtype == dns.TypeAAAA {
-		return v6
-	}
-	return v4
-}
-
-// outsideNode finds a name of a zone for clients outside the cluster, relative to
-// the zone and in lower case: SERVICE.NAMESPACE, without svc.
-func (s *Signpost) outsideNode(name string) node {
-	rest, label := cutLast(name)
-	own := s.outside.label()
-	switch {
-	case label == "":
-		return node{kind: apex}
-	case label == own && rest == "":
-		return nodeEmpty
-	case label == own && rest == "ns1":
-		return node{kind: nameserver}
-	case label == own:
-		return nodeMissing
-	case rest == "":
-		return emptyIf(s.store.Namespace(label))
-	}
-	rest, service := cutLast(rest)
-	e := s.store.Service(label, service)
-	kind := s.outsideKind(e)
-	if rest == "" || kind == missing {
-		return node{kind: kind, entry: e, outside: kind != headless}
-	}
-	if kind == headless {
-		return below(e, headless, rest)
-	}
-	n := below(e, clusterIP, rest) // by the ports of the Service
-	if n.kind == endpoint {
-		return nodeMissing // endpoints stand behind the address
-	}
-	n.outside = true
-	return n
-}
-
-// outsideKind says what a Service publishes outside the cluster: its addresses
-// there, else the name of its load balancer, else its endpoints where the option
-// headless says so.
-func (s *Signpost) outsideKind(e *cluster.Entry) nodeKind {
-	switch {
-	case e == nil || e.Service.Type == cluster.ExternalName:
-		return missing
-	case e.Service.External != nil && len(e.Service.External.IPs)+len(e.Service.External.LB) > 0:
-		return clusterIP
-	case e.Service.External != nil && len(e.Service.External.Hosts) > 0:
-		return external
-	case s.outside.headless && e.Service.Headless && e.HasReady():
-		return headless
-	}
-	return missing
-}
-
-// addrs are those of a Service, in the cluster or outside.
-func (n *node) addrs() []netip.Addr {
-	if n.outside {
-		return n.entry.Service.Outside()
-	}
-	return n.entry.Service.ClusterIPs
-}
-
-// outsideNames are the names of Services that have the address outside.
-func (s *Signpost) outsideNames(a netip.Addr) []string {
-	var names []string
-	home := outsideHome(s.outside.zones)
-	for o := s.store.OwnersOutside(a); o.Valid(); o = o.Next() {
-		if e := o.Entry(); e != nil && e.Service.Type != cluster.ExternalName {
-			names = append(names, join(e.Service.Name+"."+e.Service.Namespace, home))
+// backsIn visits the names of an index to which an address leads back, until visit
+// returns false. A ClusterIP belongs to one Service and has one name. An endpoint has
+// one below each Service that it serves, and several endpoints of a Service may have
+// the address.
+func backsIn(index *cluster.Store, home *zone, policy ptrPolicy, a netip.Addr, visit func(back) bool) {
+	for o := index.Owners(a); o.Valid(); o = o.Next() {
+		if e := o.Entry(); serviceKind(e) == clusterIP && slices.Contains(e.Service.ClusterIPs, a) {
+			visit(back{home: home, entry: e})
+			return
 		}
 	}
-	return fitting(names...)
-}
-
-// pointersIn returns the names that an address has by a reverse zone.
-func (s *Signpost) pointersIn(z *zone, a netip.Addr) (names []string) {
-	if z.inside {
-		names = s.pointers(a)
-		if name, has := s.importPointer(a); has && len(names) == 0 {
-			names = []string{name}
-		}
-	}
-	if z.outside {
-		names = append(names, s.outsideNames(a)...)
-	}
-	return names
-}
-
-// Names of Services of a set of clusters, clusterset.local: see KEP-1645 and its
-// specification 1.0.0, multi-cluster DNS. They are those of ServiceImports, which
-// the index holds as Services with the endpoints of all clusters.
-
-// belowImport finds a name under that of a ServiceImport: a port, or an endpoint of
-// one cluster if it is headless. That of a set with an address must not lead to the
-// backends of one cluster (specification §2.3.4).
-func belowImport(e *cluster.Entry, kind nodeKind, name string) node {
-	rest, label := cutLast(name)
-	if _, isProtocol := protocolOf(label); isProtocol {
-		return below(e, kind, name)
-	}
-	if kind != headless {
-		return nodeMissing
-	}
-	part := inCluster(e, label)
-	switch {
-	case !part.HasReady():
-		return nodeMissing
-	case rest == "":
-		return nodeEmpty
-	}
-	n := below(part, headless, rest)
-	if n.kind == endpoint {
-		return n
-	}
-	return nodeMissing
-}
-
-// inCluster is what a ServiceImport has in one cluster.
-func inCluster(e *cluster.Entry, id string) *cluster.Entry {
-	part := &cluster.Entry{Service: e.Service}
-	for _, sl := range e.Slices {
-		if sl.Cluster.String() == id {
-			part.Slices = append(part.Slices, sl)
-		}
-	}
-	return part
-}
-
-// clustersOf are the ids of the clusters where a ServiceImport has slices, each once.
-func clustersOf(e *cluster.Entry) []string {
-	var ids []string
-	for _, sl := range e.Slices {
-		if id := sl.Cluster.String(); !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// importPointer returns the name to which an address of a set of clusters leads
-// back; it is asked for where this cluster has none (specification §2.3.3, §2.4.3).
-func (s *Signpost) importPointer(a netip.Addr) (string, bool) {
-	home := s.clustersetHome()
-	if home == nil {
-		return "", false
-	}
-	for o := s.store.Imports().Owners(a); o.Valid(); o = o.Next() {
+	for o := index.Owners(a); o.Valid(); o = o.Next() {
 		e := o.Entry()
 		kind := serviceKind(e)
-		switch {
-		case kind == clusterIP && slices.Contains(e.Service.ClusterIPs, a) && fits(home.service(e.Service.Key)):
-			return home.service(e.Service.Key), true
-		case kind != headless:
+		if kind != clusterIP && kind != headless {
 			continue
 		}
-		for _, sl := range e.Slices {
-			for i, list := 0, sl.At(a); i < len(list); i++ {
-				name := endpointLabel(&list[i]) + "." + sl.Cluster.String() + "." + home.service(e.Service.Key)
-				if list[i].Has(cluster.Ready) && fits(name) {
-					return name, true
+		for _, slice := range e.Slices {
+			for i, list := 0, slice.At(a); i < len(list); i++ {
+				if ep := &list[i]; ep.Has(cluster.Ready) && policy.names(kind, ep) &&
+					!visit(back{home, e, ep, slice.Cluster.String()}) {
+					return
 				}
 			}
 		}
 	}
-	return "", false
 }
 
-func (s *Signpost) hasImportPointer(a netip.Addr) bool {
-	_, has := s.importPointer(a)
+// backsOutside visits the names that clients outside the cluster have for an address,
+// until visit returns false.
+func (s *Signpost) backsOutside(a netip.Addr, visit func(back) bool) {
+	home := s.zoneNamed(outsideHome(s.outside.zones))
+	for o := s.store.OwnersOutside(a); o.Valid(); o = o.Next() {
+		if e := o.Entry(); e != nil && e.Service.Type != cluster.ExternalName && !visit(back{home: home, entry: e}) {
+			return
+		}
+	}
+}
+
+// hasPointer reports whether an address has a name by a reverse zone: see pointers.
+func (s *Signpost) hasPointer(z *zone, a netip.Addr) (has bool) {
+	first := func(b back) bool {
+		has = b.fits()
+		return !has
+	}
+	if z.inside {
+		backsIn(s.store, s.primary, s.ptr, a, first)
+		if home := s.clustersetHome(); home != nil && !has {
+			backsIn(s.store.Imports(), home, ptrHeadless, a, first)
+		}
+	}
+	if z.outside && !has {
+		s.backsOutside(a, first)
+	}
 	return has
 }
 
-// hasAddressIn reports whether any name may lead back from an address inside p.
-func (s *Signpost) hasAddressIn(p netip.Prefix) bool {
-	return s.store.HasAddressIn(p) || len(s.clusterset) > 0 && s.store.Imports().HasAddressIn(p)
+// pointers returns the names that an address has by a reverse zone: those of this
+// cluster, or one of a set of clusters where this cluster has none (specification of
+// multi-cluster DNS 1.0.0, §2.3.3, §2.4.3), and those outside. All replicas agree on the
+// order, for many clients read the first only: what a pod calls itself comes first.
+func (s *Signpost) pointers(z *zone, a netip.Addr) []string {
+	var room [2]back
+	list, single := room[:0], s.ptrSingle
+	add := func(b back) bool {
+		if b.fits() {
+			list = append(list, b)
+		}
+		return true
+	}
+	if z.inside {
+		backsIn(s.store, s.primary, s.ptr, a, add)
+		if home := s.clustersetHome(); home != nil && len(list) == 0 {
+			backsIn(s.store.Imports(), home, ptrHeadless, a, add)
+			single = true
+		}
+		if len(list) > 1 {
+			slices.SortFunc(list, compareBacks)
+			list = slices.CompactFunc(list, func(x, y back) bool { return compareBacks(x, y) == 0 })
+		}
+		if single && len(list) > 1 {
+			list = list[:1]
+		}
+	}
+	if z.outside {
+		s.backsOutside(a, add)
+	}
+	names := make([]string, len(list))
+	for i := range list {
+		var buf [longestName]byte
+		names[i] = string(list[i].appendTo(buf[:0]))
+	}
+	return names
 }
 
-// reverseNode finds a name of a reverse zone, given whole and in lower case. An
-// inner node exists if any address below it does,
-// though the option ptr may give that none of its own.
-func (s *Signpost) reverseNode(name string, z *zone) node {
-	if name == z.name {
-		return node{kind: apex}
+// compareBacks puts hostnames below headless Services first, then headless
+// Services, then the oldest one, then by name. It is 0 for two that have one name.
+func compareBacks(a, b back) int {
+	rank := func(x back) int {
+		switch {
+		case !x.entry.Service.Headless:
+			return 2
+		case x.endpoint.Hostname == "":
+			return 1
+		}
+		return 0
 	}
-	p, ok := parseReverse(name)
-	switch {
-	case !ok:
-		return nodeMissing
-	case !p.IsSingleIP():
-		return emptyIf(z.inside && s.hasAddressIn(p) || z.outside && s.store.HasOutsideIn(p))
-	case s.tight() && len(s.pointersIn(z, p.Addr())) == 0: // no name fits
-		return nodeMissing
-	case z.inside && (s.hasPointer(p.Addr()) || s.hasImportPointer(p.Addr())) || z.outside && s.store.OwnersOutside(p.Addr()).Valid():
-		return node{kind: pointer, addr: p.Addr()}
-	}
-	return nodeMissing
+	x, y := a.entry.Service, b.entry.Service
+	return cmp.Or(
+		cmp.Compare(rank(a), rank(b)), cmp.Compare(x.Created, y.Created),
+		cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name),
+		cmp.Compare(a.endpoint.Hostname, b.endpoint.Hostname), cmp.Compare(a.within, b.within),
+	)
 }
 
 // parseReverse reads a name below in-addr.arpa or ip6.arpa (RFC 1035 §3.5, RFC
@@ -607,113 +670,23 @@ func parseReverse6(name string) (netip.Prefix, bool) {
 		if name, label = cutLast(name); n == 2*len(ip) || len(label) != 1 {
 			return netip.Prefix{}, false
 		}
-		nibble := strings.IndexByte("0123456789abcdef", label[0])
-		if nibble < 0 {
+		nibble, ok := hexDigit(label[0])
+		if !ok {
 			return netip.Prefix{}, false
 		}
-		ip[n/2] |= byte(nibble) << (4 * (1 - n%2))
+		ip[n/2] |= nibble << (4 * (1 - n%2))
 	}
 	return netip.PrefixFrom(netip.AddrFrom16(ip), 4*n), true
 }
 
-// names reports whether a ready endpoint of a Service has such a name below it.
-func (p ptrPolicy) names(kind nodeKind, ep *cluster.Endpoint) bool {
-	switch p {
-	case ptrAll:
-		return true
-	case ptrHeadless:
-		return kind == headless
-	case ptrHostname:
-		return kind == headless && ep.Hostname != ""
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
 	}
-	return false
-}
-
-// hasPointer reports whether any name points back from the address.
-func (s *Signpost) hasPointer(a netip.Addr) bool {
-	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
-		e := o.Entry()
-		kind := serviceKind(e)
-		if kind != clusterIP && kind != headless {
-			continue
-		}
-		if s.ptr == ptrAll || slices.Contains(e.Service.ClusterIPs, a) {
-			return true
-		}
-		for ep := range e.ReadyAt(a) {
-			if s.ptr.names(kind, ep) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// back is one endpoint that an address leads back to, and its Service.
-type back struct {
-	entry    *cluster.Entry
-	endpoint *cluster.Endpoint
-}
-
-// pointers returns the names that an address has. A ClusterIP belongs to one
-// Service and has one. An endpoint has one below each Service that it serves, and
-// several endpoints of a Service may have the address. They come in an order that all
-// replicas agree on, for many clients read the first only: what a pod calls itself comes first.
-func (s *Signpost) pointers(a netip.Addr) []string {
-	var room [2]back
-	list := room[:0]
-	for o := s.store.Owners(a); o.Valid(); o = o.Next() {
-		e := o.Entry()
-		kind := serviceKind(e)
-		if kind != clusterIP && kind != headless {
-			continue
-		}
-		if slices.Contains(e.Service.ClusterIPs, a) {
-			return fitting(s.serviceName(e.Service.Key))
-		}
-		for ep := range e.ReadyAt(a) {
-			if s.ptr.names(kind, ep) {
-				list = append(list, back{e, ep})
-			}
-		}
-	}
-	if len(list) > 1 {
-		slices.SortFunc(list, compareBacks)
-		list = slices.CompactFunc(list, func(x, y back) bool { return compareBacks(x, y) == 0 })
-	}
-	names := make([]string, len(list))
-	for i, b := range list {
-		names[i] = endpointLabel(b.endpoint) + "." + s.serviceName(b.entry.Service.Key)
-	}
-	if names = fitting(names...); s.ptrSingle && len(names) > 1 {
-		names = names[:1]
-	}
-	return names
-}
-
-// fitting returns those of the names that fit.
-func fitting(names ...string) []string {
-	return slices.DeleteFunc(names, func(name string) bool { return !fits(name) })
-}
-
-// compareBacks puts hostnames below headless Services first, then headless
-// Services, then the oldest one, then by name. It is 0 for two that have one name.
-func compareBacks(a, b back) int {
-	rank := func(x back) int {
-		switch {
-		case !x.entry.Service.Headless:
-			return 2
-		case x.endpoint.Hostname == "":
-			return 1
-		}
-		return 0
-	}
-	x, y := a.entry.Service, b.entry.Service
-	return cmp.Or(
-		cmp.Compare(rank(a), rank(b)), cmp.Compare(x.Created, y.Created),
-		cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name),
-		cmp.Compare(a.endpoint.Hostname, b.endpoint.Hostname),
-	)
+	return 0, false
 }
 
 // dashedSize holds the longest dashed address: eight groups of four hex digits.
@@ -736,26 +709,31 @@ func appendDashed(dst []byte, a netip.Addr) []byte {
 	return dst
 }
 
-// parseDashed reads such a label; the zero Addr if it is none. Three single
-// dashes make it IPv4, anything else is tried as IPv6.
-func parseDashed(label string) netip.Addr {
-	if len(label) == 0 || len(label) >= dashedSize {
-		return netip.Addr{}
+// appendLabel appends the label of an endpoint below its Service.
+func appendLabel(dst []byte, ep *cluster.Endpoint) []byte {
+	if ep.Hostname != "" {
+		return append(dst, ep.Hostname...)
 	}
+	return appendDashed(dst, ep.Addr)
+}
+
+// endpointLabel returns the label of an endpoint below its Service.
+func endpointLabel(ep *cluster.Endpoint) string {
+	if ep.Hostname != "" {
+		return ep.Hostname
+	}
+	var buf [dashedSize]byte
+	return string(appendDashed(buf[:0], ep.Addr))
+}
+
+// parseDashed reads such a label; the zero Addr if it is none. Three single
+// dashes make it IPv4, anything else is tried as IPv6. It is not netip.ParseAddr with
+// colons put in, because that allocates.
+func parseDashed(label string) netip.Addr {
 	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
 		return parseDashed4(label)
 	}
-	for i := range len(label) {
-		c := label[i]
-		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return netip.Addr{} // an ordinary host name: spares the parser's error value
-		}
-	}
-	a, err := netip.ParseAddr(strings.ReplaceAll(label, "-", ":"))
-	if err != nil || a.Is4In6() {
-		return netip.Addr{}
-	}
-	return a
+	return parseDashed6(label)
 }
 
 func parseDashed4(label string) netip.Addr {
@@ -769,4 +747,48 @@ func parseDashed4(label string) netip.Addr {
 		ip[i], label = octet, rest
 	}
 	return netip.AddrFrom4(ip)
+}
+
+// parseDashed6 reads eight groups of hex digits; two dashes stand for the groups of
+// zeros that are left out (RFC 4291 §2.2). IPv4-mapped addresses have no such label.
+func parseDashed6(label string) netip.Addr {
+	var ip [16]byte
+	n, gap := 0, -1 // bytes read, and how many of them before two dashes
+	if strings.HasPrefix(label, "--") {
+		label, gap = label[2:], 0
+	}
+	for label != "" {
+		group, digits := uint16(0), 0
+		for ; digits < len(label) && label[digits] != '-'; digits++ {
+			d, ok := hexDigit(label[digits])
+			if !ok || digits == 4 {
+				return netip.Addr{}
+			}
+			group = group<<4 | uint16(d)
+		}
+		if digits == 0 || n == len(ip) {
+			return netip.Addr{}
+		}
+		ip[n], ip[n+1] = byte(group>>8), byte(group)
+		n, label = n+2, label[digits:]
+		switch {
+		case strings.HasPrefix(label, "--") && gap < 0:
+			label, gap = label[2:], n
+		case label == "-" || strings.HasPrefix(label, "--"):
+			return netip.Addr{}
+		case label != "":
+			label = label[1:]
+		}
+	}
+	if (n == len(ip)) != (gap < 0) {
+		return netip.Addr{} // too few groups, or two dashes for none
+	}
+	if gap >= 0 {
+		copy(ip[len(ip)-(n-gap):], ip[gap:n])
+		clear(ip[gap : len(ip)-(n-gap)])
+	}
+	if a := netip.AddrFrom16(ip); !a.Is4In6() {
+		return a
+	}
+	return netip.Addr{}
 }

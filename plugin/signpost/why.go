@@ -2,6 +2,7 @@ package signpost
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -31,14 +32,14 @@ func (s *Signpost) explained(q question, name string) answer {
 
 // explain gives the lines of an explanation.
 func (s *Signpost) explain(name string) []string {
-	z, rest := match(s.zones, name)
-	if z == nil {
+	q := s.newQuestion(name, dns.TypeNone)
+	if q.zone == nil {
 		return []string{name + " is in no zone of ours"}
 	}
-	n := s.find(z, name, rest)
+	n := s.find(&q)
 	var lines []string
 	if n.kind == missing {
-		lines = append(lines, name+" does not exist: "+s.absent(z, name, rest))
+		lines = append(lines, name+" does not exist: "+s.missWords(q.zone, &n))
 		if s.next != nil && s.fall.Through(name) {
 			lines = append(lines, "the query goes on to the next plugin (fallthrough)")
 		}
@@ -101,7 +102,7 @@ func (s *Signpost) indexLine() string {
 func (s *Signpost) sources(n *node) []string {
 	switch {
 	case n.entry != nil:
-		return entrySources(n.entry, n.standsForListed)
+		return n.entrySources(n.standsForListed)
 	case n.kind == pod && s.pods == podsInsecure:
 		return []string{"pods insecure: the name says its own address, whether a pod has it or not"}
 	case n.kind == pod:
@@ -114,7 +115,7 @@ func (s *Signpost) sources(n *node) []string {
 		var lines []string
 		for o := s.store.Owners(n.addr); o.Valid(); o = o.Next() {
 			if e := o.Entry(); e != nil {
-				lines = append(lines, entrySources(e, func(ep *cluster.Endpoint) bool { return ep.Addr == n.addr })...)
+				lines = append(lines, (&node{entry: e}).entrySources(func(ep *cluster.Endpoint) bool { return ep.Addr == n.addr })...)
 			}
 		}
 		return lines
@@ -122,15 +123,17 @@ func (s *Signpost) sources(n *node) []string {
 	return nil
 }
 
-// entrySources tells of a Service, its EndpointSlices and those of its endpoints
+// entrySources describes a Service, its EndpointSlices and those of its endpoints
 // that are asked for, ready or not.
-func entrySources(e *cluster.Entry, asked func(*cluster.Endpoint) bool) []string {
+func (n *node) entrySources(asked func(*cluster.Endpoint) bool) []string {
+	e := n.entry
 	v4, v6 := e.Ready()
 	lines := []string{fmt.Sprintf("service %v resourceVersion %d: %d addresses, %d ports, %d of %d endpoints ready",
 		e.Service.Key, e.Service.Version, len(e.Service.ClusterIPs), len(e.Service.Ports), v4+v6+e.Repeated(), e.Size())}
-	for i, sl := range e.Slices {
+	own := slices.DeleteFunc(slices.Clone(e.Slices), func(sl *cluster.Slice) bool { return !n.has(sl) })
+	for i, sl := range own {
 		if i == whyMost {
-			lines = append(lines, fmt.Sprintf("and %d more endpointslices", len(e.Slices)-i))
+			lines = append(lines, fmt.Sprintf("and %d more endpointslices", len(own)-i))
 			break
 		}
 		ready := 0
@@ -141,7 +144,7 @@ func entrySources(e *cluster.Entry, asked func(*cluster.Endpoint) bool) []string
 		}
 		lines = append(lines, fmt.Sprintf("endpointslice %v resourceVersion %d: %d of %d endpoints ready", sl.Key, sl.Version, ready, len(sl.Endpoints)))
 	}
-	first, all := someEndpoints(e, asked)
+	first, all := n.someEndpoints(asked)
 	for _, ep := range first {
 		lines = append(lines, "endpoint "+endpointWords(ep))
 	}
@@ -149,6 +152,20 @@ func entrySources(e *cluster.Entry, asked func(*cluster.Endpoint) bool) []string
 		lines = append(lines, fmt.Sprintf("and %d more endpoints", all-len(first)))
 	}
 	return lines
+}
+
+// listed yields the endpoints of the part of a Service for which the name stands, ready
+// or not.
+func (n *node) listed() iter.Seq[*cluster.Endpoint] {
+	return func(yield func(*cluster.Endpoint) bool) {
+		for _, sl := range n.entry.Slices {
+			for i := range sl.Endpoints {
+				if n.has(sl) && !yield(&sl.Endpoints[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // standsForListed reports whether an endpoint, ready or not, is one of this name's.
@@ -160,8 +177,8 @@ func (n *node) standsForListed(ep *cluster.Endpoint) bool {
 
 // someEndpoints returns the first few of the endpoints that are asked for, and how many
 // there are.
-func someEndpoints(e *cluster.Entry, asked func(*cluster.Endpoint) bool) (first []*cluster.Endpoint, all int) {
-	for ep := range e.Endpoints() {
+func (n *node) someEndpoints(asked func(*cluster.Endpoint) bool) (first []*cluster.Endpoint, all int) {
+	for ep := range n.listed() {
 		if !asked(ep) {
 			continue
 		}
@@ -209,69 +226,62 @@ func list(items []string) string {
 	return strings.Join(items, ", ")
 }
 
-// absent says why a name does not exist. It goes the way of forward and
-// reverseNode once more and stops where they did.
-func (s *Signpost) absent(z *zone, name, rest string) string {
-	switch {
-	case isReverse(name):
-		return s.absentAddress(name)
-	case strings.IndexByte(rest, '\\') >= 0:
+// missWords says why a name does not exist: the reason that find gave, in words.
+func (s *Signpost) missWords(z *zone, n *node) string {
+	switch n.miss {
+	case missByte:
 		return "no name of Kubernetes has such a byte"
-	case z.tree == outsideTree:
+	case missOutside:
 		return "clients outside the cluster see SERVICE.NAMESPACE of Services with external addresses, their ports and headless endpoints"
-	}
-	rest, label := cutLast(rest)
-	switch label {
-	case "svc":
-		return s.absentService(rest)
-	case "pod":
-		return s.absentPod(rest)
-	}
-	return fmt.Sprintf("below a zone there are svc, pod, dns and dns-version, and no %q", label)
-}
-
-func (s *Signpost) absentAddress(name string) string {
-	p, ok := parseReverse(name)
-	switch {
-	case !ok:
+	case missService, missNamespace:
+		if n.miss == missService && s.hasNamespace(z, n.within) {
+			return fmt.Sprintf("no Service %q is in the namespace %q (or selected by the stanza's options)%s", n.label, n.within, s.namesakes(z, n.label))
+		}
+		return fmt.Sprintf("no namespace %q is there (or selected by the stanza's options)", n.within)
+	case missUnnamed:
+		return unnamedWords(n)
+	case missIgnored:
+		return fmt.Sprintf("no endpoint of %v is ready, and ignore empty_service is set", n.entry.Service.Key)
+	case missAlias:
+		return fmt.Sprintf("Service %v is an ExternalName, which has nothing below it", n.entry.Service.Key)
+	case missPort:
+		return fmt.Sprintf("Service %v has no such port; with names it has: %s", n.entry.Service.Key, list(portNames(n.entry)))
+	case missDepth:
+		return fmt.Sprintf("left of an endpoint's label, or of _tcp, _udp and _sctp, there is nothing: %q", n.label)
+	case missEndpoint:
+		return endpointMissWords(n)
+	case missCluster:
+		return fmt.Sprintf("Service %v is not headless, or has no ready endpoint in a cluster %q; it has slices of: %s", n.entry.Service.Key, n.label, list(clustersOf(n)))
+	case missZonal:
+		return fmt.Sprintf("below _zone of a headless Service there are pin and prefer, and no %q", n.label)
+	case missPods:
+		return "names of pods are off (pods disabled)"
+	case missDashed:
+		return fmt.Sprintf("%q is no address with dashes", n.label)
+	case missPod:
+		return fmt.Sprintf("no running pod in the namespace %q has the address %v", n.within, n.addr)
+	case missSpelling:
 		return "it spells no address"
-	case !p.IsSingleIP():
+	case missPrefix:
+		p, _ := parseReverse(n.label)
 		return fmt.Sprintf("no address in %v is a ClusterIP or a ready endpoint", p)
-	case s.store.Owners(p.Addr()).Valid():
-		return fmt.Sprintf("the option ptr gives endpoints like %v no name", p.Addr())
+	case missAddress:
+		if s.store.Owners(n.addr).Valid() {
+			return fmt.Sprintf("the option ptr gives endpoints like %v no name", n.addr)
+		}
+		return fmt.Sprintf("%v is no ClusterIP and no ready endpoint", n.addr)
 	}
-	return fmt.Sprintf("%v is no ClusterIP and no ready endpoint", p.Addr())
-}
-
-func (s *Signpost) absentService(name string) string {
-	name, namespace := cutLast(name)
-	if !s.store.Namespace(namespace) {
-		return fmt.Sprintf("no namespace %q is there (or selected by the stanza's options)", namespace)
-	}
-	name, service := cutLast(name)
-	e := s.store.Service(namespace, service)
-	switch kind := serviceKind(e); {
-	case e == nil:
-		return fmt.Sprintf("no Service %q is in the namespace %q (or selected by the stanza's options)%s", service, namespace, s.namesakes(service))
-	case kind == missing:
-		return withoutName(e)
-	case kind == clusterIP && s.ignoreEmpty && !e.HasReady():
-		return fmt.Sprintf("no endpoint of %v is ready, and ignore empty_service is set", e.Service.Key)
-	case kind == external:
-		return fmt.Sprintf("Service %v is an ExternalName, which has nothing below it", e.Service.Key)
-	default:
-		return s.absentBelow(e, kind, name)
-	}
+	return fmt.Sprintf("below a zone there are svc, pod, dns and dns-version, and no %q", n.label)
 }
 
 // mostNamesakes is how many namespaces namesakes names.
 const mostNamesakes = 3
 
 // namesakes says in which namespaces there is a Service of a name: people forget the namespace.
-func (s *Signpost) namesakes(service string) string {
+func (s *Signpost) namesakes(z *zone, service string) string {
 	var in []string
-	for namespace := range s.store.Namespaces() {
-		if s.store.Service(namespace, service) == nil {
+	for namespace := range s.index(z).Namespaces() {
+		if s.index(z).Service(namespace, service) == nil {
 			continue
 		}
 		if len(in) == mostNamesakes {
@@ -287,48 +297,39 @@ func (s *Signpost) namesakes(service string) string {
 	return "; one of this name is in " + strings.Join(in, ", ")
 }
 
-// withoutName says why a Service that is there has no name.
-func withoutName(e *cluster.Entry) string {
-	switch {
+// unnamedWords says why a Service that is there has no name.
+func unnamedWords(n *node) string {
+	switch e := n.entry; {
 	case e.Service.Type == cluster.ExternalName:
 		return fmt.Sprintf("the externalName of Service %v is no DNS name", e.Service.Key)
 	case e.Service.Headless:
-		first, all := someEndpoints(e, func(*cluster.Endpoint) bool { return true })
+		first, all := n.someEndpoints(func(*cluster.Endpoint) bool { return true })
 		text := fmt.Sprintf("headless Service %v has no ready endpoint (%d that are not, in %d endpointslices)", e.Service.Key, all, len(e.Slices))
 		for i, ep := range first {
 			text += []string{": ", "; "}[min(i, 1)] + endpointWords(ep)
 		}
 		return text
 	}
-	return fmt.Sprintf("Service %v has no ClusterIP yet", e.Service.Key)
+	return fmt.Sprintf("Service %v has no ClusterIP yet", n.entry.Service.Key)
 }
 
-func (s *Signpost) absentBelow(e *cluster.Entry, kind nodeKind, name string) string {
-	rest, label := cutLast(name)
-	if label == zoneLabel && s.zonal {
-		return fmt.Sprintf("below _zone of a headless Service there are pin and prefer, and no %q", rest)
-	}
-	if _, ok := protocolOf(label); ok {
-		return fmt.Sprintf("Service %v has no such port; with names it has: %s", e.Service.Key, list(portNames(e, kind)))
-	}
-	if rest != "" {
-		return fmt.Sprintf("left of an endpoint's label, or of _tcp, _udp and _sctp, there is nothing: %q", rest)
-	}
+// endpointMissWords says why no endpoint has the label.
+func endpointMissWords(n *node) string {
 	var ready []string
-	for ep := range e.Endpoints() {
+	for ep := range n.listed() {
 		switch {
 		case ep.Has(cluster.Repeated) && ep.Hostname == "": // it has the label of an earlier one
 		case ep.Has(cluster.Ready):
 			ready = append(ready, endpointLabel(ep))
-		case endpointLabel(ep) == label:
-			return fmt.Sprintf("of Service %v, endpoint %s", e.Service.Key, endpointWords(ep))
+		case endpointLabel(ep) == n.label:
+			return fmt.Sprintf("of Service %v, endpoint %s", n.entry.Service.Key, endpointWords(ep))
 		}
 	}
-	return fmt.Sprintf("no endpoint of Service %v is called %q; ready ones: %s", e.Service.Key, label, list(ready))
+	return fmt.Sprintf("no endpoint of Service %v is called %q; ready ones: %s", n.entry.Service.Key, n.label, list(ready))
 }
 
 // portNames are the ports that have names in DNS, as they are asked for.
-func portNames(e *cluster.Entry, kind nodeKind) (names []string) {
+func portNames(e *cluster.Entry) (names []string) {
 	seen := map[string]bool{}
 	add := func(name string, p cluster.Protocol) {
 		if text := "_" + name + "._" + p.String(); name != "" && !seen[text] {
@@ -336,7 +337,7 @@ func portNames(e *cluster.Entry, kind nodeKind) (names []string) {
 			names = append(names, text)
 		}
 	}
-	if kind == clusterIP {
+	if serviceKind(e) == clusterIP {
 		for _, p := range e.Service.Ports {
 			add(p.Name, p.Protocol)
 		}
@@ -350,19 +351,4 @@ func portNames(e *cluster.Entry, kind nodeKind) (names []string) {
 		}
 	}
 	return names
-}
-
-func (s *Signpost) absentPod(name string) string {
-	name, namespace := cutLast(name)
-	label := strings.TrimPrefix(name, ".")
-	switch addr := parseDashed(label); {
-	case !s.store.Namespace(namespace):
-		return fmt.Sprintf("no namespace %q is there (or selected by the stanza's options)", namespace)
-	case s.pods == podsDisabled:
-		return "names of pods are off (pods disabled)"
-	case !addr.IsValid():
-		return fmt.Sprintf("%q is no address with dashes", label)
-	default:
-		return fmt.Sprintf("no running pod in the namespace %q has the address %v", namespace, addr)
-	}
 }

@@ -36,9 +36,22 @@ func sharedAddress(s *Signpost) {
 		at("store-0", "n1", cluster.Terminating), at("store-1", "n2", cluster.Ready), at("store-2", "", 0)))
 }
 
+// withOutside adds a zone for clients outside the cluster.
+func withOutside(s *Signpost) {
+	s.outside.zones = []string{"example.org."}
+	s.zones = addOutside(s.zones, &s.outside)
+}
+
+// withClusterset adds a zone of a set of clusters.
+func withClusterset(s *Signpost) {
+	set := clustersetPlugged()
+	s.store, s.zones, s.primary, s.clusterset = set.store, set.zones, set.primary, set.clusterset
+}
+
 func TestWhy(t *testing.T) {
 	const zone = ".cluster.local."
 	many := service("ns", "many", nil)
+	reached := map[miss]bool{} // by a row
 	for _, tt := range []struct {
 		name   string
 		change func(*Signpost)
@@ -94,6 +107,14 @@ func TestWhy(t *testing.T) {
 		{"1-2-3-4.ns.pod" + zone, func(s *Signpost) { s.pods = podsVerified }, []string{`no running pod in the namespace "ns" has the address 1.2.3.4`}},
 		{"x.ns.pod" + zone, func(s *Signpost) { s.pods = podsVerified }, []string{`"x" is no address with dashes`}},
 		{"1-2-3-4.nons.pod" + zone, nil, []string{`no namespace "nons"`}},
+		{"nons.svc" + zone, nil, []string{`no namespace "nons" is there`}},
+		{"x.dns" + zone, nil, []string{`dns and dns-version, and no "x.dns"`}},
+		{`a\.b.svc` + zone, nil, []string{"no name of Kubernetes has such a byte"}},
+		{"gone.ns.example.org.", withOutside, []string{"clients outside the cluster see SERVICE.NAMESPACE"}},
+		{"gone.ns.svc.clusterset.local.", withClusterset, []string{`no Service "gone" is in the namespace "ns"`}},
+		{"east.web.ns.svc.clusterset.local.", withClusterset, []string{`Service ns/web is not headless, or has no ready endpoint in a cluster "east"; it has slices of: east`}},
+		{"db-0.east.db.ns.svc.clusterset.local.", withClusterset, []string{"an endpoint of a Service", "service ns/db", "endpointslice ns/db-east ", "endpoint 10.43.0.1 db-0 is ready\nindex"}},
+		{"db-1.east.db.ns.svc.clusterset.local.", withClusterset, []string{`no endpoint of Service ns/db is called "db-1"; ready ones: db-0, 10-43-0-2`}},
 		{"www.example.com" + zone, nil, []string{`below a zone there are svc, pod, dns and dns-version, and no "com"`}},
 		{"9.9.9.9.in-addr.arpa.", nil, []string{"9.9.9.9 is no ClusterIP and no ready endpoint"}},
 		{"9.in-addr.arpa.", nil, []string{"no address in 9.0.0.0/8"}},
@@ -108,6 +129,10 @@ func TestWhy(t *testing.T) {
 		if tt.change != nil {
 			tt.change(s)
 		}
+		q := s.newQuestion(tt.name, dns.TypeA)
+		if n := s.find(&q); n.kind == missing {
+			reached[n.miss] = true
+		}
 		got := explanation(t, s, tt.name)
 		all, at := strings.Join(got, "\n"), 0
 		for _, want := range tt.says {
@@ -120,6 +145,11 @@ func TestWhy(t *testing.T) {
 		}
 		if m, _ := ask(t, s, "_why."+tt.name, dns.TypeA); m.Rcode != dns.RcodeSuccess || len(m.Answer) != 0 {
 			t.Errorf("%s: other types are not NODATA: %v", tt.name, m)
+		}
+	}
+	for m := range misses {
+		if !reached[m] {
+			t.Errorf("no row reaches reason %d why a name does not exist", m)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func markClusterset(zones []zone, names []string) {
 	}
 }
 
-// clustersetHome is the first zone of a set of clusters, where PTR records point;
+// clustersetHome returns the first zone of a set of clusters, where PTR records point;
 // nil if there is none.
 func (s *Signpost) clustersetHome() *zone {
 	if len(s.clusterset) == 0 {
@@ -134,20 +134,22 @@ func join(relative, zone string) string {
 	return relative + "." + zone
 }
 
-// service is the full name of a Service in the zone.
+// service returns the full name of a Service in the zone.
 func (z *zone) service(k cluster.Key) string {
-	if z.tree == outsideTree {
-		return join(k.Name+"."+k.Namespace, z.name)
-	}
-	return k.Name + "." + k.Namespace + ".svc." + z.suffix()
+	var buf [longestName]byte
+	return string(z.appendService(buf[:0], k))
 }
 
-// suffix is what follows ".svc." in a full name of the zone.
-func (z *zone) suffix() string {
-	if z.name == "." {
-		return ""
+// appendService appends the full name of a Service in the zone.
+func (z *zone) appendService(dst []byte, k cluster.Key) []byte {
+	dst = append(append(append(dst, k.Name...), '.'), k.Namespace...)
+	if z.tree != outsideTree {
+		dst = append(dst, ".svc"...)
 	}
-	return z.name
+	if dst = append(dst, '.'); z.name == "." {
+		return dst
+	}
+	return append(dst, z.name...)
 }
 
 // spelledIn returns the zone's name with the case that it has at the end of name.
@@ -194,20 +196,10 @@ func match(zones []zone, name string) (best *zone, rest string) {
 	return best, rest
 }
 
-// ttlIn is the TTL of records in a zone, in seconds.
-func (s *Signpost) ttlIn(z *zone) uint32 {
-	if z.tree == outsideTree && s.outside.ttlSet {
-		return s.outside.ttl
-	}
-	return s.ttl
-}
-
 // zoneNamed returns the zone with exactly this lower-case name, or nil.
 func (s *Signpost) zoneNamed(name string) *zone {
-	for i := range s.zones {
-		if s.zones[i].name == name {
-			return &s.zones[i]
-		}
+	if i := indexZone(s.zones, name); i >= 0 {
+		return &s.zones[i]
 	}
 	return nil
 }

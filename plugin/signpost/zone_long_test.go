@@ -112,7 +112,7 @@ func TestImportsOver255Octets(t *testing.T) {
 		markClusterset(s.zones, s.clusterset)
 	})
 	for addr, want := range map[string]bool{"172.16.0.1": false, "172.16.0.2": true} {
-		if _, has := s.importPointer(netip.MustParseAddr(addr)); has != want {
+		if has := s.hasPointer(&s.zones[2], netip.MustParseAddr(addr)); has != want {
 			t.Errorf("PTR of %s: %v, want %v", addr, has, want)
 		}
 	}
