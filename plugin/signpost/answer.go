@@ -13,40 +13,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// question is what one query asks, with the zone that answers and the limits of its
-// transport.
-type question struct {
-	owner string // the name as it was asked: answers echo its case
-	name  string // the name in lower case
-	qtype uint16
-	zone  *zone  // nil: no zone holds the name
-	rest  string // the part of name to the left of the zone
-
-	ttl, negative uint32 // seconds that records of the zone and denials may be kept
-
-	limit  int  // bytes that an answer to this client may have
-	capped bool // the client takes more than limit
-	// refused says that there is no room for the answer: see room.
-	refused bool
-	stale   bool // the index is an earlier state: see markStale
-}
-
-// newQuestion returns the question of a name.
-func (s *Signpost) newQuestion(owner string, qtype uint16) question {
-	q := question{owner: owner, name: strings.ToLower(owner), qtype: qtype, ttl: s.ttl}
-	if q.zone, q.rest = match(s.zones, q.name); q.zone == nil {
-		return q
-	}
-	if q.zone.tree == outsideTree && s.outside.ttlSet {
-		q.ttl = s.outside.ttl
-	}
-	if q.negative = q.ttl; s.negative != nil {
-		q.negative = *s.negative
-	}
-	return q
-}
-
-// answer is what a node says to a question. No records and no rcode is NODATA.
+// answer holds what a node answers to a question. No records and no rcode is NODATA.
 type answer struct {
 	records, extra []dns.RR
 	authority      []dns.RR // only what an upstream said; our own SOA is added later
@@ -54,7 +21,7 @@ type answer struct {
 	partial        bool // there are more records than could be sent: TC over UDP
 }
 
-// Smallest sizes of records in a compressed message: what bounds how many are made.
+// Smallest sizes of records in a compressed message. They bound how many records are made.
 const (
 	addressSize = 16 // pointer, fixed part, IPv4 address
 	srvSize     = 20 // pointer, fixed part, priority, weight, port, one letter; the rest of the target is not compressed
@@ -126,7 +93,7 @@ func (s *Signpost) records(n *node, q question) answer {
 	return answer{}
 }
 
-// familyType is the record type that holds the address.
+// familyType returns the record type that holds the address.
 func familyType(a netip.Addr) uint16 {
 	if a.Is4() {
 		return dns.TypeA
@@ -158,9 +125,9 @@ func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
 	return dst
 }
 
-// headlessAnswer answers with the ready endpoints of a family. Only as many as
-// can be sent are made, from a random start, so that a Service of thousands costs
-// what a small one does and every endpoint has its turn.
+// headlessAnswer answers with the ready endpoints of a family. It makes only as many
+// records as can be sent, from a random start. A Service of thousands of endpoints
+// therefore costs what a small one does, and every endpoint is used.
 func (s *Signpost) headlessAnswer(n *node, q question) answer {
 	if n.kind == inZone && n.entry.Repeated() > 0 {
 		return s.sharedZoneAnswer(n, q)
@@ -172,34 +139,35 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 	fits := func(ep *cluster.Endpoint) bool {
 		return ep.Addr.Is4() == v4 && !ep.Has(cluster.Repeated) && n.standsFor(ep)
 	}
-	n.rotate(somewhere(want < ready, ready), fits, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
+	n.rotate(startAt(want < ready, ready), fits, func(ep *cluster.Endpoint, _ []cluster.Port) bool {
 		addrs = append(addrs, ep.Addr)
 		return len(addrs) < want
 	})
 	return answer{records: addressRecords(q.owner, q.qtype, q.ttl, addrs), partial: want < ready}
 }
 
-// sharedZoneAnswer is headlessAnswer for a zone of a Service in which endpoints share
-// addresses: the one that counts an address may be in another zone.
+// sharedZoneAnswer answers for one zone of a headless Service whose endpoints share
+// addresses. The counts of the Entry do not help there: the endpoint that is counted for
+// an address may be in a different zone.
 func (s *Signpost) sharedZoneAnswer(n *node, q question) answer {
 	addrs := n.addresses(nil, q.qtype)
 	want := min(len(addrs), q.limit/addressSize)
-	start := somewhere(want < len(addrs), len(addrs))
+	start := startAt(want < len(addrs), len(addrs))
 	some := slices.Concat(addrs[start:], addrs[:start])[:want]
 	return answer{records: addressRecords(q.owner, q.qtype, q.ttl, some), partial: want < len(addrs)}
 }
 
-// somewhere is where to begin with a number of endpoints: at a random one, or at the first.
-func somewhere(random bool, total int) int {
+// startAt returns the place of the first endpoint to visit: a random one, or the first.
+func startAt(random bool, total int) int {
 	if random && total > 0 {
 		return rand.IntN(total)
 	}
 	return 0
 }
 
-// rotate visits every endpoint that fits once, until visit returns false: from the
-// one at place start on, then those before it. Places count endpoints that fit only,
-// so that what lies between them does not make some more likely to come first.
+// rotate visits every endpoint that fits once, until visit returns false. It starts at
+// the place start and continues with the endpoints before it. Only endpoints that fit
+// have a place, so each of them is first with the same probability.
 func (n *node) rotate(start int, fits func(*cluster.Endpoint) bool, visit func(*cluster.Endpoint, []cluster.Port) bool) {
 	for round := range 2 {
 		place := 0
@@ -221,8 +189,8 @@ func (n *node) rotate(start int, fits func(*cluster.Endpoint) bool, visit func(*
 	}
 }
 
-// srvAnswer answers SRV: at a port's name for this port, at a Service's or an
-// endpoint's own name for every port (peer finders ask so).
+// srvAnswer answers SRV. The name of a port has a record for this port. The name of a
+// Service or an endpoint has one for every port, because peer finders query that.
 func (s *Signpost) srvAnswer(n *node, q question) answer {
 	if n.kind == clusterIP || n.kind == portName && (n.outside || !n.entry.Service.Headless) {
 		return s.serviceSRV(n, q)
@@ -234,7 +202,7 @@ func (n *node) hasPort(name string, protocol cluster.Protocol) bool {
 	return n.kind != portName || name == n.label && protocol == n.proto
 }
 
-// serviceSRV points at the Service's own name.
+// serviceSRV answers SRV with the Service's own name as target.
 func (s *Signpost) serviceSRV(n *node, q question) answer {
 	var room [4]srv
 	list := room[:0]
@@ -258,22 +226,22 @@ func (s *Signpost) serviceSRV(n *node, q question) answer {
 	}
 }
 
-// glue makes the address records of a target.
+// glue returns the address records of a target.
 func glue(target string, ttl uint32, addrs []netip.Addr) []dns.RR {
 	var room [2]netip.Addr
 	rrs := addressRecords(target, dns.TypeA, ttl, appendFamily(room[:0], addrs, dns.TypeA))
 	return append(rrs, addressRecords(target, dns.TypeAAAA, ttl, appendFamily(room[:0], addrs, dns.TypeAAAA))...)
 }
 
-// Plugins behind us change records in place (rewrite, cache, the scrubbing of
-// the server), so every answer gets records of its own: one slab for all records
-// of a set, one slice of pointers into it. Names and addresses inside are shared.
+// Other plugins change records in place (rewrite, cache, the scrubbing of the server).
+// Every answer therefore gets its own records: one slab for all records of a set, and one
+// slice of pointers into it. Names and addresses inside are shared.
 
 func header(owner string, rrtype uint16, ttl uint32) dns.RR_Header {
 	return dns.RR_Header{Name: owner, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
 }
 
-// addressRecords makes A or AAAA records of addresses of that family.
+// addressRecords returns A or AAAA records; all addresses are of that family.
 func addressRecords(owner string, rrtype uint16, ttl uint32, addrs []netip.Addr) []dns.RR {
 	switch {
 	case len(addrs) == 0:
@@ -296,7 +264,7 @@ type slabAAAA struct {
 }
 
 func aRecords(owner string, ttl uint32, addrs []netip.Addr) []dns.RR {
-	if len(addrs) == 1 { // by far the most frequent answer: one allocation
+	if len(addrs) == 1 { // the most frequent answer: one allocation
 		one := new(struct {
 			slab slabA
 			rrs  [1]dns.RR
@@ -329,14 +297,14 @@ func aaaaRecords(owner string, ttl uint32, addrs []netip.Addr) []dns.RR {
 	return rrs
 }
 
-// srv is one SRV record to be made.
+// srv holds what differs between the SRV records of a set.
 type srv struct {
 	target string
 	port   uint16
 }
 
-// srvRecords makes a set of SRV records. All have priority 0 and the same weight:
-// their share of 100, as the peer has it, but never 0, which would mean last resort.
+// srvRecords returns a set of SRV records. All have priority 0 and the same weight: their
+// share of 100, as in the plugin kubernetes, but never 0, which would mean last resort.
 func srvRecords(owner string, ttl uint32, list []srv) []dns.RR {
 	if len(list) == 0 {
 		return nil
@@ -358,8 +326,8 @@ func ptrRecords(owner string, ttl uint32, names []string) []dns.RR {
 	return rrs
 }
 
-// SOA timers: the numbers that cluster DNS has always had; no secondary relies on
-// them, only the minimum (RFC 2308: how long a negative answer may be cached) matters.
+// SOA timers: the numbers that cluster DNS has always had. Only the minimum matters: it
+// limits how long a negative answer may be cached (RFC 2308).
 const (
 	soaRefresh = 7200
 	soaRetry   = 1800
@@ -367,8 +335,8 @@ const (
 	soaMaxTTL  = 300
 )
 
-// soa makes the record of a negative answer: RFC 2308 §5 takes the lesser of its
-// minimum and of its own time to live.
+// soa returns the SOA record of a negative answer. RFC 2308 §5 caches it for the lesser
+// of its minimum and its own time to live.
 func (s *Signpost) soa(q *question) dns.SOA {
 	return dns.SOA{
 		Hdr: header(q.zone.spelledIn(q.owner), dns.TypeSOA, min(q.negative, soaMaxTTL)),
@@ -377,10 +345,10 @@ func (s *Signpost) soa(q *question) dns.SOA {
 	}
 }
 
-// serial is the number of the last change of a zone, or of another zone that is made of
+// serial returns the number of the last change of a zone, or of a zone that is made of
 // the same objects: see cluster.Store.Serial. A SOA record has its low 32 bits.
 func (s *Signpost) serial(z *zone) uint64 {
-	serial := s.store.Serial(cluster.PartNames) // of every zone: NS records lead to a Service
+	serial := s.store.Serial(cluster.PartNames) // of every zone: NS records point to a Service
 	if z.tree == clustersetTree || len(s.clusterset) > 0 && (z.reverse || z.name == ".") {
 		serial = max(serial, s.store.Serial(cluster.PartImports))
 	}
@@ -390,8 +358,8 @@ func (s *Signpost) serial(z *zone) uint64 {
 	return serial
 }
 
-// schemaVersion is that of the DNS specification which we follow; its TXT record
-// changes with our releases only, so it may be cached for long.
+// schemaVersion is the version of the DNS specification that the plugin implements. The
+// TXT record changes only with a release, so it may be cached for hours.
 const (
 	schemaVersion     = "1.1.0"
 	clustersetVersion = "1.0.0"
@@ -406,10 +374,10 @@ func versionRecord(owner string, z *zone) dns.RR {
 	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, schemaVersionTTL), Txt: []string{version}}
 }
 
-// endpointSRV points at the endpoints' names; addresses of the targets go along.
-// Only as many records are made as can be sent: see headlessAnswer.
+// endpointSRV answers SRV with the endpoints' names as targets, and adds the addresses of
+// the targets. It makes only as many records as can be sent: see headlessAnswer.
 func (s *Signpost) endpointSRV(n *node, q question) answer {
-	g := gathering{node: *n, base: "." + q.zone.service(n.entry.Service.Key), shared: n.entry.Repeated() > 0}
+	g := srvBuilder{node: *n, base: "." + q.zone.service(n.entry.Service.Key), shared: n.entry.Repeated() > 0}
 	g.most = max(1, q.limit/(srvSize+len(g.base)))
 	if q.zone.tree == clustersetTree {
 		g.visitClusters()
@@ -423,16 +391,16 @@ func (s *Signpost) endpointSRV(n *node, q question) answer {
 	return a
 }
 
-// gathering is a set of SRV records of endpoints that grows.
-type gathering struct {
-	node node   // a copy: what a closure holds is on the heap, and most queries need none
+// srvBuilder collects the SRV records of endpoints.
+type srvBuilder struct {
+	node node   // a copy: what a closure holds is allocated, and most queries need no builder
 	base string // what follows the label of an endpoint
 	most int
 
 	list    []srv
 	targets []target
 	shared  bool            // endpoints share addresses
-	records map[srv]bool    // those in list that other endpoints may make too: see add
+	records map[srv]bool    // those in list that a later endpoint may repeat: see add
 	glue    map[target]bool // those in targets, where endpoints share addresses
 	partial bool            // there is more
 }
@@ -442,8 +410,9 @@ type target struct {
 	addr netip.Addr
 }
 
-// visit adds an endpoint with those of its ports that are asked for; false ends it.
-func (g *gathering) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
+// visit adds an endpoint with the requested ones of its ports. It returns false when the
+// answer is full.
+func (g *srvBuilder) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
 	name := ""
 	for i := range ports {
 		p := &ports[i]
@@ -468,15 +437,15 @@ func (g *gathering) visit(ep *cluster.Endpoint, ports []cluster.Port) bool {
 	return true
 }
 
-// visitAll adds the endpoints of the node, from a random one on if not all of them fit.
-func (g *gathering) visitAll() {
+// visitAll adds the endpoints of the node. It starts at a random one if not all fit.
+func (g *srvBuilder) visitAll() {
 	total := g.node.countEndpoints()
-	g.node.rotate(somewhere(total > g.most, total), g.node.standsFor, g.visit)
+	g.node.rotate(startAt(total > g.most, total), g.node.standsFor, g.visit)
 }
 
-// visitClusters adds the endpoints of a ServiceImport: the name of one has the id of
-// its cluster.
-func (g *gathering) visitClusters() {
+// visitClusters adds the endpoints of a ServiceImport. Their names contain the id of
+// their cluster.
+func (g *srvBuilder) visitClusters() {
 	base := g.base
 	for _, id := range clustersOf(&g.node) {
 		g.node.within, g.base = id, "."+id+base
@@ -495,23 +464,23 @@ func clustersOf(n *node) []string {
 	return ids
 }
 
-// sameRecord reports whether one of the ports makes a record with that number:
-// 53/UDP and 53/TCP are one, and a set has no record twice (RFC 2181 §5).
+// sameRecord reports whether one of the ports has a record with that number already.
+// 53/UDP and 53/TCP have one record, because a set has no record twice (RFC 2181 §5).
 func (n *node) sameRecord(ports []cluster.Port, number uint16) bool {
 	return slices.ContainsFunc(ports, func(p cluster.Port) bool {
 		return p.Number == number && n.hasPort(p.Name, p.Protocol)
 	})
 }
 
-// add adds a record once: several endpoints may have one hostname, or one address.
-func (g *gathering) add(ep *cluster.Endpoint, record srv) {
+// add adds a record once. Several endpoints may have the same hostname or address.
+func (g *srvBuilder) add(ep *cluster.Endpoint, record srv) {
 	if (ep.Hostname != "" || g.shared) && seen(&g.records, record) {
 		return
 	}
 	g.list = append(g.list, record)
 }
 
-// seen notes a key and reports whether it was there before.
+// seen records a key and reports whether it was there before.
 func seen[K comparable](keys *map[K]bool, k K) bool {
 	was := (*keys)[k]
 	if *keys == nil {
@@ -545,8 +514,8 @@ func (n *node) addresses(dst []netip.Addr, rrtype uint16) []netip.Addr {
 	return dst
 }
 
-// countReady counts the addresses of a family that the name of a headless Service
-// stands for; of a part of it, a zone or a cluster, it counts the ready endpoints.
+// countReady counts the addresses of a family for which the name of a headless Service
+// stands. For a part of the Service, a zone or a cluster, it counts the ready endpoints.
 func (n *node) countReady(rrtype uint16) int {
 	if n.kind == inZone || n.within != "" {
 		count := 0
@@ -564,7 +533,7 @@ func (n *node) countReady(rrtype uint16) int {
 	return v4
 }
 
-// countEndpoints counts the ready endpoints among which an answer of part of them begins.
+// countEndpoints counts the ready endpoints, from which a partial answer picks its first.
 func (n *node) countEndpoints() int {
 	if n.kind == inZone || n.within != "" {
 		return n.countReady(dns.TypeA) + n.countReady(dns.TypeAAAA)
@@ -573,7 +542,7 @@ func (n *node) countEndpoints() int {
 	return v4 + v6 + n.entry.Repeated()
 }
 
-// apexRecords answers at the top of a zone: SOA and NS.
+// apexRecords returns the records at the top of a zone: SOA and NS.
 func (s *Signpost) apexRecords(q question) answer {
 	switch q.qtype {
 	case dns.TypeSOA:
@@ -586,8 +555,8 @@ func (s *Signpost) apexRecords(q question) answer {
 	return answer{}
 }
 
-// nameservers answers NS: the Services behind which this server is an endpoint,
-// or its own name ns.dns where there is none.
+// nameservers answers NS with the Services that have this server as an endpoint, or with
+// its own name ns.dns if there is none.
 func (s *Signpost) nameservers(q question) answer {
 	var a answer
 	add := func(name string, addrs []netip.Addr) {
@@ -615,8 +584,8 @@ func (s *Signpost) nameservers(q question) answer {
 	return a
 }
 
-// serverAddresses returns where the clients of a zone reach this server, of one family: by
-// its Services if it has any.
+// serverAddresses returns the addresses of one family at which the clients of a zone reach
+// this server: those of its Services if it has any, else its own.
 func (s *Signpost) serverAddresses(z *zone, rrtype uint16) []netip.Addr {
 	var addrs []netip.Addr
 	found := false
@@ -657,13 +626,13 @@ func (s *Signpost) ownServices(visit func(*cluster.Entry, *cluster.Endpoint)) {
 	}
 }
 
-// maxChain is how many CNAMEs of ExternalName Services follow each other at most:
-// the chase re-enters the whole server, so a loop must end.
+// maxChain is the largest number of CNAMEs of ExternalName Services in a row. Each one
+// queries the whole server again, so a loop must end.
 const maxChain = 10
 
 type chainKey struct{}
 
-// chain is the owner names of the CNAMEs so far, in lower case, the last first.
+// chain lists the owner names of the CNAMEs so far, in lower case, the last one first.
 type chain struct {
 	name   string
 	length int
@@ -679,16 +648,16 @@ func (c *chain) has(name string) bool {
 	return false
 }
 
-// resolver asks a name of the whole server again: rewrites, hosts and forward
-// all have their say about the target.
+// resolver queries a name at the whole server again, so that rewrite, hosts and forward
+// apply to the target.
 type resolver interface {
 	Lookup(ctx context.Context, state request.Request, name string, qtype uint16) (*dns.Msg, error)
 }
 
-// externalAnswer answers an ExternalName Service: a CNAME for every type (RFC
-// 1034 §3.6.2), and what the target says about the type asked. The rcode is that
-// of the chain's end (RFC 6604). Where nobody here can tell, the CNAME stands
-// alone and the client's resolver goes on from there.
+// externalAnswer answers for an ExternalName Service: a CNAME for every type (RFC 1034
+// §3.6.2), and the target's records of the requested type. The rcode is that of the last
+// name in the chain (RFC 6604). If this server cannot resolve the target, the answer has
+// only the CNAME, and the client's resolver follows it.
 func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) answer {
 	alias := n.alias(q)
 	target := alias.Target
@@ -702,7 +671,7 @@ func (s *Signpost) externalAnswer(ctx context.Context, w dns.ResponseWriter, r *
 		here.length += before.length
 	}
 	if here.length > maxChain || here.has(strings.ToLower(target)) {
-		a.rcode = dns.RcodeServerFailure // it ends nowhere: each CNAME once, and no answer
+		a.rcode = dns.RcodeServerFailure // a loop: each CNAME once, and no answer
 		return a
 	}
 	m, err := s.upstream.Lookup(context.WithValue(ctx, chainKey{}, here), request.Request{W: w, Req: r}, target, q.qtype)
@@ -725,8 +694,8 @@ func (n *node) alias(q question) *dns.CNAME {
 	return &dns.CNAME{Hdr: header(q.owner, dns.TypeCNAME, q.ttl), Target: dns.Fqdn(n.target())}
 }
 
-// balancerSRV answers SRV for the port of a Service whose load balancers have names
-// only: it points at these.
+// balancerSRV answers SRV for a Service whose load balancers have only names: these are
+// the targets.
 func (s *Signpost) balancerSRV(n *node, q question) answer {
 	var list []srv
 	for _, host := range n.entry.Service.External.Hosts {
@@ -740,7 +709,7 @@ func (s *Signpost) balancerSRV(n *node, q question) answer {
 	return answer{records: srvRecords(q.owner, q.ttl, list)}
 }
 
-// target is where the CNAME of the node points, without a final dot: one place,
+// target returns where the CNAME of the node points, without a final dot. It is one name,
 // because a name has at most one CNAME record (RFC 2181 §10.1).
 func (n *node) target() string {
 	if n.outside {

@@ -14,9 +14,9 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// Metadata implements metadata.Provider. The labels have the names and the values
-// of the plugin kubernetes, so that expressions and log formats go on to work after
-// the word in the Corefile has changed.
+// Metadata implements metadata.Provider. The labels have the names and values of the
+// plugin kubernetes, so that expressions and log formats keep working when the word in
+// the Corefile changes.
 func (s *Signpost) Metadata(ctx context.Context, state request.Request) context.Context {
 	if pod := s.clientPod(state); pod != nil {
 		set(ctx, "client-namespace", pod.Namespace)
@@ -53,7 +53,7 @@ func set(ctx context.Context, label, value string) {
 	metadata.SetValueFunc(ctx, "kubernetes/"+label, func() string { return value })
 }
 
-// parts are what the labels of a name say, whether it exists or not.
+// parts holds what the labels of a name say, whether the name exists or not.
 type parts struct {
 	kind                               string // svc or pod
 	namespace, service, port, protocol string
@@ -63,8 +63,8 @@ type parts struct {
 
 var errName = errors.New("invalid query name")
 
-// parseParts reads a name relative to its zone, in lower case, by the grammar of
-// the plugin kubernetes: unlike the name tree it takes any label anywhere.
+// parseParts parses a name relative to its zone, in lower case, by the grammar of the
+// plugin kubernetes. Unlike the name tree, that grammar accepts any label anywhere.
 func parseParts(name string, clusterset, zonal bool) (p parts, err error) {
 	if name == "" || name == "svc" || name == "pod" {
 		return parts{}, nil
@@ -94,9 +94,9 @@ func parseParts(name string, clusterset, zonal bool) (p parts, err error) {
 	return p, nil
 }
 
-// AutoPath implements autopath.AutoPather: the search list of the pod that asks, as
-// its kubelet wrote it (namespace, svc, cluster domain, then what this machine's
-// resolv.conf searches); nil where it cannot be known. It needs `pods verified`.
+// AutoPath implements autopath.AutoPather. It returns the search list of the client's pod
+// as the kubelet wrote it: namespace, svc, cluster domain, then the search domains of this
+// machine's resolv.conf. It returns nil if the pod is unknown. It needs `pods verified`.
 func (s *Signpost) AutoPath(state request.Request) []string {
 	z, _ := match(s.zones, state.Name())
 	if z == nil || z.reverse || z.tree != clusterTree {
@@ -108,12 +108,12 @@ func (s *Signpost) AutoPath(state request.Request) []string {
 	}
 	list := append(make([]string, 0, 4+len(s.search)), join(pod.Namespace+".svc", z.name), join("svc", z.name), z.name)
 	list = append(list, s.search...)
-	return append(list, "") // the name as it is: autopath wants this end
+	return append(list, "") // the name itself: autopath requires this last entry
 }
 
-// clientPod returns the pod that asks, or nil: also if pods of several namespaces
-// share the address, as those in the network of a node do, because the search list
-// of another pod would be a wrong answer.
+// clientPod returns the client's pod, or nil. It returns nil if pods of several namespaces
+// share the address, as hostNetwork pods do: the search list of the wrong pod would be a
+// wrong answer.
 func (s *Signpost) clientPod(state request.Request) *cluster.Pod {
 	if s.pods != podsVerified {
 		return nil
@@ -132,9 +132,9 @@ func (s *Signpost) clientPod(state request.Request) *cluster.Pod {
 	return found
 }
 
-// searchList reads the search domains of a resolv.conf; none if there is no such
-// file. A pod with dnsPolicy ClusterFirst gets those of its node behind its own, and
-// this server's pod, with dnsPolicy Default, has exactly them.
+// searchList returns the search domains of a resolv.conf, or none if the file is missing.
+// A pod with dnsPolicy ClusterFirst has the domains of its node behind its own. The pod of
+// this server has dnsPolicy Default, so its file has exactly these.
 func searchList(file string) []string {
 	rc, err := dns.ClientConfigFromFile(file)
 	if err != nil {

@@ -2,7 +2,29 @@
 // that resolves: A, AAAA, SRV, PTR and CNAME records from an index in memory that
 // follows the Kubernetes API or a folder of manifests.
 //
-// It finds what stands at a name (tree.go: a tree with real inner nodes), makes the
-// records (answer.go) and writes the message (serve.go). It must not know Kubernetes
-// API objects beyond setup (feed.go), and holds no lock on the query path.
+// It must not know Kubernetes API objects beyond setup.go and feed.go, and must not
+// hold a lock on the query path.
+//
+// # The trip of an answer
+//
+// A query for A web.default.svc.cluster.local passes five files:
+//
+//	plugin/signpost/serve.go   ServeDNS newQuestion limit reply newMessage
+//	plugin/signpost/zone.go    match relative index cutLast spelledIn
+//	plugin/signpost/tree.go    find forwardNode serviceNode serviceKind
+//	internal/cluster/store.go  Service get
+//	plugin/signpost/answer.go  answer records addressAnswer addressRecords soa
+//
+// The question holds what is derived from the name and its zone, so nothing is derived
+// twice. find returns a node of the tree or the reason why there is none, and allocates
+// nothing. answer makes the records of a node. A name that does not exist takes the same
+// trip: reply adds the SOA record instead.
+//
+// # Where a change belongs
+//
+//   - A new kind of name: tree.go (nodeKind, find), its records in answer.go (nodeTypes,
+//     records), its words in why.go, and its names in transfer.go.
+//   - A new option: options.go. What it needs of the source: feed.go.
+//   - Large answers over TCP: stream.go. Other plugins of the server block: setup.go for
+//     checks at the start, client.go for metadata and autopath.
 package signpost

@@ -20,8 +20,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/source/manifest"
 )
 
-// feedConfig says where the cluster's objects come from. It is comparable: stanzas
-// with equal ones share one feed and one index.
+// feedConfig says where the cluster's objects come from. It is comparable: stanzas with
+// equal configurations share one feed and one index.
 type feedConfig struct {
 	kube        kube.Config
 	manifests   string // a folder in place of the API
@@ -38,7 +38,7 @@ type feedConfig struct {
 	files           [sha256.Size]byte
 }
 
-// kinds are what the feed watches.
+// kinds returns the kinds that the feed watches.
 func (f *feedConfig) kinds() []cluster.Kind {
 	kinds := []cluster.Kind{cluster.KindService, cluster.KindNamespace}
 	if !f.noEndpoints {
@@ -56,12 +56,12 @@ func (f *feedConfig) kinds() []cluster.Kind {
 	return kinds
 }
 
-// parseSelector brings a label selector into the form in which equal ones are equal.
+// parseSelector returns a label selector in canonical form, so that equal ones compare equal.
 func parseSelector(text string) (string, error) { return source.ParseSelector(text) }
 
-// feed fills one index for all stanzas of this process that ask for the same, in
-// all server blocks and across a reload: the new configuration takes over the
-// index of the old one, so it is synced at once and never twice in memory.
+// feed fills one index for all stanzas of this process with the same configuration, in all
+// server blocks and across a reload. A new configuration takes over the index of the old
+// one, so it is synced at once and never twice in memory.
 type feed struct {
 	config feedConfig
 	store  *cluster.Store
@@ -80,16 +80,16 @@ type running interface {
 	Status() []source.Status
 }
 
-// feeds are those that run in this process.
+// feeds holds the feeds that run in this process.
 var feeds = struct {
 	sync.Mutex
 	byConfig map[feedConfig]*feed
-	fresh    []*lease // begun since the last reload began
+	fresh    []*lease // started since the last reload began
 }{byConfig: map[feedConfig]*feed{}}
 
-// newestFeeds returns the feeds by the name of their source. While a reload
-// changes how a source is read two feeds may have one name for a moment; series
-// must be unique, so the newer one counts.
+// newestFeeds returns the feeds by the name of their source. During a reload that changes
+// how a source is read, two feeds may have the same name. Series must be unique, so the
+// newer feed counts.
 func newestFeeds() map[string]*feed {
 	feeds.Lock()
 	defer feeds.Unlock()
@@ -103,7 +103,7 @@ func newestFeeds() map[string]*feed {
 	return byName
 }
 
-// lease is one stanza's share in a feed.
+// lease is one stanza's reference to a feed.
 type lease struct {
 	config   feedConfig
 	rest     *rest.Config // nil with manifests
@@ -125,7 +125,7 @@ func (f feedConfig) open() (*lease, error) {
 	return &lease{config: f, rest: rc, over: make(chan struct{})}, nil
 }
 
-// digest tells whether credentials changed under the same file names.
+// digest returns a hash that differs if credentials changed under the same file names.
 func digest(files ...string) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, name := range files {
@@ -140,21 +140,21 @@ func digest(files ...string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// identity says what is in the index, in words: the server, by its authority too,
-// because many clusters have the same address inside; and how it is read. The
-// zones are not in it, since the index does not know them, nor is who we are.
+// identity describes what is in the index: the server, with its authority because many
+// clusters use the same address, and how it is read. It does not contain the zones, which
+// the index does not know, nor the client's credentials.
 func (l *lease) identity() string {
 	c := l.config
 	c.kube, c.maxInFlight, c.files = kube.Config{}, 0, [sha256.Size]byte{}
 	ca := l.rest.CAData
 	if len(ca) == 0 && l.rest.CAFile != "" {
-		ca, _ = os.ReadFile(l.rest.CAFile) // was read at the start: see kube.Config.REST
+		ca, _ = os.ReadFile(l.rest.CAFile) // readable at the start: see kube.Config.REST
 	}
 	sum := sha256.Sum256(ca)
 	return fmt.Sprintf("API server %s with authority %x, read as %+v", l.rest.Host, sum[:8], c)
 }
 
-// start joins the feed of this configuration, or begins one.
+// start joins the feed of this configuration, or starts one.
 func (l *lease) start() (*cluster.Store, error) {
 	feeds.Lock()
 	defer feeds.Unlock()
@@ -202,14 +202,14 @@ func (l *lease) begin() (*feed, error) {
 		defer close(f.done)
 		var all sync.WaitGroup
 		all.Go(func() { f.source.Run(ctx) })
-		all.Go(func() { f.tellSync(ctx) })
+		all.Go(func() { f.logSync(ctx) })
 		all.Wait()
 	}()
 	return f, nil
 }
 
-// tellSync logs the first sync, with what is in the index by then.
-func (f *feed) tellSync(ctx context.Context) {
+// logSync logs the first sync and the number of objects in the index.
+func (f *feed) logSync(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-f.store.SyncDone():
@@ -225,9 +225,9 @@ func (f *feed) tellSync(ctx context.Context) {
 		f.config.name(), time.Since(f.begun).Round(time.Millisecond), strings.Join(counts, ", "), f.store.Version())
 }
 
-// follow ties the share to the server's life. The index must be true as long as queries are
-// answered. At a reload that is until the new configuration has taken over, and at the end of the
-// process it is beyond the time that the plugin health waits with its option lameduck.
+// follow releases the lease at the right moment of the server's life cycle. The index must be
+// current as long as the server answers queries: at a reload until the new configuration
+// serves, and at the end of the process until after the lameduck time of the plugin health.
 func (l *lease) follow(c *caddy.Controller) {
 	replaced := false
 	c.OnRestart(func() error {
@@ -240,10 +240,10 @@ func (l *lease) follow(c *caddy.Controller) {
 	})
 	c.OnShutdown(func() error {
 		if !replaced {
-			return nil // OnFinalShutdown comes, after that of health
+			return nil // OnFinalShutdown follows, after that of health
 		}
 		l.release()
-		return reloading() // it went well: what is new stays
+		return reloading() // the reload succeeded: the new leases stay
 	})
 	c.OnFinalShutdown(func() error {
 		l.release()
@@ -251,8 +251,8 @@ func (l *lease) follow(c *caddy.Controller) {
 	})
 }
 
-// release gives the share back; the last one stops the feed and waits for its end. The
-// last snapshot is written before, because it may take long.
+// release gives the lease back. The last one stops the feed and waits for its end. It
+// writes the last snapshot before, because that may take long.
 func (l *lease) release() {
 	feeds.Lock()
 	f := l.feed
@@ -275,7 +275,7 @@ func (l *lease) release() {
 	}
 }
 
-// reloading notes that leases from now on are those of a new configuration.
+// reloading records that leases from now on belong to a new configuration.
 func reloading() error {
 	feeds.Lock()
 	defer feeds.Unlock()
@@ -283,8 +283,8 @@ func reloading() error {
 	return nil
 }
 
-// reloadFailed gives back what a new configuration had begun when it failed: a port
-// that is taken, or another plugin that does not start. Nobody shuts it down.
+// reloadFailed releases the leases of a new configuration that failed, because a port is
+// taken or another plugin does not start. The server does not shut that configuration down.
 func reloadFailed() error {
 	feeds.Lock()
 	failed := feeds.fresh
@@ -296,17 +296,16 @@ func reloadFailed() error {
 	return nil
 }
 
-// syncPatient is when to log that the server waits for the first sync.
-const syncPatient = 500 * time.Millisecond
+// logWaitAfter is when to log that the server waits for the first sync.
+const logWaitAfter = 500 * time.Millisecond
 
-// wait returns once there is something to answer from: the index is synced, or an
-// earlier state of it was restored. After the timeout names are answered with
-// SERVFAIL until it is synced.
+// wait returns once the index is synced, or if an earlier state of it was restored. It
+// returns after the timeout at the latest; names then get SERVFAIL until the sync.
 func (l *lease) wait(timeout time.Duration) {
 	if l.feed.store.Synced() || l.feed.store.Restored() {
 		return
 	}
-	long, over := time.NewTimer(syncPatient), time.NewTimer(timeout)
+	long, over := time.NewTimer(logWaitAfter), time.NewTimer(timeout)
 	defer long.Stop()
 	defer over.Stop()
 	for {
@@ -322,7 +321,7 @@ func (l *lease) wait(timeout time.Duration) {
 	}
 }
 
-// name tells people where the objects come from, and which are taken.
+// name describes where the objects come from, and which of them are read.
 func (f *feedConfig) name() string {
 	name := "the Kubernetes API of this cluster"
 	switch k := &f.kube; {
@@ -360,7 +359,7 @@ func logf(level, format string, args ...any) {
 	}
 }
 
-// report tells of a part of an object that was left out.
+// report counts and logs a part of an object that was left out.
 func report(p source.Problem) {
 	problems.WithLabelValues(p.Ref.Kind.String()).Inc()
 	if logLines.Pass("an object is not used as it stands", p.Ref.Key.Namespace) {
@@ -368,7 +367,7 @@ func report(p source.Problem) {
 	}
 }
 
-// reportName tells of a name that does not fit into a message.
+// reportName reports a name that does not fit into a message.
 func reportName(ref cluster.Ref, name string) {
 	report(source.Problem{Ref: ref, Field: "DNS name", Value: name, Want: "at most 255 octets; this name is left out"})
 }
@@ -378,14 +377,14 @@ var logLines = loglimit.NewGate(func(l loglimit.Left) {
 	log.Warningf("%d lines were left out: %s", l.Lines, l.Cause)
 })
 
-// snapshotConfig says where a stanza wants the index to be kept; the zero value:
-// nowhere. It is no part of feedConfig: stanzas with and without it share an index.
+// snapshotConfig says where to keep snapshots of the index; the zero value keeps none. It
+// is not part of feedConfig, so stanzas with and without it share an index.
 type snapshotConfig struct {
 	dir    string
 	maxAge time.Duration
 }
 
-// keeping is a snapshot that is being kept for one or more stanzas.
+// keeping is a running snapshot.Keeper, shared by one or more stanzas.
 type keeping struct {
 	keeper *snapshot.Keeper
 	users  int
@@ -393,8 +392,8 @@ type keeping struct {
 	done   chan struct{} // nil until it runs
 }
 
-// keeper returns that of the lease's folder, made if there is none; nil if the
-// lease wants no snapshot. With feeds locked.
+// keeper returns the Keeper of the lease's folder, and creates it if there is none. It
+// returns nil if the lease wants no snapshot. The caller holds the lock of feeds.
 func (f *feed) keeper(l *lease) *snapshot.Keeper {
 	dir := l.snapshot.dir
 	if dir == "" {
@@ -408,7 +407,7 @@ func (f *feed) keeper(l *lease) *snapshot.Keeper {
 	return f.keeps[dir].keeper
 }
 
-// keep writes the index to the lease's folder from now on. With feeds locked.
+// keep starts to write the index to the lease's folder. The caller holds the lock of feeds.
 func (f *feed) keep(l *lease) {
 	keeper := f.keeper(l)
 	if keeper == nil {
@@ -426,8 +425,8 @@ func (f *feed) keep(l *lease) {
 	}()
 }
 
-// leave takes a lease's share back, and returns what nobody keeps any more; nil
-// if there is nothing. With feeds locked.
+// leave ends a lease's use of a Keeper. It returns the Keeper if this was its last user,
+// else nil. The caller holds the lock of feeds.
 func (f *feed) leave(l *lease) *keeping {
 	k := f.keeps[l.snapshot.dir]
 	if k == nil {
@@ -440,11 +439,10 @@ func (f *feed) leave(l *lease) *keeping {
 	return k
 }
 
-// lastWrite is how long a shutdown waits for the last snapshot: a disk that hangs
-// must not hold it up.
+// lastWrite is how long a shutdown waits for the last snapshot, because a disk may hang.
 const lastWrite = 5 * time.Second
 
-// end writes a last snapshot and stops; nil is nothing to end.
+// end writes a last snapshot and stops. It does nothing for nil.
 func (k *keeping) end() {
 	if k == nil {
 		return
@@ -457,15 +455,15 @@ func (k *keeping) end() {
 	}
 }
 
-// restore fills the index of a feed that does not run yet. With feeds locked.
+// restore fills the index of a feed that does not run yet. The caller holds the lock of feeds.
 func (f *feed) restore(l *lease) {
 	if k := f.keeper(l); k != nil && k.Restore() {
 		f.asOf = k.Status().Heard
 	}
 }
 
-// heard tells when the source last confirmed what is in the index; zero if it
-// never did. Until the first sync that is what the snapshot says of itself.
+// heard returns when the source last confirmed the contents of the index, or zero if it
+// never did. Until the first sync it is the time in the snapshot.
 func (f *feed) heard() time.Time {
 	if !f.store.Synced() {
 		return f.asOf
@@ -473,7 +471,7 @@ func (f *feed) heard() time.Time {
 	var oldest time.Time
 	for _, st := range f.source.Status() {
 		if st.LastEvent.IsZero() {
-			continue // in no namespace is anything to watch
+			continue // no namespace is watched
 		}
 		if oldest.IsZero() || st.LastEvent.Before(oldest) {
 			oldest = st.LastEvent
@@ -482,7 +480,7 @@ func (f *feed) heard() time.Time {
 	return oldest
 }
 
-// snapshots tells how each of a feed's snapshots does, by folder.
+// snapshots returns the state of each of a feed's snapshots, by folder.
 func (f *feed) snapshots() map[string]snapshot.Status {
 	feeds.Lock()
 	defer feeds.Unlock()

@@ -11,19 +11,19 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// problems counts the log lines about parts of objects that were left out.
+// problems counts the parts of objects that were left out.
 var problems = promauto.NewCounterVec(prometheus.CounterOpts{
 	Namespace: plugin.Namespace, Subsystem: pluginName, Name: "problems_total",
 	Help: "Parts of objects that were left out because they are broken, by kind.",
 }, []string{"kind"})
 
-// collector reads the state of all feeds when Prometheus asks: nothing is counted
-// on the query path.
+// collector reads the state of all feeds when Prometheus scrapes. Nothing is counted on
+// the query path.
 type collector struct {
 	objects, synced, lastEvent, failures *prometheus.Desc
 }
 
-// describe describes a metric about one feed: its first label is the source.
+// describe returns the description of a metric of one feed. Its first label is the source.
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, pluginName, name), help,
 		append([]string{"source"}, labels...), nil)
@@ -68,8 +68,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 
 var _ prometheus.Collector = collector{}
 
-// snapshotCollector reads how old the data of all feeds are, and how their
-// snapshots do.
+// snapshotCollector reads the age of the data of all feeds, and the state of their
+// snapshots.
 type snapshotCollector struct {
 	data, stale                           *prometheus.Desc
 	load, writes, failures, written, size *prometheus.Desc
@@ -104,7 +104,7 @@ func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(ch, c.stale, stale, name)
 		gaugeTime(ch, c.data, f.heard(), name)
 		for dir, st := range f.snapshots() {
-			if st.Load != "" { // else the feed was running already
+			if st.Load != "" { // empty if the feed was running already
 				gauge(ch, c.load, 1, name, dir, string(st.Load))
 			}
 			ch <- prometheus.MustNewConstMetric(c.writes, prometheus.CounterValue, float64(st.Writes), name, dir)
@@ -121,18 +121,18 @@ func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, label
 	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }
 
-// gaugeTime leaves a time out that is not known.
+// gaugeTime sends a time, unless it is unknown.
 func gaugeTime(ch chan<- prometheus.Metric, d *prometheus.Desc, at time.Time, labels ...string) {
 	if !at.IsZero() {
 		gauge(ch, d, float64(at.UnixNano())/1e9, labels...)
 	}
 }
 
-// The DNS programming latency (SIG Scalability's SLI of that name): from a change
-// to the moment in which it is answered. Changes of endpoints are counted by the
-// peer's own histogram, so that its name and its dashboards stay; it cannot be
-// registered twice. Changes of Services, of which the API notes whole seconds only,
-// would spoil its numbers.
+// The DNS programming latency (an SLI of SIG Scalability) is the time from a change to the
+// first answer with it. Changes of endpoints use the histogram of the plugin kubernetes, so
+// that its dashboards keep working; a second one of that name cannot be registered. Changes
+// of Services have their own: the API records them in whole seconds, which would distort
+// the first.
 var (
 	endpointsProgrammed = object.DNSProgrammingLatency
 
@@ -144,24 +144,25 @@ var (
 	}, []string{"service_kind"})
 )
 
-// observeProgrammed counts one change that was made some time ago. A machine whose
-// clock is behind the API server's counts 0.
+// observeProgrammed records the latency of one change. It records 0 if this machine's clock
+// is behind that of the API server.
 func observeProgrammed(kind cluster.Kind, svc *cluster.Service, selector, exact bool, ago time.Duration) {
 	label := programmedKind(svc, selector)
 	seconds := max(0, ago).Seconds()
 	switch {
 	case kind == cluster.KindService:
 		servicesProgrammed.WithLabelValues(label).Observe(seconds)
-	case exact || label == headlessByHand: // which has no numbers to spoil
+	case exact || label == headlessByHand: // it has no exact times that these would distort
 		endpointsProgrammed.WithLabelValues(label).Observe(seconds)
 	}
 }
 
-// headlessByHand is a headless Service whose EndpointSlices are written by hand or
-// by a controller of its own.
+// headlessByHand is the label of a headless Service whose EndpointSlices are written by a
+// user or by a custom controller.
 const headlessByHand = "headless_without_selector"
 
-// programmedKind names the kind of a Service as the peer does; external_name is new.
+// programmedKind returns the kind of a Service as the plugin kubernetes names it;
+// external_name is new.
 func programmedKind(svc *cluster.Service, selector bool) string {
 	switch {
 	case svc.Type == cluster.ExternalName:

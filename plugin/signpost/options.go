@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// stanza is what a Corefile says about the plugin.
+// stanza holds what a Corefile says about the plugin.
 type stanza struct {
 	settings
 	zones          []string
@@ -26,8 +26,8 @@ type stanza struct {
 	snapshot       snapshotConfig
 }
 
-// settings are the options that say what is answered. Handlers read them, and
-// nobody changes them once the server serves.
+// settings are the options that decide the answers. They do not change once the server
+// serves.
 type settings struct {
 	ttl         uint32 // seconds
 	pods        podMode
@@ -42,7 +42,7 @@ type settings struct {
 	ptr       ptrPolicy
 	ptrSingle bool // only the first name of an address
 
-	why bool // names with _why before them explain the others
+	why bool // names with _why before them explain the answer
 
 	staleUnready bool          // not ready with an index that was restored
 	staleAfter   time.Duration // not ready with data older than that; 0: never
@@ -57,12 +57,12 @@ const (
 	podsVerified                // only addresses of running pods of that namespace
 )
 
-// ptrPolicy says which endpoints have a name that their address leads back to. A
-// ClusterIP always has: the one of its Service.
+// ptrPolicy says which endpoints have a name to which their address leads back. A
+// ClusterIP always leads back to its Service.
 type ptrPolicy uint8
 
 const (
-	ptrAll      ptrPolicy = iota // below each Service that they serve, as the peer has it
+	ptrAll      ptrPolicy = iota // below each Service that they serve, as in the plugin kubernetes
 	ptrHeadless                  // below headless Services only: what the specification asks for
 	ptrHostname                  // of those only the ones with a hostname of their own
 	ptrServices                  // none
@@ -77,7 +77,7 @@ type outsideSettings struct {
 	ttlSet   bool
 }
 
-// label is that below which the server's own name stands: ns1.LABEL.ZONE.
+// label returns the label below which the server's own name stands: ns1.LABEL.ZONE.
 func (o *outsideSettings) label() string {
 	if o.apex == "" {
 		return "dns"
@@ -85,22 +85,22 @@ func (o *outsideSettings) label() string {
 	return o.apex
 }
 
-// option is one word of the stanza. Errors say what was expected; name and
-// arguments are put before them.
+// option is one word of the stanza. Its errors say what is wanted; the caller puts name and
+// arguments before them.
 type option struct {
 	name     string
 	want     string // the arguments, as the README writes them
 	min, max int    // number of arguments
 	set      func(*stanza, []string) error
-	// check looks at the whole stanza once it is read, if the option stands in
-	// it: what the option needs and what it excludes. It may be nil.
+	// check validates the whole stanza after it is read, if the option is in it: what
+	// the option needs and what it excludes. It may be nil.
 	check func(*stanza) error
 }
 
 const many = 1 << 10
 
-// options are all words of the stanza, by name: those of the plugin kubernetes
-// with the same meaning, and our own. Each topic has its table.
+// options holds all words of the stanza, by name: those of the plugin kubernetes with the
+// same meaning, and our own. Each topic has its table.
 var options = tableOf(sourceOptions, selectOptions, answerOptions, outsideOptions, clustersetOptions, staleOptions)
 
 func tableOf(tables ...[]option) map[string]option {
@@ -139,7 +139,7 @@ func parse(c *caddy.Controller) (*stanza, error) {
 // longestZone leaves room for the longest name that every zone has, hostmaster.ZONE.
 const longestZone = longestName - len("hostmaster.")
 
-// checkZones looks for zones in which nothing could be found.
+// checkZones refuses zones in which no name can exist.
 func checkZones(written, zones []string) error {
 	if _, primary := makeZones(zones); primary == nil {
 		return fmt.Errorf("zones %s: want at least one that is not a reverse zone, such as cluster.local", strings.Join(written, " "))
@@ -155,8 +155,8 @@ func checkZones(written, zones []string) error {
 	return nil
 }
 
-// block reads the options and checks them together, in the order of their names,
-// so that the same stanza always gives the same error.
+// block reads the options and checks them in the order of their names, so that the same
+// stanza always gives the same error.
 func (s *stanza) block(c *caddy.Controller) error {
 	given := map[string][]string{}
 	for c.NextBlock() {
@@ -190,7 +190,7 @@ func (s *stanza) option(name string, args []string) error {
 	return nil
 }
 
-// at puts the option as it stands in the Corefile before an error.
+// at puts the option as written in the Corefile before an error.
 func at(name string, args []string, err error) error {
 	return fmt.Errorf("option %s: %w", strings.Join(append([]string{name}, args...), " "), err)
 }
@@ -245,7 +245,7 @@ func setKubeconfig(s *stanza, args []string) error {
 	return nil
 }
 
-// Ranges of the limits: more than any server takes.
+// Upper bounds of the limits: more than any API server takes.
 const (
 	maxQPS   = 1e6
 	maxCount = 1e6
@@ -308,16 +308,16 @@ func checkManifests(s *stanza) error {
 	return nil
 }
 
-// selectOptions say which objects of the source have names. What they leave out
-// is never read, so it takes no memory and needs no rights.
+// selectOptions say which objects of the source have names. Other objects are never read,
+// so they take no memory and need no permissions.
 var selectOptions = []option{
 	{"namespaces", "NAMESPACE...", 1, many, setNamespaces, nil},
 	{"namespace_labels", "a selector such as team=dns,stage!=test", 1, many, setNamespaceLabels, checkNamespaceLabels},
 	{"labels", "a selector such as app=web,tier!=test", 1, many, setLabels, nil},
 }
 
-// setNamespaces adds to those of other lines. They are kept sorted, so that stanzas
-// which name the same ones share a feed.
+// setNamespaces adds to the namespaces of earlier lines. They are sorted, so that stanzas
+// with the same namespaces share a feed.
 func setNamespaces(s *stanza, args []string) error {
 	names := append(strings.Fields(s.feed.namespaces), args...)
 	for _, name := range names {
@@ -330,8 +330,8 @@ func setNamespaces(s *stanza, args []string) error {
 	return nil
 }
 
-// isNamespace reports whether the API could have a namespace of that name (RFC 1123
-// label, in lower case).
+// isNamespace reports whether the API accepts a namespace of that name: an RFC 1123 label
+// in lower case.
 func isNamespace(name string) bool {
 	if name == "" || len(name) > 63 || name[0] == '-' || name[len(name)-1] == '-' {
 		return false
@@ -361,7 +361,7 @@ func setLabels(s *stanza, args []string) (err error) {
 	return err
 }
 
-// answerOptions say what is answered.
+// answerOptions decide the answers.
 var answerOptions = []option{
 	{"ttl", "SECONDS [negative SECONDS]", 1, 3, setTTL, nil},
 	{"ptr", "all|headless|hostname|services [single]", 1, 2, setPTR, nil},
@@ -442,8 +442,8 @@ func setFallthrough(s *stanza, args []string) error {
 	return nil
 }
 
-// checkFallthrough looks for zones without effect: queries for them come to other plugins
-// or server blocks anyway.
+// checkFallthrough warns about zones without effect: this plugin does not get their
+// queries.
 func checkFallthrough(s *stanza) error {
 	zones := slices.Concat(s.zones, s.outside.zones)
 	for _, f := range s.fall.Zones {
@@ -472,7 +472,7 @@ func setIgnore(s *stanza, args []string) error {
 	return nil
 }
 
-// The range is that of the plugin bufsize: what is in it fits into a datagram.
+// setMaxUDP accepts the range of the plugin bufsize: what is in it fits into a datagram.
 func setMaxUDP(s *stanza, args []string) error {
 	n, err := strconv.ParseUint(args[0], 10, 16)
 	if err != nil || n < dns.MinMsgSize || n > largestMaxUDP {
@@ -492,7 +492,7 @@ func setZonal(s *stanza, _ []string) error {
 	return nil
 }
 
-// needsEndpoints refuses a stanza in which an option could have no answer but no.
+// needsEndpoints refuses a stanza without the endpoints that an option needs.
 func needsEndpoints(s *stanza) error {
 	if s.feed.noEndpoints {
 		return errors.New("it is about endpoints; want it without noendpoints")
@@ -500,8 +500,8 @@ func needsEndpoints(s *stanza) error {
 	return nil
 }
 
-// outsideOptions are about names for clients outside the cluster: what the plugin
-// k8s_external answers, which finds no other plugin than kubernetes.
+// outsideOptions are about names for clients outside the cluster. They replace the plugin
+// k8s_external, which works only with the plugin kubernetes.
 var outsideOptions = []option{
 	{"external", "ZONES...", 1, many, setExternal, checkExternal},
 	{"apex", "LABEL", 1, 1, setExternalApex, needsExternal},
@@ -519,7 +519,7 @@ func setExternal(s *stanza, args []string) error {
 	return nil
 }
 
-// checkExternal looks for zones that say two things, and for where PTR records point.
+// checkExternal refuses zones with two meanings, and wants a zone for PTR records.
 func checkExternal(s *stanza) error {
 	if outsideHome(s.outside.zones) == "" {
 		return errors.New("want at least one zone that is not a reverse zone, such as example.org")
@@ -578,12 +578,12 @@ func checkMulticluster(s *stanza) error {
 			return fmt.Errorf("want zones of this stanza that are no reverse zones, of %s; not %s", strings.Join(s.zones, " "), name)
 		}
 	}
-	// The first zone that is left is where names of this cluster are.
+	// The first zone that is left holds the names of this cluster.
 	slices.SortStableFunc(s.zones, func(a, b string) int { return s.later(a) - s.later(b) })
 	return nil
 }
 
-// later is 1 for the zones of a set of clusters, else 0.
+// later returns 1 for the zones of a set of clusters, else 0.
 func (s *stanza) later(zone string) int {
 	if slices.Contains(s.clusterset, zone) {
 		return 1
@@ -591,22 +591,22 @@ func (s *stanza) later(zone string) int {
 	return 0
 }
 
-// staleOptions say what happens while the API is away.
+// staleOptions decide the answers while the API is unavailable.
 var staleOptions = []option{
 	{"snapshot", "DIR [MAX_AGE]", 1, 2, setSnapshot, checkSnapshot},
 	{"stale", "ready|unready [MAX_AGE]", 1, 2, setStale, checkStale},
 }
 
 const (
-	// defaultMaxAge is how old an index may be to be answered from after a
-	// restart: ClusterIPs last, addresses of pods do not.
+	// defaultMaxAge is the largest age of an index from which to answer after a
+	// restart. ClusterIPs last longer, addresses of pods do not.
 	defaultMaxAge = 24 * time.Hour
 	// shortestStale is more than the time between two bookmarks of a quiet API.
 	shortestStale = 2 * time.Minute
 )
 
-// setSnapshot does not ask that the folder be there or can be written: a disk in
-// trouble is no reason not to answer.
+// setSnapshot accepts a folder that does not exist or is not writable: the server must
+// answer even if its disk fails.
 func setSnapshot(s *stanza, args []string) error {
 	dir, err := filepath.Abs(args[0])
 	if err != nil {
@@ -656,7 +656,7 @@ func checkStale(s *stanza) error {
 	return nil
 }
 
-// duration reads a duration with its unit that is not below the shortest.
+// duration parses a duration with its unit that is not below the shortest.
 func duration(text string, shortest time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < shortest {

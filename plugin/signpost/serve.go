@@ -26,7 +26,7 @@ type Signpost struct {
 	zones   []zone
 	primary *zone // where PTR, SRV and NS records point
 
-	search []string // domains behind those of the cluster in the search lists of pods
+	search []string // domains behind those of the cluster in pods' search lists
 
 	store    *cluster.Store   // set before the server starts to serve
 	heard    func() time.Time // when the source last confirmed what is in the store; set likewise
@@ -38,8 +38,8 @@ type Signpost struct {
 // Name implements plugin.Handler.
 func (s *Signpost) Name() string { return pluginName }
 
-// Ready implements ready.Readiness: the whole cluster was seen once, by this
-// process or by one before it that left a snapshot, and not too long ago.
+// Ready implements ready.Readiness. It reports whether this process, or an earlier one that
+// left a snapshot, read the whole cluster once, and not too long ago.
 func (s *Signpost) Ready() bool {
 	switch {
 	case !s.started.Load():
@@ -48,6 +48,39 @@ func (s *Signpost) Ready() bool {
 		return false
 	}
 	return s.staleAfter == 0 || time.Since(s.heard()) <= s.staleAfter
+}
+
+// question is what one query asks, with the zone that answers and the limits of its
+// transport.
+type question struct {
+	owner string // the name as it was asked: answers echo its case
+	name  string // the name in lower case
+	qtype uint16
+	zone  *zone  // nil: no zone holds the name
+	rest  string // the part of name to the left of the zone
+
+	ttl, negative uint32 // seconds that records of the zone and denials may be kept
+
+	limit  int  // bytes that an answer to this client may have
+	capped bool // the client takes more than limit
+	// refused says that there is no room for the answer: see room.
+	refused bool
+	stale   bool // the index is an earlier state: see markStale
+}
+
+// newQuestion returns the question of a name.
+func (s *Signpost) newQuestion(owner string, qtype uint16) question {
+	q := question{owner: owner, name: strings.ToLower(owner), qtype: qtype, ttl: s.ttl}
+	if q.zone, q.rest = match(s.zones, q.name); q.zone == nil {
+		return q
+	}
+	if q.zone.tree == outsideTree && s.outside.ttlSet {
+		q.ttl = s.outside.ttl
+	}
+	if q.negative = q.ttl; s.negative != nil {
+		q.negative = *s.negative
+	}
+	return q
 }
 
 // ServeDNS implements plugin.Handler.
@@ -62,11 +95,11 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	q.stale = !s.store.Synced()
 	switch {
 	case q.stale && !s.store.Restored():
-		// Not NXDOMAIN, which clients would cache, and no fallthrough: a name may
-		// exist that we have not heard of yet.
+		// Not NXDOMAIN, which clients would cache, and no fallthrough: the name may
+		// exist and be unknown yet.
 		return dns.RcodeServerFailure, nil
 	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR:
-		return dns.RcodeRefused, nil // only the transfer plugin hands out zones
+		return dns.RcodeRefused, nil // only the plugin transfer hands out zones
 	}
 	n := s.find(&q)
 	if n.kind == missing && s.next != nil && s.fall.Through(q.name) {
@@ -78,8 +111,8 @@ func (s *Signpost) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	return s.reply(ctx, w, r, &n, q)
 }
 
-// reply writes the answer of a node. Every answer leaves by WriteMsg: cache,
-// loadbalance, prometheus and the server's own scrubbing stand behind it.
+// reply writes the answer of a node. Every answer leaves by WriteMsg, because cache,
+// loadbalance, prometheus and the server's own scrubbing wrap it.
 func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) (int, error) {
 	var a answer
 	switch {
@@ -94,7 +127,7 @@ func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 		a = s.answer(n, q)
 	}
 	m := newMessage(r)
-	// Clipped: who appends to a section must not write into its slab.
+	// Clipped: a plugin that appends to a section must not write into its slab.
 	m.Answer, m.Ns, m.Extra = slices.Clip(a.records), slices.Clip(a.authority), slices.Clip(a.extra)
 	m.Rcode = a.rcode
 	m.Authoritative = a.rcode != dns.RcodeServerFailure
@@ -114,14 +147,14 @@ func (s *Signpost) reply(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 		return dns.RcodeServerFailure, err
 	}
 	if !plugin.ClientWrite(a.rcode) {
-		return dns.RcodeSuccess, nil // by these codes the server would write one more answer
+		return dns.RcodeSuccess, nil // for other codes the server would write a second answer
 	}
 	return a.rcode, nil
 }
 
-// message is a reply with room for its question and for the SOA record of a
-// negative answer: most queries in a cluster are search-list misses, and this
-// makes one allocation of each.
+// message is a reply with room for its question and for the SOA record of a negative
+// answer. Most queries in a cluster are misses of the search list: each takes one
+// allocation.
 type message struct {
 	dns.Msg
 	question [1]dns.Question
@@ -129,7 +162,7 @@ type message struct {
 	rrs      [1]dns.RR
 }
 
-// newMessage does what dns.Msg.SetReply does.
+// newMessage returns a reply as dns.Msg.SetReply makes it.
 func newMessage(r *dns.Msg) *message {
 	m := new(message)
 	m.Id = r.Id
@@ -142,13 +175,12 @@ func newMessage(r *dns.Msg) *message {
 	return m
 }
 
-// defaultMaxUDP is the largest UDP answer that no path fragments (DNS flag day
-// 2020), and the default of BIND, Unbound and Knot. A larger answer is worth more
-// to whoever forges the sender of a query.
+// defaultMaxUDP is the largest UDP answer that no path fragments (DNS flag day 2020), and
+// the default of BIND, Unbound and Knot. Larger answers make reflection attacks stronger.
 const defaultMaxUDP = 1232
 
-// The server sends an IPv4 answer of up to that many bytes without compression,
-// also one that the plugin compressed: see request.Request.Scrub.
+// maxUncompressed is the size up to which the server sends an IPv4 answer without
+// compression, even if the plugin asked for it: see request.Request.Scrub.
 const maxUncompressed = 1480
 
 // udpLimit returns the size of the largest UDP answer: that of the option
@@ -163,8 +195,8 @@ func udpLimit(option int, plugged plugin.Handler) int {
 	return defaultMaxUDP
 }
 
-// limit sets how many bytes the answer may have: 64 KiB over a stream; over UDP
-// what the client takes (RFC 6891 §6.2.3), and at most maxUDP.
+// limit sets how many bytes the answer may have: 64 KiB over a stream, and over UDP what
+// the client accepts (RFC 6891 §6.2.3), but at most maxUDP.
 func (s *Signpost) limit(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question) {
 	if !isDatagram(ctx, w) {
 		q.limit = dns.MaxMsgSize
@@ -181,8 +213,8 @@ func (s *Signpost) limit(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	}
 }
 
-// isDatagram reports whether the answer leaves as one UDP datagram. The client of a
-// QUIC server has a UDP address too, so the server's own address decides there.
+// isDatagram reports whether the answer is one UDP datagram. The client of a QUIC server
+// has a UDP address too, so there the server's own address decides.
 func isDatagram(ctx context.Context, w dns.ResponseWriter) bool {
 	addr := w.RemoteAddr()
 	if wrapped, ok := addr.(interface{ Unwrap() net.Addr }); ok { // of the plugin proxyproto
@@ -195,9 +227,8 @@ func isDatagram(ctx context.Context, w dns.ResponseWriter) bool {
 	return server == nil || !strings.HasPrefix(server.Addr, "quic://") && !strings.HasPrefix(server.Addr, "https3://")
 }
 
-// fit cuts a message to the limit, with room for the OPT record that the server
-// adds. Only a capped answer needs it: otherwise the limit is the client's, and the
-// server cuts to that itself.
+// fit truncates a message to the limit, with room for the OPT record that the server adds.
+// Only a capped answer needs it: the server itself truncates to the client's limit.
 func (m *message) fit(r *dns.Msg, limit int) {
 	if opt := r.IsEdns0(); opt != nil && m.IsEdns0() == nil {
 		limit -= dns.Len(opt)
@@ -224,16 +255,16 @@ func (m *message) fit(r *dns.Msg, limit int) {
 	}
 }
 
-// How long clients may keep what a restored index says: RFC 8767 §4 wants 30 s,
-// and a name that is missing in it may have come since.
+// How long clients may keep answers of a restored index. RFC 8767 §4 wants 30 s. Denials
+// are shorter, because the name may have been created since.
 const (
 	staleTTL         = 30
 	staleNegativeTTL = 5
 )
 
-// markStale tells the client that an answer is of an earlier state of the
-// cluster: by an Extended DNS Error (RFC 8914: 3, Stale Answer, or 19, Stale
-// NXDOMAIN Answer) if it speaks EDNS, and by a short time to live in any case.
+// markStale marks an answer from an earlier state of the cluster. It shortens the times to
+// live, and adds an Extended DNS Error (RFC 8914: 3, Stale Answer, or 19, Stale NXDOMAIN
+// Answer) if the client supports EDNS.
 func markStale(m, r *dns.Msg, asOf time.Time) {
 	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
 		for i, rr := range section {
@@ -257,8 +288,8 @@ func markStale(m, r *dns.Msg, asOf time.Time) {
 	m.Extra = append(m.Extra, opt)
 }
 
-// shortLived returns the record, or a copy of it with a shorter time to live:
-// what an upstream said may be somebody else's memory.
+// shortLived returns the record, or a copy of it with a shorter time to live. It copies
+// because records of an upstream may be shared with a cache.
 func shortLived(rr dns.RR) dns.RR {
 	limit := uint32(staleTTL)
 	soa, isSOA := rr.(*dns.SOA)

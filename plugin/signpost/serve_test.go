@@ -1,6 +1,8 @@
 package signpost
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -259,5 +261,35 @@ func TestPodNames(t *testing.T) {
 				check(t, s, query{test.name, test.qtype, test.want[mode]})
 			})
 		}
+	}
+}
+
+// The functions that the package comment lists on the trip of an answer are in the files
+// that it names.
+func TestTripOfAnAnswer(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) < 3 || words[0] != "//" || !strings.HasSuffix(words[1], ".go") || !strings.Contains(words[1], "/") {
+			continue
+		}
+		files++
+		code, err := os.ReadFile("../../" + words[1])
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, name := range words[2:] {
+			if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + name + `\(`).Match(code) {
+				t.Errorf("%s has no function %s", words[1], name)
+			}
+		}
+	}
+	if files == 0 || files > 5 {
+		t.Errorf("the trip has %d files, want 1 to 5", files)
 	}
 }

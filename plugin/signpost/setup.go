@@ -27,7 +27,7 @@ func init() {
 	prometheus.MustRegister(newCollector(), newSnapshotCollector())
 }
 
-// setup reads the stanza and ties the plugin to the server's life.
+// setup reads the stanza and registers the plugin with the server's life cycle.
 func setup(c *caddy.Controller) error {
 	stanza, err := parse(c)
 	if err != nil {
@@ -47,7 +47,7 @@ func setup(c *caddy.Controller) error {
 	}
 	block := dnsserver.GetConfig(c)
 	s.block = block
-	c.OnStartup(func() error { // every plugin of the block stands now
+	c.OnStartup(func() error { // every plugin of the block exists now
 		if err := s.checkBeside(block); err != nil {
 			return plugin.Error(pluginName, err)
 		}
@@ -63,7 +63,7 @@ func setup(c *caddy.Controller) error {
 			go s.notify(t.Notify, lease.over)
 		}
 		if s.tight() {
-			go s.tellLong(reportName, lease.over)
+			go s.watchLong(reportName, lease.over)
 		}
 		lease.wait(stanza.startupTimeout)
 		return nil
@@ -76,9 +76,8 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// localAddresses returns where this server is reached: the addresses that it is
-// bound to, or those of all interfaces. Loopback and link-local ones are of no
-// use to anybody else.
+// localAddresses returns the addresses at which clients reach this server: those that it is
+// bound to, or those of all interfaces. Loopback and link-local addresses do not count.
 func localAddresses(bound []string) []netip.Addr {
 	var texts []string
 	for _, host := range bound {
@@ -108,8 +107,8 @@ func localAddresses(bound []string) []netip.Addr {
 	return addrs
 }
 
-// checkBeside looks at the other plugins of the server block for what a Corefile of the
-// plugin kubernetes leaves behind. It is called when all of them have started.
+// checkBeside checks the other plugins of the server block for leftovers of a Corefile for
+// the plugin kubernetes. The caller waits until all of them have started.
 func (s *Signpost) checkBeside(block *dnsserver.Config) error {
 	if a, ok := block.Handler("autopath").(*autopath.AutoPath); ok && findsNothing(a) {
 		return errors.New(`autopath @kubernetes beside this plugin finds no search lists: want "autopath @signpost"`)
@@ -122,15 +121,15 @@ func (s *Signpost) checkBeside(block *dnsserver.Config) error {
 	return nil
 }
 
-// findsNothing reports whether a plugin autopath has no search list, because it names
-// a plugin that is not in its server block. It does not say so itself.
+// findsNothing reports whether the plugin autopath has no search list, because it names a
+// plugin that is not in its server block. Autopath itself does not report that.
 func findsNothing(a *autopath.AutoPath) bool {
 	v := reflect.ValueOf(a).Elem()
 	ask, list := v.FieldByName("searchFunc"), v.FieldByName("search")
 	return ask.Kind() == reflect.Func && ask.IsNil() && list.Kind() == reflect.Slice && list.Len() == 0
 }
 
-// zonesOf are the zones of another plugin, which may be nil.
+// zonesOf returns the zones of another plugin, which may be nil.
 func zonesOf(h plugin.Handler) []string {
 	v := reflect.Indirect(reflect.ValueOf(h))
 	if v.Kind() != reflect.Struct {
@@ -149,13 +148,15 @@ func (s *settings) fallsThrough(zone string) bool {
 	return slices.ContainsFunc(s.fall.Zones, func(f string) bool { return dns.IsSubDomain(f, zone) || dns.IsSubDomain(zone, f) })
 }
 
-// handOn are the plugins between cache and this one that hand queries for our zones on as
-// they are, or answer them from memory. Others ask a service, or sign each answer.
+// handOn lists the plugins between cache and this one that pass queries for our zones on
+// unchanged, or answer them from memory. All other plugins query a service or sign each
+// answer.
 var handOn = []string{"header", "minimal", "template", "transfer", "dynupdate", "hosts"}
 
 // CacheBypassZones implements cache.ZoneBypasser. Names of the cluster need no cache, and
-// without it a change is seen at once. That must not cost an upstream one query more: zones with
-// fallthrough stay in the cache, and all do unless the target of an ExternalName does.
+// without it clients see a change at once. An upstream must not get more queries for that:
+// zones with fallthrough stay in the cache, and all zones do unless targets of ExternalName
+// Services do.
 func (s *Signpost) CacheBypassZones() []string {
 	if s.block == nil || !slices.Contains(zonesOf(s.block.Handler("cache")), ".") {
 		return nil

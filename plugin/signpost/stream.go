@@ -19,15 +19,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// sendBuffer is what the kernel keeps of unread large answers for one connection, in
-// bytes (it counts twice as much): its own choice is up to 4 MiB.
+// sendBuffer is the number of bytes of unread large answers that the kernel keeps for one
+// connection (it counts twice as much). Its default is up to 4 MiB.
 const sendBuffer = 32 << 10
 
-// refusedAnswers and slowClients count what streams were denied.
+// refusedAnswers and slowClients count the failures of streams.
 var (
 	refusedAnswers = promauto.NewCounter(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: pluginName, Name: "large_answers_refused_total",
-		Help: "Large answers over TCP that were SERVFAIL, because too many others were in flight.",
+		Help: "Large answers over TCP that were SERVFAIL, because too many were in flight.",
 	})
 	slowClients = promauto.NewCounter(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: pluginName, Name: "slow_clients_total",
@@ -39,8 +39,8 @@ var (
 	}, func() float64 { return float64(large.held()) })
 )
 
-// replyStream answers over a stream. A large answer is made only when there is a place
-// for it. A client that does not read in time loses its connection.
+// replyStream answers over a stream. It makes a large answer only when there is a place for
+// it. It closes the connection of a client that does not read in time.
 func (s *Signpost) replyStream(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n *node, q question) (int, error) {
 	var p *place
 	if n.answerSize(q.qtype) > largeAnswer {
@@ -57,7 +57,7 @@ func (s *Signpost) replyStream(ctx context.Context, w dns.ResponseWriter, r *dns
 	}
 	sw := &streamWriter{w, conn, writeTimeout(ctx), p}
 	if n.kind == external {
-		defer sw.leave() // it takes a place once it knows what it writes
+		defer sw.leave() // WriteMsg takes a place once it knows the size
 	}
 	return s.reply(ctx, sw, r, n, q)
 }
@@ -70,8 +70,8 @@ type streamWriter struct {
 	place *place // nil for a small answer
 }
 
-// WriteMsg implements dns.ResponseWriter. A client that does not read is no error of
-// the server: it is counted, and its connection is closed.
+// WriteMsg implements dns.ResponseWriter. A client that does not read is not an error of
+// the server: WriteMsg counts it and closes its connection.
 func (w *streamWriter) WriteMsg(m *dns.Msg) error {
 	if w.place == nil && (len(m.Answer)+len(m.Extra))*addressSize > largeAnswer { // of an ExternalName
 		if w.place = large.enter(clientOf(w), 0); w.place == nil {
@@ -94,12 +94,12 @@ func (w *streamWriter) WriteMsg(m *dns.Msg) error {
 	if e := net.Error(nil); errors.As(err, &e) && e.Timeout() {
 		slowClients.Inc()
 		if tcp := tcpOf(w.conn); tcp != nil {
-			_ = tcp.SetLinger(0) // the kernel need not keep what nobody reads
+			_ = tcp.SetLinger(0) // the kernel need not keep what the client does not read
 		}
 		_ = w.Close()
 		return nil
 	}
-	_ = w.conn.SetWriteDeadline(time.Time{}) // other plugins answer on this connection, too
+	_ = w.conn.SetWriteDeadline(time.Time{}) // other plugins answer on this connection too
 	return err
 }
 
@@ -109,8 +109,8 @@ func (w *streamWriter) leave() {
 	}
 }
 
-// writeTimeout is how long a write may take: what the plugin timeouts says, which the
-// server itself does not apply to TCP.
+// writeTimeout returns how long a write may take: the value of the plugin timeouts, which
+// the server itself does not apply to TCP.
 func writeTimeout(ctx context.Context) time.Duration {
 	if server, _ := ctx.Value(dnsserver.Key{}).(*dnsserver.Server); server != nil && server.WriteTimeout > 0 {
 		return server.WriteTimeout
@@ -118,13 +118,13 @@ func writeTimeout(ctx context.Context) time.Duration {
 	return defaultDeadline
 }
 
-// clientOf is the address of a client.
+// clientOf returns the address of a client.
 func clientOf(w dns.ResponseWriter) netip.Addr {
 	a, _ := netip.ParseAddrPort(w.RemoteAddr().String())
 	return a.Addr().Unmap()
 }
 
-// tcpOf is the TCP connection below a stream, or nil.
+// tcpOf returns the TCP connection below a stream, or nil.
 func tcpOf(c net.Conn) *net.TCPConn {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
 		c = t.NetConn()
@@ -133,9 +133,10 @@ func tcpOf(c net.Conn) *net.TCPConn {
 	return tcp
 }
 
-// connOf returns the connection of a client, or nil where there is none to wait for.
-// The interface of writers has no deadline and the server sets none, so it is read out
-// of the library's own writer, below those of other plugins, which all embed the next.
+// connOf returns the connection of a client, or nil if writes do not wait for one. The
+// interface of writers has no deadline and the server sets none. Therefore connOf reads the
+// connection out of the library's own writer, below the writers of other plugins, which all
+// embed the next one.
 func connOf(w dns.ResponseWriter) net.Conn {
 	v := reflect.ValueOf(w)
 	for range 32 {
@@ -157,7 +158,7 @@ func connOf(w dns.ResponseWriter) net.Conn {
 	return nil
 }
 
-// answerSize is about how many bytes the answer of a node has: enough to tell the
+// answerSize estimates the size of the answer of a node in bytes: enough to recognize the
 // large ones.
 func (n *node) answerSize(qtype uint16) int {
 	if n.entry == nil || n.kind == clusterIP || n.kind == external {
@@ -174,14 +175,14 @@ func (n *node) answerSize(qtype uint16) int {
 	return (v4 + v6 + n.entry.Repeated()) * ports * srvSize
 }
 
-// Bounds of the large answers over streams that exist at a time, in this process. An
-// answer of 64 KiB takes about 0.4 MiB until the client has taken it.
+// Bounds of the large answers over streams that this process holds at a time. An answer of
+// 64 KiB takes about 0.4 MiB until the client has read it.
 const (
 	largeAnswer     = 4 << 10 // bytes from which an answer needs a place
 	largePlaces     = 64      // answers
 	largePerClient  = 8       // of them by one client address
 	largeWait       = 4 * time.Second
-	writeContended  = 200 * time.Millisecond // for a write while others wait for its place
+	writeContended  = 200 * time.Millisecond // for a write while a query waits for its place
 	largeClients    = 1 << 12                // addresses that are remembered
 	defaultDeadline = 5 * time.Second        // for a write otherwise: that of CoreDNS's timeouts
 )
@@ -191,9 +192,9 @@ type deadliner interface {
 	SetWriteDeadline(time.Time) error
 }
 
-// room bounds the large answers. The client whose last answer is the longest ago is
-// next: one that asks much waits for itself. One that does not read loses its place
-// when another waits for it.
+// room bounds the large answers. The client that waited longest since its last answer is
+// next, so a client with many queries delays only itself. A client that does not read loses
+// its place when a query waits for it.
 type room struct {
 	places, perClient int
 
@@ -226,7 +227,7 @@ func newRoom(places, perClient int) *room {
 // large is the room of this process: memory is shared by all server blocks.
 var large = newRoom(largePlaces, largePerClient)
 
-// enter waits for a place, not longer than wait; nil means that there is none.
+// enter waits for a place, but at most for the time wait. It returns nil if there is none.
 func (r *room) enter(client netip.Addr, wait time.Duration) *place {
 	p := &place{granted: make(chan struct{})}
 	r.mu.Lock()
@@ -260,24 +261,24 @@ func (r *room) enter(client netip.Addr, wait time.Duration) *place {
 		return p // granted meanwhile
 	}
 	p.guest.queue = slices.Delete(p.guest.queue, i, i+1)
-	r.settle(p.guest)
+	r.endTurn(p.guest)
 	return nil
 }
 
-// leave gives the place to whose turn it is. After it the room does not touch the
-// connection any more.
+// leave returns the place, and grants it to the next client. Afterwards the room does not
+// touch the connection.
 func (r *room) leave(p *place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := slices.Index(r.holders, p)
 	r.holders = slices.Delete(r.holders, i, i+1)
 	p.guest.holds--
-	r.settle(p.guest)
+	r.endTurn(p.guest)
 	r.grant()
 	r.hurry()
 }
 
-// writing sets how long the write of the answer may take, from now on.
+// writing starts the write of the answer, and sets how long it may take.
 func (r *room) writing(p *place, conn deadliner, limit time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,14 +287,14 @@ func (r *room) writing(p *place, conn deadliner, limit time.Duration) {
 	r.hurry()
 }
 
-// written ends what writing began.
+// written ends the write.
 func (r *room) written(p *place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.conn = nil
 }
 
-// held is the number of places in use.
+// held returns the number of places in use.
 func (r *room) held() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -326,8 +327,8 @@ func (r *room) grant() {
 	}
 }
 
-// hurry shortens the writes that keep somebody waiting: all of them if the room is
-// full, else those of guests who have all the places that they may have.
+// hurry shortens the deadlines of writes for which a query waits: all writes if the room is
+// full, else those of guests that hold all the places that they may have.
 func (r *room) hurry() {
 	if len(r.turns) == 0 {
 		return
@@ -341,9 +342,9 @@ func (r *room) hurry() {
 	}
 }
 
-// settle ends the turn of a guest that does not wait any more. All that are idle
-// are forgotten when there are too many.
-func (r *room) settle(g *guest) {
+// endTurn removes a guest that no longer waits from the turns. If the room remembers too
+// many clients, it forgets the idle ones.
+func (r *room) endTurn(g *guest) {
 	if len(g.queue) > 0 {
 		return
 	}

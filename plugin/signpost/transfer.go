@@ -14,26 +14,26 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// Transfer implements transfer.Transferer: the records of a zone between two SOA
-// records, or the SOA record alone if the client's serial is not older (RFC 5936,
-// RFC 1995 §4; we keep no history, so a changed zone goes as a whole).
+// Transfer implements transfer.Transferer. It sends the records of a zone between two SOA
+// records, or only the SOA record if the client's serial is not older (RFC 5936, RFC 1995
+// §4). There is no history, so a changed zone is sent as a whole.
 //
-// It is made of what queries are answered with, for every name that exists, so a
-// secondary says what we say. The walk is not a snapshot: what changes meanwhile may
-// be in it already, and is fetched again under its own serial. Names without end
-// (pods insecure) and views of others (the _zone names) are not in it.
+// The records are the answers to queries for every name that exists, so a secondary gives
+// the same answers. The walk is not a snapshot: it may contain later changes already, and
+// the secondary fetches them again under their own serial. The names of pods insecure,
+// which are unlimited, and the _zone names are not in it.
 func (s *Signpost) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
 	z := s.zoneNamed(name)
 	if z == nil {
 		return nil, transfer.ErrNotAuthoritative
 	}
 	if !s.store.Synced() {
-		return nil, fmt.Errorf("transfer of %s: the first complete picture of the cluster has not arrived yet", name)
+		return nil, fmt.Errorf("transfer of %s: the index is not synced yet", name)
 	}
 	q := s.newQuestion(z.name, dns.TypeSOA)
 	soa := s.soa(&q)
 	ch := make(chan []dns.RR)
-	go func() { // ends: the plugin transfer reads to the end, whatever becomes of its client
+	go func() { // ends: the plugin transfer always reads to the end
 		defer close(ch)
 		ch <- []dns.RR{&soa}
 		if serial != 0 && int32(serial-soa.Serial) >= 0 { // RFC 1982
@@ -70,8 +70,8 @@ func (s *Signpost) zoneRecords(z *zone) iter.Seq[[]dns.RR] {
 	}
 }
 
-// names yields every name of a zone that may have records, in full. Some have
-// none: what is published is decided where queries are answered.
+// names yields the full name of everything in a zone that may have records. Some names have
+// none: find decides what exists.
 func (s *Signpost) names(z *zone) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if z.reverse {
@@ -101,7 +101,7 @@ func (s *Signpost) names(z *zone) iter.Seq[string] {
 	}
 }
 
-// podNames tells the names of all pods.
+// podNames passes the names of all pods to in, until it returns false.
 func (s *Signpost) podNames(in func(string) bool) bool {
 	for p := range s.store.Pods() {
 		for _, a := range p.Addrs {
@@ -113,7 +113,8 @@ func (s *Signpost) podNames(in func(string) bool) bool {
 	return true
 }
 
-// serviceNames tells the names of a Service, its ports and its endpoints.
+// serviceNames passes the names of a Service, its ports and its endpoints to in, until it
+// returns false.
 func serviceNames(e *cluster.Entry, tree string, in func(string) bool) bool {
 	base := e.Service.Name + "." + e.Service.Namespace + tree
 	if !in(base) {
@@ -156,7 +157,7 @@ func serviceNames(e *cluster.Entry, tree string, in func(string) bool) bool {
 	return true
 }
 
-// reverseNames tells the names of all addresses in a reverse zone, or in the root.
+// reverseNames yields the names of all addresses in a reverse zone, or in the root.
 func (s *Signpost) reverseNames(z *zone, yield func(string) bool) {
 	in := func(a netip.Addr) bool {
 		name, err := dns.ReverseAddr(a.String())
@@ -199,11 +200,11 @@ func (z *zone) prefixes() []netip.Prefix {
 	return nil // such as 0/25.0.0.10.in-addr.arpa (RFC 2317)
 }
 
-// notifyEvery is how often secondaries are notified at most: clusters change many
-// times a second, and each NOTIFY may fetch a zone.
+// notifyEvery is the shortest time between two notifications. Clusters change many times a
+// second, and each NOTIFY may fetch a zone.
 const notifyEvery = 2 * time.Second
 
-// notifyShare bounds the time in which zones are compared: one part in so many.
+// notifyShare bounds the time spent on comparing zones: one part in so many.
 const notifyShare = 20
 
 // notified is the state of a zone when its secondaries were notified last.
@@ -238,15 +239,15 @@ func (s *Signpost) notify(send func(zone string) error, stop <-chan struct{}) {
 			}
 		}
 		if failed != nil && !failing {
-			log.Warningf("notifying secondaries that a zone changed: %v; they look by themselves after the refresh time", failed)
+			log.Warningf("notifying secondaries that a zone changed: %v; they check again after the refresh time", failed)
 		}
 		failing = failed != nil
 	}
 }
 
-// differs reports whether the records of a zone are others than those that secondaries
-// were notified of, and notes that. The serial rises with any name of the cluster, and
-// most changes are in some zones only.
+// differs reports whether the records of a zone have changed since secondaries were
+// notified, and updates last. The serial alone does not say so: it rises with any name of
+// the cluster, and most changes concern some zones only.
 func (s *Signpost) differs(z *zone, last *notified, seed maphash.Seed) bool {
 	now := notified{serial: s.serial(z), once: true}
 	if last.once && now.serial == last.serial {
@@ -258,7 +259,7 @@ func (s *Signpost) differs(z *zone, last *notified, seed maphash.Seed) bool {
 	return differ
 }
 
-// digest is a number of the records of a zone, in whatever order they come.
+// digest returns a hash of the records of a zone that does not depend on their order.
 func (s *Signpost) digest(z *zone, seed maphash.Seed) (sum uint64) {
 	buf := make([]byte, dns.MaxMsgSize)
 	for rrs := range s.zoneRecords(z) {

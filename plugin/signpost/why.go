@@ -12,17 +12,16 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// whyPrefix before any name of our zones asks for a TXT record that explains the
-// answer, with the option why: which objects it comes from, or why the name does
-// not exist.
+// whyPrefix before any name of our zones queries a TXT record that explains the answer,
+// with the option why: which objects it comes from, or why the name does not exist.
 const whyPrefix = "_why."
 
 // whyMost bounds lists in an explanation: it should fit into a UDP answer.
 const whyMost = 6
 
-// explained answers a query for a name with whyPrefix; name is in lower case and
-// without it. It is made from what queries are answered with, so it cannot tell
-// another story, and it must not be kept.
+// explained answers a query for a name with whyPrefix; name is in lower case and without
+// it. The explanation comes from find, as the answer does, so the two always agree. It must
+// not be cached.
 func (s *Signpost) explained(q question, name string) answer {
 	if q.qtype != dns.TypeTXT {
 		return answer{}
@@ -30,7 +29,7 @@ func (s *Signpost) explained(q question, name string) answer {
 	return answer{records: []dns.RR{&dns.TXT{Hdr: header(q.owner, dns.TypeTXT, 0), Txt: s.explain(name)}}}
 }
 
-// explain gives the lines of an explanation.
+// explain returns the lines of an explanation.
 func (s *Signpost) explain(name string) []string {
 	q := s.newQuestion(name, dns.TypeNone)
 	if q.zone == nil {
@@ -65,7 +64,7 @@ func cut(text string, most int) string {
 	return text
 }
 
-// nodeWords say what stands at a name, and which types it has.
+// nodeWords describes what stands at a name, and which types it has.
 var nodeWords = map[nodeKind]string{
 	empty:      "an inner node: it exists because of names below it, and has no records",
 	apex:       "the top of the zone: SOA, NS",
@@ -82,7 +81,7 @@ var nodeWords = map[nodeKind]string{
 	why:        "an explanation: TXT",
 }
 
-// indexLine tells how old all of this is.
+// indexLine describes the age of the index.
 func (s *Signpost) indexLine() string {
 	state := "synced"
 	if !s.store.Synced() {
@@ -98,7 +97,7 @@ func (s *Signpost) indexLine() string {
 	return line
 }
 
-// sources tells which objects a node is made of.
+// sources lists the objects from which a node is made.
 func (s *Signpost) sources(n *node) []string {
 	switch {
 	case n.entry != nil:
@@ -123,8 +122,8 @@ func (s *Signpost) sources(n *node) []string {
 	return nil
 }
 
-// entrySources describes a Service, its EndpointSlices and those of its endpoints
-// that are asked for, ready or not.
+// entrySources describes a Service, its EndpointSlices and the requested ones of its
+// endpoints, ready or not.
 func (n *node) entrySources(asked func(*cluster.Endpoint) bool) []string {
 	e := n.entry
 	v4, v6 := e.Ready()
@@ -175,8 +174,7 @@ func (n *node) standsForListed(ep *cluster.Endpoint) bool {
 	return n.standsFor(&ready)
 }
 
-// someEndpoints returns the first few of the endpoints that are asked for, and how many
-// there are.
+// someEndpoints returns the first few of the requested endpoints, and how many there are.
 func (n *node) someEndpoints(asked func(*cluster.Endpoint) bool) (first []*cluster.Endpoint, all int) {
 	for ep := range n.listed() {
 		if !asked(ep) {
@@ -189,7 +187,7 @@ func (n *node) someEndpoints(asked func(*cluster.Endpoint) bool) (first []*clust
 	return first, all
 }
 
-// endpointWords tells which pod an endpoint is and what state it is in.
+// endpointWords describes an endpoint and its state.
 func endpointWords(ep *cluster.Endpoint) string {
 	text := ep.Addr.String()
 	if ep.Hostname != "" {
@@ -226,7 +224,7 @@ func list(items []string) string {
 	return strings.Join(items, ", ")
 }
 
-// missWords says why a name does not exist: the reason that find gave, in words.
+// missWords returns the reason that find gave for a missing name, in words.
 func (s *Signpost) missWords(z *zone, n *node) string {
 	switch n.miss {
 	case missByte:
@@ -277,7 +275,7 @@ func (s *Signpost) missWords(z *zone, n *node) string {
 // mostNamesakes is how many namespaces namesakes names.
 const mostNamesakes = 3
 
-// namesakes says in which namespaces there is a Service of a name: people forget the namespace.
+// namesakes lists namespaces with a Service of a name, because users forget the namespace.
 func (s *Signpost) namesakes(z *zone, service string) string {
 	var in []string
 	for namespace := range s.index(z).Namespaces() {
@@ -297,7 +295,7 @@ func (s *Signpost) namesakes(z *zone, service string) string {
 	return "; one of this name is in " + strings.Join(in, ", ")
 }
 
-// unnamedWords says why a Service that is there has no name.
+// unnamedWords says why an existing Service has no name.
 func unnamedWords(n *node) string {
 	switch e := n.entry; {
 	case e.Service.Type == cluster.ExternalName:
@@ -328,7 +326,7 @@ func endpointMissWords(n *node) string {
 	return fmt.Sprintf("no endpoint of Service %v is called %q; ready ones: %s", n.entry.Service.Key, n.label, list(ready))
 }
 
-// portNames are the ports that have names in DNS, as they are asked for.
+// portNames returns the ports that have names in DNS, in the form of a query.
 func portNames(e *cluster.Entry) (names []string) {
 	seen := map[string]bool{}
 	add := func(name string, p cluster.Protocol) {

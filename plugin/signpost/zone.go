@@ -71,7 +71,7 @@ func addOutside(zones []zone, o *outsideSettings) []zone {
 	return zones
 }
 
-// outsideHome is the first zone that is not a reverse zone: where PTR records point.
+// outsideHome returns the first zone that is not a reverse zone: PTR records point there.
 func outsideHome(zones []string) string {
 	for _, name := range zones {
 		if !isReverse(name) {
@@ -90,7 +90,7 @@ func indexZone(zones []zone, name string) int {
 	return -1
 }
 
-// markClusterset says which zones are those of a set of clusters.
+// markClusterset marks the zones of a set of clusters.
 func markClusterset(zones []zone, names []string) {
 	for i := range zones {
 		if slices.Contains(names, zones[i].name) {
@@ -108,7 +108,7 @@ func (s *Signpost) clustersetHome() *zone {
 	return s.zoneNamed(s.clusterset[0])
 }
 
-// index is where the Services of a zone are.
+// index returns the index that holds the Services of a zone.
 func (s *Signpost) index(z *zone) *cluster.Store {
 	if z.tree == clustersetTree {
 		return s.store.Imports()
@@ -116,7 +116,7 @@ func (s *Signpost) index(z *zone) *cluster.Store {
 	return s.store
 }
 
-// isReverse reports whether a lower-case name is that of an address or a prefix.
+// isReverse reports whether a lower-case name stands for an address or a prefix.
 func isReverse(name string) bool {
 	for _, tree := range []string{"in-addr.arpa.", "ip6.arpa."} {
 		if rest, ok := strings.CutSuffix(name, tree); ok && (rest == "" || rest[len(rest)-1] == '.') {
@@ -126,7 +126,7 @@ func isReverse(name string) bool {
 	return false
 }
 
-// join puts a relative name and a zone together; the root zone is only a dot.
+// join appends a zone to a relative name; the root zone is only a dot.
 func join(relative, zone string) string {
 	if zone == "." {
 		return relative + zone
@@ -213,16 +213,16 @@ func cutLast(name string) (rest, label string) {
 	return name[:i], name[i+1:]
 }
 
-// longestName is how many characters a name has at most, with its final dot: it takes
-// one octet more in a message (RFC 1035 §2.3.4). No name of Kubernetes has an escape.
+// longestName is the largest number of characters in a name, with its final dot. A message
+// takes one octet more for it (RFC 1035 §2.3.4). No name of Kubernetes has an escape.
 const longestName = 254
 
-// longestRelative is how many characters the name of an endpoint of this cluster has at
-// most before its zone: three labels of 63 characters and svc, each with its dot.
+// longestRelative is the largest number of characters before the zone in the name of an
+// endpoint of this cluster: three labels of 63 characters and svc, each with its dot.
 const longestRelative = 3*(63+1) + len("svc.")
 
-// fits reports whether a name can stand in a message. One that does not is left out:
-// it would spoil the whole answer.
+// fits reports whether a name can be in a message. A name that does not fit is left out,
+// because it would make the whole answer invalid.
 func fits(name string) bool { return len(name) <= longestName }
 
 // tight reports whether the zone is so long that some names of Kubernetes do not fit.
@@ -240,13 +240,13 @@ func (s *Signpost) tight() bool {
 	return false
 }
 
-// longEvery is how often to look for names that do not fit.
+// longEvery is the shortest time between two searches for names that do not fit.
 const longEvery = 10 * time.Second
 
-// tellLong reports Services with names that do not fit, until stop is closed. Which names
-// these are depends on the zones, so no source can know.
-func (s *Signpost) tellLong(report func(ref cluster.Ref, name string), stop <-chan struct{}) {
-	serial, told := uint64(0), map[cluster.Ref]string{}
+// watchLong reports Services with names that do not fit, until stop is closed. That depends
+// on the zones, so a source cannot check it.
+func (s *Signpost) watchLong(report func(ref cluster.Ref, name string), stop <-chan struct{}) {
+	serial, known := uint64(0), map[cluster.Ref]string{}
 	for pause := longEvery; ; {
 		select {
 		case <-stop:
@@ -256,15 +256,15 @@ func (s *Signpost) tellLong(report func(ref cluster.Ref, name string), stop <-ch
 		if now := s.store.Serial(cluster.PartNames, cluster.PartImports); now != serial {
 			serial = now
 			begin := time.Now()
-			told = s.reportLong(report, told)
+			known = s.reportLong(report, known)
 			pause = max(longEvery, notifyShare*time.Since(begin))
 		}
 	}
 }
 
-// reportLong reports one name of each Service that has some that do not fit, less those
-// that were told. It returns those to be told no more.
-func (s *Signpost) reportLong(report func(ref cluster.Ref, name string), told map[cluster.Ref]string) map[cluster.Ref]string {
+// reportLong reports one name of each Service with names that do not fit, except for those
+// in known. It returns all of them.
+func (s *Signpost) reportLong(report func(ref cluster.Ref, name string), known map[cluster.Ref]string) map[cluster.Ref]string {
 	found := map[cluster.Ref]string{}
 	for i := range s.zones {
 		z := &s.zones[i]
@@ -282,7 +282,7 @@ func (s *Signpost) reportLong(report func(ref cluster.Ref, name string), told ma
 				continue
 			}
 			found[ref] = name
-			if told[ref] != name {
+			if known[ref] != name {
 				report(ref, name)
 			}
 		}

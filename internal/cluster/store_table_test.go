@@ -237,7 +237,7 @@ func TestTableConcurrentReaders(t *testing.T) {
 	readers.Wait()
 }
 
-// BenchmarkLookup is the reason for table.go: the same keys and values in it, in
+// BenchmarkLookup is the reason for the type table: the same keys and values in it, in
 // a sync.Map, and in a map behind a RWMutex.
 //
 //	go test -run '^$' -bench Lookup -cpu 1,2 ./internal/cluster
