@@ -17,8 +17,8 @@ func (c *ServiceCIDR) Ref() Ref { return Ref{KindServiceCIDR, Key{Name: c.Name}}
 
 func (c *ServiceCIDR) put(w *write) { w.store.changeCIDR(c.Name, c) }
 
-// changeCIDR replaces one range; nil removes it. There are few, so that readers get
-// a fresh list.
+// changeCIDR replaces one range; nil removes it. There are few ranges, so every change
+// makes a new list for readers.
 func (s *Store) changeCIDR(name string, c *ServiceCIDR) {
 	if c == nil && s.cidrs[name] == nil {
 		return
@@ -35,11 +35,11 @@ func (s *Store) changeCIDR(name string, c *ServiceCIDR) {
 	slices.SortFunc(all, netip.Prefix.Compare)
 	all = slices.Compact(all)
 	s.serviceCIDRs.Store(&all)
-	s.told(Ref{KindServiceCIDR, Key{Name: name}}, touches{})
+	s.notify(Ref{KindServiceCIDR, Key{Name: name}}, touches{})
 }
 
-// ServiceCIDRs returns the ranges from which ClusterIPs are allocated, sorted, each
-// once. It must not be changed.
+// ServiceCIDRs returns the ranges from which ClusterIPs are allocated, sorted, each once.
+// Callers must not change the list.
 func (s *Store) ServiceCIDRs() []netip.Prefix {
 	if all := s.serviceCIDRs.Load(); all != nil {
 		return *all

@@ -1,8 +1,8 @@
 package cluster
 
-// Contents returns every object as the feed put it, and the Store's version: one
-// moment of the whole. It holds up writers while it copies the pointers (about a
-// millisecond for 10,000 objects), and readers not at all.
+// Contents returns every object as the feed put it, and the Store's version, all of the
+// same moment. It blocks writers while it copies the pointers (about a millisecond for
+// 10,000 objects). It does not block readers.
 func (s *Store) Contents() (version uint64, objects []Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -10,7 +10,7 @@ func (s *Store) Contents() (version uint64, objects []Object) {
 	for e := range s.Services() {
 		objects = append(objects, e.Service)
 	}
-	for _, sl := range s.slices { // not those of the Entries, which are settled
+	for _, sl := range s.slices { // as received; the slices of an Entry have resolved conditions
 		objects = append(objects, sl)
 	}
 	for n := range s.namespaces.all() {
@@ -30,14 +30,14 @@ func (s *Store) Contents() (version uint64, objects []Object) {
 	return s.version.Load(), append(objects, s.importedContents()...)
 }
 
-// Changes counts the writes so far: it tells whether there was any since.
+// Changes returns the number of writes so far, so that a caller can detect new ones.
 func (s *Store) Changes() uint64 { return s.changes.Load() }
 
-// MarkRestored says that the Store holds an earlier state of the cluster, to be
-// used until the feed is synced.
+// MarkRestored records that the Store holds an earlier state of the cluster, which is used
+// until the feed is synced.
 func (s *Store) MarkRestored() { s.restored.Store(true) }
 
-// Restored reports whether the Store was filled with an earlier state of the
-// cluster before its feed began: that is what readers see as long as Synced is
-// false. It stays true, so that a reader who asked Synced first never finds neither.
+// Restored reports whether the Store was filled with an earlier state of the cluster before
+// its feed started. Readers see that state while Synced is false. Restored stays true after
+// the sync, so a reader that calls Synced and then Restored never gets false twice.
 func (s *Store) Restored() bool { return s.restored.Load() }

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// draft is what becomes of one Service and its slices in one write. All of the
-// write's changes come together in it before readers see any.
+// draft is the new state of one Service and its slices in one write. It collects all changes
+// of the write before readers see any of them.
 type draft struct {
 	key      Key
 	before   *Entry // never nil
 	service  *Service
 	received []*Slice          // sorted by name
-	settled  map[*Slice]*Slice // of those received, what readers see instead: see settle
+	resolved map[*Slice]*Slice // by received slice: what readers see in its place, see resolve
 	clashes  clashes
 	dirty    map[netip.Addr]struct{} // addresses that clash or did, in the slices that change
 	slices   int                     // changes of slices
@@ -24,8 +24,8 @@ type draft struct {
 	cell  *cell[Entry] // nil if there was nothing before and is nothing after
 }
 
-// draft returns this write's draft of the Service k. It must be asked for before
-// Store.slices is changed for a slice of k: received looks there.
+// draft returns this write's draft of the Service k. Callers must get it before they change
+// Store.slices for a slice of k, because received reads that.
 func (w *write) draft(k Key) *draft {
 	if d := w.drafts[k]; d != nil {
 		return d
@@ -50,7 +50,7 @@ func (w *write) draft(k Key) *draft {
 	return d
 }
 
-// entry returns the Entry of k as it is now; never nil.
+// entry returns the current Entry of k; never nil.
 func (s *Store) entry(k Key) *Entry {
 	if e := s.services.get(k); e != nil {
 		return e
@@ -82,7 +82,7 @@ func (d *draft) change(old, next *Slice) {
 	if old != nil {
 		at, _ := slices.BinarySearchFunc(d.received, old, compareSlices)
 		d.received = slices.Delete(d.received, at, at+1)
-		delete(d.settled, old)
+		delete(d.resolved, old)
 	}
 	d.clashes.change(old, next, d.received)
 	d.touch(next)
@@ -92,7 +92,7 @@ func (d *draft) change(old, next *Slice) {
 	}
 }
 
-// touch notes the addresses of a slice that clash.
+// touch records the addresses of a slice that clash.
 func (d *draft) touch(s *Slice) {
 	if len(d.clashes) == 0 {
 		return
@@ -116,38 +116,39 @@ func (d *draft) touches() touches {
 	return t
 }
 
-// see has readers see a slice in place of one that was received.
+// see shows readers a slice in place of a received one.
 func (d *draft) see(received, instead *Slice) {
-	if d.settled == nil {
-		d.settled = map[*Slice]*Slice{}
+	if d.resolved == nil {
+		d.resolved = map[*Slice]*Slice{}
 	}
-	d.settled[received] = instead
+	d.resolved[received] = instead
 }
 
-// shown are the slices that readers see.
+// shown returns the slices that readers see.
 func (d *draft) shown() []*Slice {
-	if len(d.settled) == 0 {
+	if len(d.resolved) == 0 {
 		return d.received
 	}
 	list := slices.Clone(d.received)
 	for i, s := range list {
-		if instead := d.settled[s]; instead != nil {
+		if instead := d.resolved[s]; instead != nil {
 			list[i] = instead
 		}
 	}
 	return list
 }
 
-// settle brings the slices in line about addresses that several of them list. Every
-// endpoint stays, for it is a pod of its own, but:
+// resolve decides about addresses that several slices list. It keeps every endpoint, because
+// each is a pod of its own, but changes conditions:
 //
-//   - Where slices with the same ports list the same pod, it moved from one to the other. The
-//     newest of them is right, of one version the one with the greater name. In the others it is Superseded.
+//   - If slices with the same ports list the same pod, the pod moved from one to the other.
+//     The newest slice is right; of the same version, the one with the greater name. In all
+//     other slices the pod is Superseded.
 //   - Of the ready endpoints with an address, all but the first are Repeated.
 //
-// What was received stays as it is: a slice is copied before it is changed. Only
-// addresses that changed are looked at, and only slices that change are copied.
-func (d *draft) settle() {
+// Received slices do not change: a slice is copied first. The cost is that of the addresses
+// that changed and of the slices that list them.
+func (d *draft) resolve() {
 	var copied map[*Slice]bool
 	for a := range d.dirty {
 		newest := d.newest(a)
@@ -155,12 +156,12 @@ func (d *draft) settle() {
 		for _, s := range d.received {
 			first, last := s.at(a)
 			for at := first; at < last; at++ {
-				now := s.settled(at, newest)
+				now := s.resolved(at, newest)
 				if listed && now.Has(Ready) {
 					now |= Repeated
 				}
 				listed = listed || now.Has(Ready)
-				seen := cmp.Or(d.settled[s], s)
+				seen := cmp.Or(d.resolved[s], s)
 				if seen.Endpoints[at].Conditions == now {
 					continue
 				}
@@ -176,16 +177,16 @@ func (d *draft) settle() {
 		}
 	}
 	for s := range copied {
-		if slices.Equal(d.settled[s].Endpoints, s.Endpoints) {
-			delete(d.settled, s)
+		if slices.Equal(d.resolved[s].Endpoints, s.Endpoints) {
+			delete(d.resolved, s)
 		} else {
-			d.settled[s].countReady()
+			d.resolved[s].countReady()
 		}
 	}
 }
 
-// settled returns what holds of an endpoint beside other slices, except for Repeated.
-func (s *Slice) settled(at int, newest map[sighting]*Slice) Conditions {
+// resolved returns the conditions of an endpoint beside other slices, except for Repeated.
+func (s *Slice) resolved(at int, newest map[sighting]*Slice) Conditions {
 	ep := &s.Endpoints[at]
 	o := newest[sighting{ep.Pod, s.portsHash, s.Cluster}]
 	if o != nil && o != s && slices.Equal(o.Ports, s.Ports) {
@@ -200,8 +201,8 @@ func (s *Slice) clone() *Slice {
 	return &c
 }
 
-// sighting is a pod with the ports that a slice gives it. The same pod in another
-// cluster is another pod.
+// sighting is a pod with the ports that a slice gives it. Pods with the same name in two
+// clusters are two pods.
 type sighting struct {
 	pod     PodID
 	ports   uint32
@@ -228,12 +229,12 @@ func (d *draft) newest(a netip.Addr) map[sighting]*Slice {
 	return list
 }
 
-// publish shows readers the new Entry, then adds addresses to the index. Nothing
-// goes before retire, so that what stays is never missing; and the namespace
-// comes first, since a name that exists has an existing parent.
+// publish shows readers the new Entry, then adds addresses to the index. Only retire removes
+// anything, so an address that stays is never missing. The namespace comes first, because
+// an existing name has an existing parent.
 func (d *draft) publish(w *write) {
 	s := w.store
-	d.settle()
+	d.resolve()
 	d.after = &Entry{Service: d.service, Slices: d.shown(), clashes: d.clashes}
 	if d.before.empty() && d.after.empty() {
 		return
@@ -261,7 +262,7 @@ func (d *draft) publish(w *write) {
 	}
 }
 
-// retire takes away what is no more.
+// retire removes what the new state does not have.
 func (d *draft) retire(w *write) {
 	if d.cell == nil {
 		return
@@ -285,7 +286,8 @@ func (d *draft) retire(w *write) {
 
 func (e *Entry) empty() bool { return e.Service == nil && len(e.Slices) == 0 }
 
-// indexed counts the addresses by which the index finds e: about, for one may be in several slices.
+// indexed estimates the number of addresses by which the index finds e: an address may be in
+// several slices.
 func (e *Entry) indexed() int {
 	if e.Service == nil {
 		return 0
@@ -325,7 +327,7 @@ func (e *Entry) indexedNotIn(other *Entry) iter.Seq[netip.Addr] {
 	}
 }
 
-// match finds the other version of sl in a sorted list, and what follows there.
+// match returns the other version of sl in a sorted list, and the rest of the list.
 func match(sl *Slice, list []*Slice) (*Slice, []*Slice) {
 	for len(list) > 0 && compareSlices(list[0], sl) < 0 {
 		list = list[1:]

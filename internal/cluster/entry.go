@@ -11,8 +11,8 @@ type Entry struct {
 	Service *Service // nil only inside the Store, while slices wait for their Service
 	Slices  []*Slice // sorted by name
 
-	// clashes is nil for nearly all; else the Conditions in Slices are not only those
-	// that were received: see draft.settle.
+	// clashes is nil for most Services. Otherwise the Conditions in Slices differ from
+	// the received ones: see draft.resolve.
 	clashes clashes
 }
 
@@ -176,19 +176,20 @@ func (e *Entry) Endpoints() iter.Seq2[*Endpoint, []Port] {
 	}
 }
 
-// clashes holds the addresses that are in more than one slice of a Service, and
-// in how many. It is kept so that an event costs what it changes, not all endpoints.
+// clashes counts the slices of a Service that list an address, for addresses in more than
+// one slice. With it the cost of an event is that of its changes, not of all endpoints.
 type clashes map[netip.Addr]int32
 
-// change notes that old became next beside the other slices; either may be nil. The cost is
-// that of the addresses that differ, times the number of slices.
-func (c *clashes) change(old, next *Slice, others []*Slice) {
-	if len(others) == 0 && len(*c) == 0 { // as of nearly all Services
+// change updates the counts after old became next; either may be nil. The rest are the
+// Service's other slices. The cost is that of the addresses that differ, times the number of
+// slices.
+func (c *clashes) change(old, next *Slice, rest []*Slice) {
+	if len(rest) == 0 && len(*c) == 0 { // most Services
 		return
 	}
 	come := slices.Collect(addrsNotIn(next, old))
-	listed := make([]int32, len(come)) // in how many others
-	for _, o := range others {
+	listed := make([]int32, len(come)) // in how many of the rest
+	for _, o := range rest {
 		o.count(come, listed)
 	}
 	for i, a := range come {
@@ -223,9 +224,9 @@ func addrsNotIn(s, other *Slice) iter.Seq[netip.Addr] {
 	}
 }
 
-// count adds one for each of the sorted addresses that s lists. It searches from where the
-// address before was found, at twice the distance each time, so that it does not matter whether the
-// addresses of a Service lie apart by slice or mixed.
+// count adds one for each of the sorted addresses that s lists. It searches from the place of
+// the address before, and doubles the distance each time. It is therefore fast whether the
+// slices of a Service list ranges of addresses or mixed ones.
 func (s *Slice) count(addrs []netip.Addr, in []int32) {
 	rest := s.Endpoints
 	for i, a := range addrs {

@@ -14,17 +14,17 @@ type ImportedSlice struct{ *Slice }
 // Ref implements Object.
 func (s *ImportedSlice) Ref() Ref { return Ref{KindImportedSlice, s.Key} }
 
-// Imports is the index of ServiceImports with the endpoints of all clusters. It is
-// a Store of its own, because a name in it is another Service than the same name
-// in this cluster; it is written through this one, which knows when all is synced.
+// Imports returns the index of ServiceImports with the endpoints of all clusters. It is a
+// Store of its own, because the same name stands for a different Service there. Writes go
+// through this Store, which knows when all kinds are synced.
 func (s *Store) Imports() *Store { return s.imports }
 
 func (i *ServiceImport) put(w *write) { i.Service.put(w.imported()) }
 
 func (s *ImportedSlice) put(w *write) { s.Slice.put(w.imported()) }
 
-// imported is the part of a write that goes to the imports. The lock of the Store
-// guards them too.
+// imported returns the part of a write for the imports. The lock of the Store guards them
+// too.
 func (w *write) imported() *write {
 	if w.imports == nil {
 		w.imports = &write{store: w.store.imports}
@@ -32,7 +32,7 @@ func (w *write) imported() *write {
 	return w.imports
 }
 
-// keysOfImports lists what the imports hold of a kind of theirs.
+// keysOfImports returns the keys of ServiceImports or of their slices.
 func (s *Store) keysOfImports(kind Kind) []Key {
 	if kind == KindServiceImport {
 		return s.imports.keys(KindService)

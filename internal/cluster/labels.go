@@ -13,7 +13,7 @@ import (
 // have the same. The zero Labels are none.
 type Labels struct{ text Atom } // key, NUL, value, NUL, …, in the order of keys
 
-// MakeLabels interns labels. One with a NUL byte, which no API takes, is left out.
+// MakeLabels interns labels. It leaves out labels with a NUL byte, which no API server accepts.
 func MakeLabels(m map[string]string) Labels {
 	var b strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(m)) {
@@ -38,7 +38,7 @@ func (l Labels) All() iter.Seq2[string, string] {
 	}
 }
 
-// MarshalBinary implements encoding.BinaryMarshaler, so that pods can be written down.
+// MarshalBinary implements encoding.BinaryMarshaler, so that snapshots can hold pods.
 func (l Labels) MarshalBinary() ([]byte, error) { return l.text.MarshalBinary() }
 
 // UnmarshalBinary implements encoding.BinaryUnmarshaler.

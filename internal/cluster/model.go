@@ -17,7 +17,7 @@ func (k Key) String() string {
 	return k.Namespace + "/" + k.Name
 }
 
-// Kind tells which kind of object a Ref names.
+// Kind is the kind of object that a Ref names.
 type Kind uint8
 
 // The kinds of objects that a Store holds.
@@ -147,20 +147,20 @@ type Service struct {
 	Version  uint64 // resourceVersion
 	Type     ServiceType
 	Headless bool // spec.clusterIP is None
-	// InternalLocal and ExternalLocal are the traffic policies Local: who dials the
-	// ClusterIP, or any of the other addresses, gets endpoints of its node only.
+	// InternalLocal and ExternalLocal are the traffic policies Local: clients of the
+	// ClusterIP, or of the other addresses, get only endpoints on their node.
 	InternalLocal, ExternalLocal bool
 	Created                      uint32       // metadata.creationTimestamp in Unix seconds: of two claims of one kind the older wins
 	ClusterIPs                   []netip.Addr // at most one per family; empty when Headless or ExternalName
 	Ports                        []ServicePort
-	External                     *External // nil for the many Services that have nothing of it
+	External                     *External // nil for most Services
 }
 
 // Ref implements Object.
 func (s *Service) Ref() Ref { return Ref{KindService, s.Key} }
 
-// External is the part of a Service that few have: addresses and names outside the
-// cluster, and what concerns those who come from there.
+// External is the part of a Service that few Services have: addresses and names outside the
+// cluster, and the rules for clients that use them.
 type External struct {
 	Name string       // spec.externalName, without a final dot; only with type ExternalName
 	IPs  []netip.Addr // spec.externalIPs
@@ -174,10 +174,10 @@ type External struct {
 	Policy
 }
 
-// Policy is who may use a Service, and how.
+// Policy says which clients may use a Service, and how.
 type Policy struct {
 	// Sources is spec.loadBalancerSourceRanges. A range that could not be read is there as
-	// 0.0.0.0/32 and ::/128: nobody comes from there, but the list is not empty.
+	// 0.0.0.0/32 and ::/128: no client has these addresses, but the list is not empty.
 	Sources         []netip.Prefix
 	Affinity        uint32 // seconds of sessionAffinity ClientIP; 0: None
 	HealthCheckPort uint16 // spec.healthCheckNodePort; 0: none
@@ -224,20 +224,20 @@ type Endpoint struct {
 	Hostname string // its label below the Service's name; empty: the dashed address stands for it
 	Node     Atom
 	Zone     Atom
-	// ForZones and ForNodes are the hints: whose traffic the endpoint is meant for.
+	// ForZones and ForNodes are the hints: from where the endpoint should get traffic.
 	// They are lists, nearly always of one: see Atom.Lists.
 	ForZones, ForNodes Atom
 	Conditions
 	Pod PodID
 }
 
-// PodID tells a pod that moves from one slice to another from two pods that share an
-// address. 0 is an endpoint without targetRef: it is known by its slice and its place there.
+// PodID distinguishes a pod that moves from one slice to another from two pods that share an
+// address. 0 is an endpoint without targetRef; its slice and its place there identify it.
 //
-// It is a hash, and takes the room that alignment leaves free in an Endpoint. Two IDs
-// are compared only where two slices of one Service list the same address on the same ports, so that
-// by chance one such pair in 4 billion is taken for one pod. Who makes a pair on purpose
-// hides an endpoint of its own Service.
+// It is a hash of 32 bits, which fits into the padding of an Endpoint. Two IDs are compared
+// only if two slices of one Service list the same address on the same ports. One such pair
+// in 4 billion is taken for one pod by chance. A user that makes a pair on purpose hides an
+// endpoint of its own Service.
 type PodID uint32
 
 // MakePodID returns the ID of the pod with these names. It is the same in every process.
@@ -299,7 +299,7 @@ func (n *Namespace) Ref() Ref { return Ref{KindNamespace, Key{Name: n.Name}} }
 type Pod struct {
 	Key
 	Addrs  []netip.Addr
-	Labels Labels // empty unless the feed was told that somebody asks for them
+	Labels Labels // empty unless the feed is configured to keep them
 }
 
 // Ref implements Object.
@@ -312,7 +312,7 @@ type Node struct {
 	PodCIDRs []netip.Prefix
 	Zone     Atom
 	Leaving  bool // it is about to be deleted: nothing new should be sent to it
-	// KubeletPort is status.daemonEndpoints.kubeletEndpoint.Port; 0: it is not known.
+	// KubeletPort is status.daemonEndpoints.kubeletEndpoint.Port; 0: unknown.
 	KubeletPort uint16
 }
 

@@ -2,9 +2,9 @@ package cluster
 
 import "reflect"
 
-// Same returns the object that the Store holds if it says what o says, else o. A
-// feed that gathers a fresh list asks it for every object: what did not change,
-// nearly everything, is then in memory once, and putting it costs nothing.
+// Same returns the object that the Store holds if it equals o, else o. A feed calls it for
+// every object of a new list. Objects that did not change, nearly all, are then in memory
+// once, and putting them costs nothing.
 func (s *Store) Same(o Object) Object {
 	if held := s.held(o); held != nil && reflect.DeepEqual(held, o) {
 		return held
@@ -14,7 +14,7 @@ func (s *Store) Same(o Object) Object {
 
 // held returns the object of that kind and key as it was put, or nil.
 func (s *Store) held(o Object) Object {
-	switch o := o.(type) { // of an import it is a wrapper that the Store does not keep
+	switch o := o.(type) { // the Store does not keep the wrapper of an import
 	case *Service:
 		if e := s.services.get(o.Key); e != nil && e.Service != nil {
 			return e.Service

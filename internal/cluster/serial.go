@@ -16,8 +16,8 @@ const (
 	partCount
 )
 
-// serials numbers the changes of the parts. The writer changes it with the Store's
-// lock held.
+// serials numbers the changes of the parts. Only a writer that holds the Store's lock changes
+// it.
 type serials struct {
 	last   uint64 // the highest of all parts
 	offset uint64 // what is added to a resourceVersion: see Store.Rewind
@@ -35,8 +35,8 @@ func (s *Store) Serial(parts ...Part) uint64 {
 	return serial
 }
 
-// Rewind says that the API was restored from a backup and is at a version that is lower
-// than what was seen. Later versions count from there, and serials continue.
+// Rewind records that the API was restored from a backup and continues at a lower version.
+// Later versions count from there, and serials continue to rise.
 func (s *Store) Rewind(version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,8 +48,8 @@ func (s *Store) Rewind(version uint64) {
 	}
 }
 
-// number gives the parts that a write changed their next serial. Readers see the change
-// already, so what they read under a new serial is never older than it.
+// number sets the next serial of the parts that a write changed. Readers see the change
+// already, so the contents that they read are never older than a new serial.
 func (s *Store) number(version uint64, changed [partCount]bool) {
 	if changed == ([partCount]bool{}) {
 		return
@@ -65,7 +65,7 @@ func (s *Store) number(version uint64, changed [partCount]bool) {
 	}
 }
 
-// Alike reports whether two Services say the same, at whatever version.
+// Alike reports whether two Services are equal except for their versions.
 func (s *Service) Alike(o *Service) bool {
 	if s == o {
 		return true
@@ -75,7 +75,7 @@ func (s *Service) Alike(o *Service) bool {
 	return reflect.DeepEqual(&was, o)
 }
 
-// sameNames reports whether two states of a Service lead to the same names and records.
+// sameNames reports whether two states of a Service give the same names and records.
 func sameNames(a, b *Entry) bool {
 	if a.Service == nil || b.Service == nil {
 		return a.Service == b.Service

@@ -139,7 +139,7 @@ func (o Owner) Valid() bool { return o.link != nil }
 func (o Owner) Next() Owner { return Owner{o.link.next} }
 
 // Entry returns the Service as it is now: nil if it was deleted since the cursor
-// was made, and the address may no more be in it.
+// was made. The address may have been removed from the Service since.
 func (o Owner) Entry() *Entry {
 	e := o.link.cell.value.Load()
 	if e == nil || e.Service == nil {
@@ -177,7 +177,7 @@ func (s *Store) Namespaces() iter.Seq[string] {
 	}
 }
 
-// Synced reports whether the first complete picture has arrived.
+// Synced reports whether the feed has listed everything once.
 func (s *Store) Synced() bool {
 	select {
 	case <-s.synced:
@@ -187,13 +187,13 @@ func (s *Store) Synced() bool {
 	}
 }
 
-// SyncDone returns a channel that is closed when the first complete picture has arrived.
+// SyncDone returns a channel that is closed when Synced becomes true.
 func (s *Store) SyncDone() <-chan struct{} { return s.synced }
 
-// MarkSynced is the feed's word that every kind it watches was listed once.
+// MarkSynced records that the feed has listed every kind that it watches once.
 func (s *Store) MarkSynced() { s.syncOnce.Do(func() { close(s.synced) }) }
 
-// Version is the highest resourceVersion seen (KEP-5504: they are comparable) since the
+// Version returns the highest resourceVersion seen (KEP-5504: they are comparable) since the
 // API was restored last.
 func (s *Store) Version() uint64 { return s.version.Load() }
 
@@ -208,7 +208,7 @@ func (s *Store) Count(k Kind) int { return int(s.objects[k].Load()) }
 // It is an open-addressing hash table of cell pointers. A deleted key leaves a
 // cell without value, which a new Put of the key revives; when dead cells and
 // live ones fill three quarters, a new array takes over the live ones.
-// It must be given an init before it is used.
+// Call init before use.
 type table[V any] struct {
 	array atomic.Pointer[cells[V]]
 	seed  maphash.Seed
@@ -218,9 +218,8 @@ type table[V any] struct {
 
 type cells[V any] []atomic.Pointer[cell[V]]
 
-// cell is the stable place of one Key: other indexes may hold it for as long as
-// its value is not nil. The key is nearly always a field of the value, so that it
-// is in memory once.
+// cell is the stable place of one Key. Other indexes may hold it while its value is not nil.
+// The key is nearly always a field of the value, so that it is in memory once.
 type cell[V any] struct {
 	key   atomic.Pointer[Key]
 	value atomic.Pointer[V]
@@ -317,7 +316,7 @@ func (t *table[V]) rebuild(added *cell[V]) {
 	t.array.Store(&array)
 }
 
-// all yields what is in the table, in no order; a concurrent change may be seen or not.
+// all yields the values, in no order. It may or may not see a concurrent change.
 func (t *table[V]) all() iter.Seq[*V] {
 	return func(yield func(*V) bool) {
 		array := *t.array.Load()

@@ -2,10 +2,10 @@ package cluster
 
 import "sync"
 
-// Subscription gathers what changed in a Store since it was last asked. Many
-// changes of one object are one entry, so a reader that is busy misses nothing
-// and is told nothing twice. It also counts the changes, and those that its reader has
-// taken and not finished. Safe for concurrent use.
+// Subscription collects what changed in a Store since the last Take. Many changes of one
+// object are one entry, so a busy reader misses nothing and gets no duplicates. It also
+// counts the changes, and those that its reader has taken and not finished. It is safe for
+// concurrent use.
 type Subscription struct {
 	wake chan struct{}
 
@@ -33,8 +33,8 @@ type Progress struct {
 	Open int // of these, not Done
 }
 
-// Subscribe begins to gather. What is in the Store already counts as changed.
-// Only Services (also for changes of their slices), Nodes and ServiceCIDRs are told of.
+// Subscribe starts to collect changes. Objects that are in the Store already count as
+// changed. It covers Services (with their slices), Nodes and ServiceCIDRs.
 func (s *Store) Subscribe() *Subscription {
 	sub := &Subscription{wake: make(chan struct{}, 1), dirty: map[Ref]touches{}, taken: map[Key]touches{}}
 	s.mu.Lock()
@@ -67,11 +67,11 @@ func (sub *Subscription) Take() []Ref {
 			sub.taken[r.Key] = sub.taken[r.Key].plus(t)
 		}
 	}
-	sub.dirty = map[Ref]touches{} // not cleared: to walk through a map costs what it once held
+	sub.dirty = map[Ref]touches{} // replaced, not cleared: iterating a cleared map still scans its buckets
 	return refs
 }
 
-// Done says that the reader has finished what it took of a Service.
+// Done records that the reader has finished the changes that it took of a Service.
 func (sub *Subscription) Done(k Key) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -98,8 +98,9 @@ func (sub *Subscription) mark(r Ref, t touches) {
 	}
 }
 
-// told marks a changed object for all subscribers, and what of a Service changed. Readers see the change already.
-func (s *Store) told(r Ref, t touches) {
+// notify marks an object as changed for all subscribers; t counts the changes of a Service.
+// Readers see the change already.
+func (s *Store) notify(r Ref, t touches) {
 	for _, sub := range s.subscriptions {
 		sub.mark(r, t)
 	}

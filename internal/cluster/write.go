@@ -2,8 +2,8 @@ package cluster
 
 import "slices"
 
-// write is one call of Put, Delete or Replace. What it changes about Services is
-// drafted first and published at the end, each Service at once.
+// write is one call of Put, Delete or Replace. It drafts its changes of Services first, and
+// publishes them at the end, one Service at a time.
 type write struct {
 	store   *Store
 	drafts  map[Key]*draft
@@ -24,7 +24,7 @@ func (s *Store) Put(version uint64, objects ...Object) {
 	w.publish(version)
 }
 
-// Delete removes objects; one that is not there is passed over.
+// Delete removes objects. It ignores refs without an object.
 func (s *Store) Delete(version uint64, refs ...Ref) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,14 +35,14 @@ func (s *Store) Delete(version uint64, refs ...Ref) {
 	w.publish(version)
 }
 
-// Replace makes the objects of a kind equal to the given ones, which are all of
-// that kind: a fresh list. What was there and is not listed goes; what stays is
-// never missing in between, be it an endpoint that is now in another slice.
+// Replace makes the objects of a kind equal to a new list of that kind. It removes objects
+// that are not in the list. Objects that stay are never missing in between, and neither is
+// an endpoint that moved to a different slice.
 func (s *Store) Replace(version uint64, kind Kind, objects []Object) {
 	s.replace(version, kind, objects, func(Key) bool { return true })
 }
 
-// ReplaceIn is Replace for the objects of one namespace; those of others stay.
+// ReplaceIn makes the objects of a kind in one namespace equal to a new list: see Replace.
 func (s *Store) ReplaceIn(version uint64, kind Kind, namespace string, objects []Object) {
 	s.replace(version, kind, objects, func(k Key) bool { return k.Namespace == namespace })
 }
@@ -50,7 +50,7 @@ func (s *Store) ReplaceIn(version uint64, kind Kind, namespace string, objects [
 // DeleteFunc removes the objects of a kind for which gone returns true.
 func (s *Store) DeleteFunc(kind Kind, gone func(Key) bool) { s.replace(0, kind, nil, gone) }
 
-// replace puts objects, and removes what is not among them although it is meant.
+// replace puts objects, and removes all other objects for which meant returns true.
 func (s *Store) replace(version uint64, kind Kind, objects []Object, meant func(Key) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *Store) replace(version uint64, kind Kind, objects []Object, meant func(
 	w.publish(version)
 }
 
-// publish makes the drafts what readers see, then notes the version and the counts.
+// publish shows the drafts to readers, then records the version and the counts.
 func (w *write) publish(version uint64) {
 	if w.imports != nil {
 		w.imports.publish(version)
@@ -85,12 +85,12 @@ func (w *write) publish(version uint64) {
 	w.store.podAddrs.publish()
 	w.store.wrote(version)
 	w.store.number(version, w.changed)
-	for k, d := range w.drafts { // last: who is woken looks at once
-		w.store.told(Ref{KindService, k}, d.touches())
+	for k, d := range w.drafts { // last: a subscriber reads at once
+		w.store.notify(Ref{KindService, k}, d.touches())
 	}
 }
 
-// wrote notes the version and the counts after a write.
+// wrote records the version and the counts after a write.
 func (s *Store) wrote(version uint64) {
 	s.version.Store(max(version, s.version.Load()))
 	s.changes.Add(1)
@@ -106,7 +106,7 @@ func (s *Store) wrote(version uint64) {
 	}
 }
 
-// keys lists what the Store holds of a kind.
+// keys returns the keys of all objects of a kind.
 func (s *Store) keys(kind Kind) []Key {
 	var keys []Key
 	switch kind {
@@ -150,7 +150,7 @@ func (w *write) delete(r Ref) {
 		w.deletePod(r.Key)
 	case KindNode:
 		w.store.nodes.delete(r.Key)
-		w.store.told(r, touches{})
+		w.store.notify(r, touches{})
 	case KindServiceCIDR:
 		w.store.changeCIDR(r.Key.Name, nil)
 	case KindServiceImport:
@@ -160,7 +160,7 @@ func (w *write) delete(r Ref) {
 	}
 }
 
-// put of what is there already does nothing: a fresh list is mostly that.
+// put does nothing for an object that is in the Store already: a new list has mostly these.
 func (svc *Service) put(w *write) {
 	if e := w.store.services.get(svc.Key); e != nil && e.Service == svc && w.drafts[svc.Key] == nil {
 		return
@@ -221,10 +221,10 @@ func (n *Node) put(w *write) {
 		return
 	}
 	w.store.nodes.put(&Key{Name: n.Name}, n)
-	w.store.told(n.Ref(), touches{})
+	w.store.notify(n.Ref(), touches{})
 }
 
-// put adds the addresses before it removes the old ones, so that one which stays
+// put adds the new addresses before it removes the old ones, so that an address that stays
 // is never missing.
 func (p *Pod) put(w *write) {
 	s := w.store

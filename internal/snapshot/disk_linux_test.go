@@ -75,7 +75,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	s.after(patience)
+	s.after(maxDelay)
 	reader = newStage(dir, cluster.NewStore(), nil)
 	if !reader.Restore() || reader.store.Version() != 2007 {
 		t.Errorf("version %d, want 2007: %s", reader.store.Version(), s.lines)

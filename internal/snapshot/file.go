@@ -23,14 +23,14 @@ const (
 	tempSuffix = ".tmp"
 )
 
-// How long files of others stay in the folder: temporary ones of a process that
-// was killed while it wrote, and snapshots of an identity that nobody has now.
+// How long other files stay in the folder: temporary files of a process that was killed
+// while it wrote, and snapshots of an identity that is no longer in use.
 const (
 	keepTemp    = time.Hour
 	keepForeign = 30 * 24 * time.Hour
 )
 
-// FileName is where the snapshot of an identity is: each has a file of its own.
+// FileName returns the file of an identity's snapshot. Each identity has its own file.
 func FileName(dir, identity string) string {
 	sum := sha256.Sum256([]byte(identity))
 	return filepath.Join(dir, prefix+hex.EncodeToString(sum[:8])+suffix)
@@ -63,7 +63,7 @@ func open(path string) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, refuse(Unreadable, "%w: want a file that this process can read", err)
 	}
-	// Another process may have put a new file there since, so what counts is the open one.
+	// Another process may have replaced the file since, so check the open one.
 	if info, err = f.Stat(); err == nil {
 		err = checkOwner(info)
 	}
@@ -74,8 +74,8 @@ func open(path string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// heardOf reads when the data of a file were confirmed, without checking its sum;
-// zero if it cannot be told.
+// heardOf returns when the data of a file were confirmed, without checking its sum. It
+// returns zero if the file is not readable.
 func heardOf(path string) time.Time {
 	f, _, err := open(path)
 	if err != nil {
@@ -92,8 +92,8 @@ func heardOf(path string) time.Time {
 	return h.Heard
 }
 
-// save writes a file so that at each moment the old one or the new one is there,
-// whole, also after a power cut. It returns the size.
+// save writes a file and returns its size. At every moment, and after a power failure, either
+// the old file or the new one exists, and is complete.
 func save(path string, h Header, objects []cluster.Object) (size int64, err error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -104,7 +104,7 @@ func save(path string, h Header, objects []cluster.Object) (size int64, err erro
 		return 0, err
 	}
 	defer func() {
-		_ = f.Close() // again, where all went well
+		_ = f.Close() // for the second time, after success
 		if err != nil {
 			_ = os.Remove(f.Name())
 		}
@@ -129,8 +129,8 @@ func save(path string, h Header, objects []cluster.Object) (size int64, err erro
 	return info.Size(), nil
 }
 
-// syncDir makes the rename last. Where the file system cannot do that, the old
-// file may come back, which is as good as a crash a moment earlier.
+// syncDir makes the rename durable. If the file system does not support that, the old file
+// may come back, as after a crash a moment earlier.
 func syncDir(dir string) {
 	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()
@@ -138,7 +138,7 @@ func syncDir(dir string) {
 	}
 }
 
-// tidy removes what nobody will come back for.
+// tidy removes old files that no process will use again.
 func tidy(dir, own string, now time.Time) {
 	for pattern, keep := range map[string]time.Duration{
 		"." + prefix + "*" + tempSuffix: keepTemp,
@@ -157,7 +157,7 @@ func tidy(dir, own string, now time.Time) {
 	}
 }
 
-// escapeGlob makes a folder's name mean itself in a pattern.
+// escapeGlob escapes a folder's name for use in a pattern.
 func escapeGlob(dir string) string {
 	var out []byte
 	for i := range len(dir) {

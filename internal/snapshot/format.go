@@ -14,19 +14,19 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// magic begins every file, so that people see what it is. The number goes up when
-// the same bytes come to mean something else; a model of another shape is noticed
-// without that (Header.Model).
+// magic is the first line of every file, so that users recognize it. Increase the number if
+// the same bytes get a new meaning. A model of a different shape needs no new number: see
+// Header.Model.
 const (
 	magicWords = "signpost snapshot "
 	magic      = magicWords + "2\n"
 )
 
-// largest is more than any cluster needs (250,000 endpoints: 14 MB), and little
-// enough to be read.
+// largest is more than any cluster needs (250,000 endpoints: 14 MB), and small enough to
+// read into memory.
 const largest = 1 << 30
 
-// Header says what a snapshot is of.
+// Header describes the contents of a snapshot.
 type Header struct {
 	Model    string    // the shape of the model that was written
 	Identity string    // what fed the Store
@@ -48,7 +48,7 @@ type record struct {
 	Imported    *cluster.Slice   // of an ImportedSlice
 }
 
-// recordOf wraps an object; TestEveryKindIsWritten knows when one is missing.
+// recordOf wraps an object. TestEveryKindIsWritten fails if a kind is missing.
 func recordOf(o cluster.Object) (record, error) {
 	switch o := o.(type) {
 	case *cluster.Service:
@@ -71,7 +71,7 @@ func recordOf(o cluster.Object) (record, error) {
 	return record{}, fmt.Errorf("writing a %T: this format has no place for it", o)
 }
 
-// object unwraps a record; nil if it holds nothing that we know.
+// object unwraps a record. It returns nil if the record holds no known kind.
 func (r *record) object() cluster.Object {
 	switch {
 	case r.Service != nil:
@@ -94,7 +94,7 @@ func (r *record) object() cluster.Object {
 	return nil
 }
 
-// remade makes a slice anew, which sorts and counts its endpoints.
+// remade creates a slice again, which sorts and counts its endpoints.
 func remade(s *cluster.Slice) *cluster.Slice {
 	made := cluster.NewSlice(s.Key, s.Service, s.Version, s.Ports, s.Endpoints)
 	made.Cluster = s.Cluster
@@ -129,24 +129,24 @@ func encode(w io.Writer, h Header, objects []cluster.Object) error {
 	return err
 }
 
-// A Reason tells why a snapshot was not taken; metrics count by it.
+// Reason is why a snapshot was not used. It is a label of metrics.
 type Reason string
 
-// The reasons, and what a snapshot that was taken counts as.
+// The reasons, and the label of a snapshot that was used.
 const (
 	Taken      Reason = "taken"
 	None       Reason = "none"       // there is no file
-	Unreadable Reason = "unreadable" // the system did not let us read it
+	Unreadable Reason = "unreadable" // reading it failed
 	Damaged    Reason = "damaged"    // empty, cut off, changed, or no snapshot at all
 	Format     Reason = "format"     // of another version of the format or the model
 	Foreign    Reason = "foreign"    // of another source
-	Old        Reason = "old"        // its data are older than wanted
+	Old        Reason = "old"        // its data are too old
 )
 
-// Reasons are all of them.
+// Reasons lists all reasons.
 var Reasons = []Reason{Taken, None, Unreadable, Damaged, Format, Foreign, Old}
 
-// Refusal is why a snapshot is not taken.
+// Refusal is the error of a snapshot that is not used.
 type Refusal struct {
 	Reason Reason
 	Err    error
@@ -155,16 +155,16 @@ type Refusal struct {
 // Error implements error.
 func (r *Refusal) Error() string { return r.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
 
 func refuse(reason Reason, format string, args ...any) error {
 	return &Refusal{reason, fmt.Errorf(format, args...)}
 }
 
-// decode reads a snapshot of that many bytes. The sum is checked before anything
-// is decoded, and nothing is returned unless all of it is right. accept may
-// refuse a snapshot by its header, before its objects are read.
+// decode reads a snapshot of that many bytes. It checks the sum before it decodes anything,
+// and returns nothing unless everything is valid. accept may refuse a snapshot by its
+// header, before its objects are read.
 func decode(file io.ReadSeeker, size int64, accept func(*Header) error) (*Header, []cluster.Object, error) {
 	body, err := verify(file, size)
 	if err != nil {
@@ -210,7 +210,7 @@ func readHeader(in *gob.Decoder) (*Header, error) {
 	return h, nil
 }
 
-// verify checks the first line and the sum, and returns what stands between them.
+// verify checks the first line and the sum, and returns the bytes between them.
 func verify(file io.ReadSeeker, size int64) (io.Reader, error) {
 	body := size - sha256.Size
 	switch {

@@ -10,31 +10,31 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// How often a snapshot is written: when something changed, but at most once in
-// pause, and not so that writing takes more than a part in share of the time;
-// without a change once in refresh, which keeps the age of the data true. After
-// an error the next attempt waits up to patience.
+// How often a snapshot is written. After a change it is written at most once per pause, and
+// writing takes at most one part in share of the time. Without a change it is written once
+// per refresh, which keeps the age of the data current. After errors the delay before the
+// next attempt grows up to maxDelay.
 const (
 	look     = time.Second
 	pause    = 10 * time.Second
 	share    = 20
 	refresh  = 5 * time.Minute
-	patience = 5 * time.Minute
+	maxDelay = 5 * time.Minute
 )
 
-// Options are what a Keeper needs to know.
+// Options configure a Keeper.
 type Options struct {
-	Dir string // made if it is not there
+	Dir string // created if it does not exist
 
-	// Identity says in words what feeds the Store: the API and its authority, the
-	// selectors, the kinds. A snapshot of any other is not taken.
+	// Identity describes what feeds the Store: the API and its authority, the selectors,
+	// the kinds. Restore refuses a snapshot with a different identity.
 	Identity string
-	// MaxAge is how old data may be to be taken; 0: any age.
+	// MaxAge is the largest age of data that Restore accepts; 0: any age.
 	MaxAge time.Duration
-	// Heard tells when the source last confirmed what is in the Store; the zero
-	// time: never. It is called from one goroutine at a time.
+	// Heard returns when the source last confirmed the contents of the Store; the zero
+	// time: never. One goroutine at a time calls it.
 	Heard func() time.Time
-	// Logf writes a line for people; the level is info, warning or error. It may be nil.
+	// Logf writes a log line; the level is info, warning or error. It may be nil.
 	Logf func(level, format string, args ...any)
 }
 
@@ -45,9 +45,9 @@ type Keeper struct {
 	path    string
 	now     func() time.Time
 
-	restored time.Time // zero: nothing was, or the first sync has replaced it
+	restored time.Time // zero: nothing was restored, or the first sync has replaced it
 
-	// The writer's: what was saved, when, and when the next attempt may be.
+	// For the writer only: what was saved, when, and when the next attempt may start.
 	changes uint64
 	heard   time.Time
 	saved   time.Time
@@ -58,10 +58,10 @@ type Keeper struct {
 	status Status
 }
 
-// Status tells how a Keeper does.
+// Status is the state of a Keeper.
 type Status struct {
-	Load  Reason    // what became of the file at the start; empty before Restore
-	Heard time.Time // when the data taken from it were confirmed; zero if none were
+	Load  Reason    // the result of Restore; empty before it
+	Heard time.Time // when the restored data were confirmed; zero if there are none
 
 	Written  time.Time     // the last file; zero if there is none of this process
 	Size     int64         // its bytes
@@ -71,7 +71,7 @@ type Status struct {
 	Err      error // of the last attempt to write
 }
 
-// New prepares a Keeper; it touches nothing.
+// New returns a Keeper. It does not touch the disk.
 func New(store *cluster.Store, o Options) *Keeper {
 	if o.Logf == nil {
 		o.Logf = func(string, string, ...any) {}
@@ -79,15 +79,15 @@ func New(store *cluster.Store, o Options) *Keeper {
 	return &Keeper{store: store, options: o, path: FileName(o.Dir, o.Identity), now: time.Now}
 }
 
-// Status may be called from any goroutine.
+// Status returns the state of the Keeper. It is safe for concurrent use.
 func (k *Keeper) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.status
 }
 
-// Restore puts the snapshot into the Store and marks it as restored, and reports
-// whether there was one to take. It must be done before the Store's feed begins.
+// Restore puts the snapshot into the Store and marks the Store as restored. It reports
+// whether there was a usable snapshot. Call it before the Store's feed starts.
 func (k *Keeper) Restore() bool {
 	begin := k.now()
 	h, objects, size, err := load(k.path, func(h *Header) error { return k.accept(h, begin) })
@@ -106,7 +106,7 @@ func (k *Keeper) Restore() bool {
 	return true
 }
 
-// accept decides about a snapshot by its header.
+// accept checks a snapshot by its header.
 func (k *Keeper) accept(h *Header, now time.Time) error {
 	if h.Identity != k.options.Identity {
 		return refuse(Foreign, "it is of %s: want one of %s", h.Identity, k.options.Identity)
@@ -117,7 +117,7 @@ func (k *Keeper) accept(h *Header, now time.Time) error {
 	return nil
 }
 
-// age is that of the data; a clock that was set back does not make it negative.
+// age returns the age of the data. It is not negative, even if the clock was set back.
 func age(h *Header, now time.Time) time.Duration {
 	return max(0, now.Sub(h.Heard)).Round(time.Second)
 }
@@ -138,8 +138,7 @@ func (k *Keeper) refused(err error) {
 	k.options.Logf("warning", "snapshot %s: not taken: %v; starting without it", k.path, err)
 }
 
-// Run writes the snapshot when it is time, until ctx is done, and then once more
-// if something changed.
+// Run writes snapshots until ctx is done, and then once more if something changed.
 func (k *Keeper) Run(ctx context.Context) {
 	tidy(k.options.Dir, k.path, k.now())
 	ticker := time.NewTicker(look)
@@ -155,7 +154,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// tick writes if there is a reason to and the time has come.
+// tick writes a snapshot if something changed and it is time for one.
 func (k *Keeper) tick() {
 	now := k.now()
 	if !k.restored.IsZero() && k.store.Synced() {
@@ -169,26 +168,26 @@ func (k *Keeper) tick() {
 	}
 }
 
-// finish writes what changed since.
+// finish writes a last snapshot if something changed.
 func (k *Keeper) finish() {
 	if heard, changed := k.news(); k.store.Synced() && changed {
 		k.write(heard)
 	}
 }
 
-// news tells when the source was last heard, and whether the Store was written
-// since the last snapshot. What is not synced is not worth a file: it would give
-// an old state a new date.
+// news returns when the source last confirmed the Store, and whether the Store changed since
+// the last snapshot. Callers write only a synced Store: otherwise an old state would get a
+// new date.
 func (k *Keeper) news() (heard time.Time, changed bool) {
 	return k.options.Heard(), k.store.Changes() != k.changes || k.saved.IsZero()
 }
 
-// write makes one attempt.
+// write makes one attempt to write a snapshot.
 func (k *Keeper) write(heard time.Time) {
 	begin := k.now()
-	changes := k.store.Changes() // before the contents: what changes meanwhile is written again
+	changes := k.store.Changes() // before the contents: a change in between is written again
 	if newer := heardOf(k.path); newer.After(heard) && newer.Before(begin.Add(time.Minute)) {
-		k.next = begin.Add(pause) // another process knows better; a date in the future is nobody's
+		k.next = begin.Add(pause) // another process has newer data; a date in the future is wrong
 		return
 	}
 	version, objects := k.store.Contents()
@@ -196,17 +195,18 @@ func (k *Keeper) write(heard time.Time) {
 	size, err := save(k.path, h, objects)
 	took := k.now().Sub(begin)
 	if err != nil {
-		k.delay = min(max(2*k.delay, pause), patience)
+		k.delay = min(max(2*k.delay, pause), maxDelay)
 		k.next = begin.Add(k.delay)
 	} else {
 		k.changes, k.heard, k.saved, k.delay = changes, heard, begin, 0
 		k.next = begin.Add(max(pause, share*took))
 	}
-	k.tell(begin, took, size, err)
+	k.record(begin, took, size, err)
 }
 
-// tell notes an attempt, and writes a line when it becomes another story.
-func (k *Keeper) tell(begin time.Time, took time.Duration, size int64, err error) {
+// record updates the status after an attempt, and logs the first failure and the first
+// success after it.
+func (k *Keeper) record(begin time.Time, took time.Duration, size int64, err error) {
 	k.mu.Lock()
 	before := k.status.Err
 	k.status.Err = err
@@ -219,7 +219,7 @@ func (k *Keeper) tell(begin time.Time, took time.Duration, size int64, err error
 	k.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		k.options.Logf("error", "snapshot %s: %v: want a folder on a local disk that this process can write; answers go on, and so do the attempts",
+		k.options.Logf("error", "snapshot %s: %v: want a folder on a local disk that this process can write; names are still answered, and writing is tried again",
 			filepath.Base(k.path), err)
 	case err == nil && before != nil:
 		k.options.Logf("info", "snapshot %s: written again", k.path)

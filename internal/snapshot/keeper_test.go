@@ -299,7 +299,7 @@ func TestTrouble(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	s.after(patience)
+	s.after(maxDelay)
 	if st := s.Status(); st.Err != nil || st.Writes != 1 {
 		t.Errorf("after the repair: %+v", st)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// model identifies the shape of everything that a snapshot holds: names and types
-// of all fields, however deep.
+// model describes the shape of everything that a snapshot holds: names and types of all
+// fields, at any depth.
 var model = shape(reflect.TypeFor[record]())
 
 func shape(t reflect.Type) string {
@@ -49,8 +49,8 @@ func describe(b *strings.Builder, t reflect.Type, seen map[reflect.Type]bool) {
 	}
 }
 
-// checker looks at decoded objects before a Store gets them. It also lets equal
-// strings share their bytes: namespaces and port names stand in many objects.
+// checker validates decoded objects before a Store gets them. It also makes equal strings
+// share their bytes, because many objects have the same namespaces and port names.
 type checker struct{ strings map[string]string }
 
 // mostShared bounds what a checker remembers.
@@ -58,8 +58,8 @@ const mostShared = 1 << 16
 
 func newChecker() *checker { return &checker{map[string]string{}} }
 
-// object returns what is wrong with an object. What a source would never make
-// must not reach a Store: an address that is none is in no family.
+// object returns an error for an object that no source would make. Such an object must not
+// reach a Store: an invalid address, for example, belongs to no family.
 func (c *checker) object(o cluster.Object) error {
 	if o == nil {
 		return errors.New("it is of no kind that we know")
@@ -118,7 +118,7 @@ func (c *checker) value(v reflect.Value) error {
 	return nil
 }
 
-// share replaces a string by an equal one that came before it.
+// share replaces a string by an earlier equal one.
 func (c *checker) share(v reflect.Value) {
 	s := v.String()
 	if before, ok := c.strings[s]; ok {

@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// checkOwner refuses a file that another user may have written: its sum says that it is whole, not
-// who wrote it. A group may write if this process is in it and it is not root's: a volume with
-// fsGroup has its files so.
+// checkOwner refuses a file that a different user may have written: the sum proves that the
+// file is complete, not its origin. A group may have write access if this process is in it
+// and it is not root's group: the files of a volume with fsGroup are like that.
 func checkOwner(info fs.FileInfo) error {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

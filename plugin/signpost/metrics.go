@@ -17,116 +17,77 @@ var problems = promauto.NewCounterVec(prometheus.CounterOpts{
 	Help: "Parts of objects that were left out because they are broken, by kind.",
 }, []string{"kind"})
 
-// collector reads the state of all feeds when Prometheus scrapes. Nothing is counted on
-// the query path.
-type collector struct {
-	objects, synced, lastEvent, failures *prometheus.Desc
-}
+// Metrics of a feed. Their first label is the source.
+var (
+	objectsDesc   = describe("objects", "Objects in the index, by kind.", "kind")
+	syncedDesc    = describe("synced", "Whether the first complete picture has arrived: 0 or 1.")
+	lastEventDesc = describe("last_event_timestamp_seconds", "When a watch last heard of the API: an event or a bookmark.", "kind")
+	failuresDesc  = describe("watch_failures_total", "Lists and watches that ended with an error.", "kind")
+	dataDesc      = describe("data_timestamp_seconds", "When the API last confirmed what is in the index; of a restored index, when it last did before the restart.")
+	staleDesc     = describe("stale", "Whether answers come from a restored index, before the first sync: 0 or 1.")
 
-// describe returns the description of a metric of one feed. Its first label is the source.
+	snapshotLoadDesc     = describe("snapshot_load", "What became of the snapshot at the start: 1 for the result it had.", "dir", "result")
+	snapshotWritesDesc   = describe("snapshot_writes_total", "Snapshots written.", "dir")
+	snapshotFailuresDesc = describe("snapshot_failures_total", "Attempts to write a snapshot that ended with an error.", "dir")
+	snapshotWrittenDesc  = describe("snapshot_timestamp_seconds", "When the last snapshot was written.", "dir")
+	snapshotSizeDesc     = describe("snapshot_size_bytes", "Size of the snapshot last written or taken.", "dir")
+)
+
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, pluginName, name), help,
 		append([]string{"source"}, labels...), nil)
 }
 
-func newCollector() collector {
-	return collector{
-		objects:   describe("objects", "Objects in the index, by kind.", "kind"),
-		synced:    describe("synced", "Whether the first complete picture has arrived: 0 or 1."),
-		lastEvent: describe("last_event_timestamp_seconds", "When a watch last heard of the API: an event or a bookmark.", "kind"),
-		failures:  describe("watch_failures_total", "Lists and watches that ended with an error.", "kind"),
-	}
-}
+// collector reads the state of all feeds when Prometheus scrapes. Nothing is counted on
+// the query path.
+type collector struct{}
 
 // Describe implements prometheus.Collector.
-func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.objects, c.synced, c.lastEvent, c.failures} {
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		objectsDesc, syncedDesc, lastEventDesc, failuresDesc, dataDesc, staleDesc,
+		snapshotLoadDesc, snapshotWritesDesc, snapshotFailuresDesc, snapshotWrittenDesc, snapshotSizeDesc,
+	} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
-	for name, f := range newestFeeds() {
-		synced := 0.0
-		if f.store.Synced() {
-			synced = 1
+func (collector) Collect(ch chan<- prometheus.Metric) {
+	send := func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, value, labels...)
+	}
+	sendTime := func(d *prometheus.Desc, at time.Time, labels ...string) {
+		if !at.IsZero() {
+			send(d, prometheus.GaugeValue, float64(at.UnixNano())/1e9, labels...)
 		}
-		ch <- prometheus.MustNewConstMetric(c.synced, prometheus.GaugeValue, synced, name)
+	}
+	number := map[bool]float64{true: 1}
+	for name, f := range newestFeeds() {
+		synced := f.store.Synced()
+		send(syncedDesc, prometheus.GaugeValue, number[synced], name)
+		send(staleDesc, prometheus.GaugeValue, number[f.store.Restored() && !synced], name)
+		sendTime(dataDesc, f.heard(), name)
 		for _, kind := range f.config.kinds() {
-			ch <- prometheus.MustNewConstMetric(c.objects, prometheus.GaugeValue, float64(f.store.Count(kind)), name, kind.String())
+			send(objectsDesc, prometheus.GaugeValue, float64(f.store.Count(kind)), name, kind.String())
 		}
 		for _, st := range f.source.Status() {
-			kind := st.Kind.String()
-			ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(st.Failures), name, kind)
-			if !st.LastEvent.IsZero() {
-				ch <- prometheus.MustNewConstMetric(c.lastEvent, prometheus.GaugeValue, float64(st.LastEvent.UnixNano())/1e9, name, kind)
+			send(failuresDesc, prometheus.CounterValue, float64(st.Failures), name, st.Kind.String())
+			sendTime(lastEventDesc, st.LastEvent, name, st.Kind.String())
+		}
+		for dir, st := range f.snapshots() {
+			if st.Load != "" { // empty if the feed was running already
+				send(snapshotLoadDesc, prometheus.GaugeValue, 1, name, dir, string(st.Load))
 			}
+			send(snapshotWritesDesc, prometheus.CounterValue, float64(st.Writes), name, dir)
+			send(snapshotFailuresDesc, prometheus.CounterValue, float64(st.Failures), name, dir)
+			send(snapshotSizeDesc, prometheus.GaugeValue, float64(st.Size), name, dir)
+			sendTime(snapshotWrittenDesc, st.Written, name, dir)
 		}
 	}
 }
 
 var _ prometheus.Collector = collector{}
-
-// snapshotCollector reads the age of the data of all feeds, and the state of their
-// snapshots.
-type snapshotCollector struct {
-	data, stale                           *prometheus.Desc
-	load, writes, failures, written, size *prometheus.Desc
-}
-
-func newSnapshotCollector() snapshotCollector {
-	return snapshotCollector{
-		data:     describe("data_timestamp_seconds", "When the API last confirmed what is in the index; of a restored index, when it last did before the restart."),
-		stale:    describe("stale", "Whether answers come from a restored index, before the first sync: 0 or 1."),
-		load:     describe("snapshot_load", "What became of the snapshot at the start: 1 for the result it had.", "dir", "result"),
-		writes:   describe("snapshot_writes_total", "Snapshots written.", "dir"),
-		failures: describe("snapshot_failures_total", "Attempts to write a snapshot that ended with an error.", "dir"),
-		written:  describe("snapshot_timestamp_seconds", "When the last snapshot was written.", "dir"),
-		size:     describe("snapshot_size_bytes", "Size of the snapshot last written or taken.", "dir"),
-	}
-}
-
-// Describe implements prometheus.Collector.
-func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.data, c.stale, c.load, c.writes, c.failures, c.written, c.size} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
-	for name, f := range newestFeeds() {
-		stale := 0.0
-		if f.store.Restored() && !f.store.Synced() {
-			stale = 1
-		}
-		gauge(ch, c.stale, stale, name)
-		gaugeTime(ch, c.data, f.heard(), name)
-		for dir, st := range f.snapshots() {
-			if st.Load != "" { // empty if the feed was running already
-				gauge(ch, c.load, 1, name, dir, string(st.Load))
-			}
-			ch <- prometheus.MustNewConstMetric(c.writes, prometheus.CounterValue, float64(st.Writes), name, dir)
-			ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(st.Failures), name, dir)
-			gauge(ch, c.size, float64(st.Size), name, dir)
-			gaugeTime(ch, c.written, st.Written, name, dir)
-		}
-	}
-}
-
-var _ prometheus.Collector = snapshotCollector{}
-
-func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-}
-
-// gaugeTime sends a time, unless it is unknown.
-func gaugeTime(ch chan<- prometheus.Metric, d *prometheus.Desc, at time.Time, labels ...string) {
-	if !at.IsZero() {
-		gauge(ch, d, float64(at.UnixNano())/1e9, labels...)
-	}
-}
 
 // The DNS programming latency (an SLI of SIG Scalability) is the time from a change to the
 // first answer with it. Changes of endpoints use the histogram of the plugin kubernetes, so

@@ -190,6 +190,14 @@ func (s *stanza) option(name string, args []string) error {
 	return nil
 }
 
+// flag returns the setter of an option without arguments.
+func flag(field func(*stanza) *bool) func(*stanza, []string) error {
+	return func(s *stanza, _ []string) error {
+		*field(s) = true
+		return nil
+	}
+}
+
 // at puts the option as written in the Corefile before an error.
 func at(name string, args []string, err error) error {
 	return fmt.Errorf("option %s: %w", strings.Join(append([]string{name}, args...), " "), err)
@@ -367,12 +375,12 @@ var answerOptions = []option{
 	{"ptr", "all|headless|hostname|services [single]", 1, 2, setPTR, nil},
 	{"pods", "disabled|insecure|verified", 1, 1, setPods, nil},
 	{"fallthrough", "[ZONES...]", 0, many, setFallthrough, checkFallthrough},
-	{"endpoint_pod_names", "no argument", 0, 0, setEndpointPodNames, nil},
-	{"noendpoints", "no argument", 0, 0, setNoEndpoints, nil},
+	{"endpoint_pod_names", "no argument", 0, 0, flag(func(s *stanza) *bool { return &s.feed.podNames }), nil},
+	{"noendpoints", "no argument", 0, 0, flag(func(s *stanza) *bool { return &s.feed.noEndpoints }), nil},
 	{"ignore", "empty_service", 1, 1, setIgnore, needsEndpoints},
 	{"max_udp_size", "BYTES", 1, 1, setMaxUDP, nil},
-	{"why", "no argument", 0, 0, setWhy, nil},
-	{"zonal", "no argument", 0, 0, setZonal, needsEndpoints},
+	{"why", "no argument", 0, 0, flag(func(s *stanza) *bool { return &s.why }), nil},
+	{"zonal", "no argument", 0, 0, flag(func(s *stanza) *bool { return &s.zonal }), needsEndpoints},
 }
 
 const (
@@ -454,16 +462,6 @@ func checkFallthrough(s *stanza) error {
 	return nil
 }
 
-func setEndpointPodNames(s *stanza, _ []string) error {
-	s.feed.podNames = true
-	return nil
-}
-
-func setNoEndpoints(s *stanza, _ []string) error {
-	s.feed.noEndpoints = true
-	return nil
-}
-
 func setIgnore(s *stanza, args []string) error {
 	if args[0] != "empty_service" {
 		return errors.New("want empty_service")
@@ -482,16 +480,6 @@ func setMaxUDP(s *stanza, args []string) error {
 	return nil
 }
 
-func setWhy(s *stanza, _ []string) error {
-	s.why = true
-	return nil
-}
-
-func setZonal(s *stanza, _ []string) error {
-	s.zonal = true
-	return nil
-}
-
 // needsEndpoints refuses a stanza without the endpoints that an option needs.
 func needsEndpoints(s *stanza) error {
 	if s.feed.noEndpoints {
@@ -505,7 +493,7 @@ func needsEndpoints(s *stanza) error {
 var outsideOptions = []option{
 	{"external", "ZONES...", 1, many, setExternal, checkExternal},
 	{"apex", "LABEL", 1, 1, setExternalApex, needsExternal},
-	{"headless", "no argument", 0, 0, setExternalHeadless, needsExternal},
+	{"headless", "no argument", 0, 0, flag(func(s *stanza) *bool { return &s.outside.headless }), needsExternal},
 	{"external_ttl", "SECONDS", 1, 1, setExternalTTL, needsExternal},
 }
 
@@ -540,11 +528,6 @@ func setExternalApex(s *stanza, args []string) error {
 		return errors.New("want one label, such as dns")
 	}
 	s.outside.apex = label
-	return nil
-}
-
-func setExternalHeadless(s *stanza, _ []string) error {
-	s.outside.headless = true
 	return nil
 }
 

@@ -24,7 +24,7 @@ var log = clog.NewWithPlugin(pluginName)
 
 func init() {
 	plugin.Register(pluginName, setup)
-	prometheus.MustRegister(newCollector(), newSnapshotCollector())
+	prometheus.MustRegister(collector{})
 }
 
 // setup reads the stanza and registers the plugin with the server's life cycle.
