@@ -85,9 +85,9 @@ func (s *Signpost) records(n *node, q question) answer {
 	case clusterIP, headless, inZone, endpoint, portName:
 		switch q.qtype {
 		case dns.TypeA, dns.TypeAAAA:
-			return s.addressAnswer(n, q)
+			return n.addressAnswer(q)
 		case dns.TypeSRV:
-			return s.srvAnswer(n, q)
+			return n.srvAnswer(q)
 		}
 	}
 	return answer{}
@@ -102,14 +102,14 @@ func familyType(a netip.Addr) uint16 {
 }
 
 // addressAnswer answers A and AAAA for a Service or an endpoint.
-func (s *Signpost) addressAnswer(n *node, q question) answer {
+func (n *node) addressAnswer(q question) answer {
 	var room [8]netip.Addr
 	addrs := room[:0]
 	switch n.kind {
 	case clusterIP:
 		addrs = appendFamily(addrs, n.addrs(), q.qtype)
 	case headless, inZone:
-		return s.headlessAnswer(n, q)
+		return n.headlessAnswer(q)
 	case endpoint:
 		addrs = n.addresses(addrs, q.qtype)
 	}
@@ -128,9 +128,9 @@ func appendFamily(dst, from []netip.Addr, rrtype uint16) []netip.Addr {
 // headlessAnswer answers with the ready endpoints of a family. It makes only as many
 // records as can be sent, from a random start. A Service of thousands of endpoints
 // therefore costs what a small one does, and every endpoint is used.
-func (s *Signpost) headlessAnswer(n *node, q question) answer {
+func (n *node) headlessAnswer(q question) answer {
 	if n.kind == inZone && n.entry.Repeated() > 0 {
-		return s.sharedZoneAnswer(n, q)
+		return n.sharedZoneAnswer(q)
 	}
 	ready := n.countReady(q.qtype)
 	want := min(ready, q.limit/addressSize)
@@ -149,7 +149,7 @@ func (s *Signpost) headlessAnswer(n *node, q question) answer {
 // sharedZoneAnswer answers for one zone of a headless Service whose endpoints share
 // addresses. The counts of the Entry do not help there: the endpoint that is counted for
 // an address may be in a different zone.
-func (s *Signpost) sharedZoneAnswer(n *node, q question) answer {
+func (n *node) sharedZoneAnswer(q question) answer {
 	addrs := n.addresses(nil, q.qtype)
 	want := min(len(addrs), q.limit/addressSize)
 	start := startAt(want < len(addrs), len(addrs))
@@ -191,11 +191,11 @@ func (n *node) rotate(start int, fits func(*cluster.Endpoint) bool, visit func(*
 
 // srvAnswer answers SRV. The name of a port has a record for this port. The name of a
 // Service or an endpoint has one for every port, because peer finders query that.
-func (s *Signpost) srvAnswer(n *node, q question) answer {
+func (n *node) srvAnswer(q question) answer {
 	if n.kind == clusterIP || n.kind == portName && (n.outside || !n.entry.Service.Headless) {
-		return s.serviceSRV(n, q)
+		return n.serviceSRV(q)
 	}
-	return s.endpointSRV(n, q)
+	return n.endpointSRV(q)
 }
 
 func (n *node) hasPort(name string, protocol cluster.Protocol) bool {
@@ -203,12 +203,12 @@ func (n *node) hasPort(name string, protocol cluster.Protocol) bool {
 }
 
 // serviceSRV answers SRV with the Service's own name as target.
-func (s *Signpost) serviceSRV(n *node, q question) answer {
+func (n *node) serviceSRV(q question) answer {
 	var room [4]srv
 	list := room[:0]
 	addrs := n.addrs()
 	if n.outside && len(addrs) == 0 {
-		return s.balancerSRV(n, q)
+		return n.balancerSRV(q)
 	}
 	target := q.zone.service(n.entry.Service.Key)
 	for i := range n.entry.Service.Ports {
@@ -376,7 +376,7 @@ func versionRecord(owner string, z *zone) dns.RR {
 
 // endpointSRV answers SRV with the endpoints' names as targets, and adds the addresses of
 // the targets. It makes only as many records as can be sent: see headlessAnswer.
-func (s *Signpost) endpointSRV(n *node, q question) answer {
+func (n *node) endpointSRV(q question) answer {
 	g := srvBuilder{node: *n, base: "." + q.zone.service(n.entry.Service.Key), shared: n.entry.Repeated() > 0}
 	g.most = max(1, q.limit/(srvSize+len(g.base)))
 	if q.zone.tree == clustersetTree {
@@ -696,7 +696,7 @@ func (n *node) alias(q question) *dns.CNAME {
 
 // balancerSRV answers SRV for a Service whose load balancers have only names: these are
 // the targets.
-func (s *Signpost) balancerSRV(n *node, q question) answer {
+func (n *node) balancerSRV(q question) answer {
 	var list []srv
 	for _, host := range n.entry.Service.External.Hosts {
 		for i := range n.entry.Service.Ports {
