@@ -28,8 +28,8 @@ func mustCommit(t *testing.T, c *Conn, table Table, fill func(*Transaction), set
 	t.Helper()
 	tx := c.Begin()
 	tx.NewTable(table, 0, "a test")
-	for i, s := range sets {
-		tx.NewSet(table, s, uint32(i+1))
+	for _, s := range sets {
+		tx.NewSet(table, s)
 	}
 	fill(tx)
 	if err := c.Commit(tx); err != nil {

@@ -67,7 +67,7 @@ func TestParts(t *testing.T) {
 			for range rapid.IntRange(1, 3000).Draw(t, "elements") {
 				list.Add(&e)
 			}
-			whole.NewSet(table, s, 1)
+			whole.NewSet(table, s)
 			whole.AddElements(table, s, list)
 		}
 		limit := rapid.IntRange(1<<10, 256<<10).Draw(t, "limit")

@@ -46,11 +46,11 @@ func (s *Set) flags() uint32 {
 // ranges reports whether the keys are concatenations with a last field that is a network.
 func (s *Set) ranges() bool { return s.Interval && len(s.Key) > 1 }
 
-// NewSet adds a set. The number is its own in the transaction.
-func (t *Transaction) NewSet(table Table, s *Set, id uint32) {
+// NewSet adds a set.
+func (t *Transaction) NewSet(table Table, s *Set) {
 	t.add(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, table, "set "+s.Name, func(b *buffer) {
 		b.string(unix.NFTA_SET_NAME, s.Name)
-		b.uint32(unix.NFTA_SET_ID, id)
+		b.uint32(unix.NFTA_SET_ID, uint32(len(t.objects))) // which no other set of the transaction has
 		b.uint32(unix.NFTA_SET_FLAGS, s.flags())
 		i := s.Info()
 		b.uint32(unix.NFTA_SET_KEY_TYPE, i.keyType)

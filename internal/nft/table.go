@@ -41,6 +41,27 @@ func (t *Transaction) DeleteTable(table Table) {
 	t.add(unix.NFT_MSG_DELTABLE, 0, table, "table "+table.String(), func(*buffer) {})
 }
 
+// Declare adds a table with sets, chains and their rules, in place of one that may be there.
+func (t *Transaction) Declare(table Table, sets []*Set, chains []Chain) error {
+	t.NewTable(table, 0, "") // so that there is one to delete
+	t.DeleteTable(table)
+	t.NewTable(table, 0, "")
+	for _, s := range sets {
+		t.NewSet(table, s)
+	}
+	for _, c := range chains {
+		t.NewChain(table, c)
+	}
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			if err := t.NewRule(table, c.Name, r, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // TableInfo is what the kernel lists of a table.
 type TableInfo struct {
 	Handle  uint64 // a table that is made again has another

@@ -2,16 +2,15 @@ package traffic
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/nft"
 )
 
 // tableName is the name of the table in both families.
@@ -43,139 +42,119 @@ func (n *numbers) add(o numbers) {
 	n.packetsOut, n.bytesOut = n.packetsOut+o.packetsOut, n.bytesOut+o.bytesOut
 }
 
-// kernel writes and reads the tables. It is not safe for concurrent use.
+// kernel writes and reads the tables. It is used by one goroutine at a time.
 type kernel struct {
-	conn *nftables.Conn
-	v6   bool
+	conn     *nft.Conn
+	families []*nft.Family
 }
 
-// openKernel opens a netlink socket in the network namespace of the calling thread.
+// openKernel opens a socket in the network namespace of the calling thread.
 func openKernel(v6 bool) (*kernel, error) {
-	conn, err := nftables.New(nftables.AsLasting())
+	conn, err := nft.Dial(nft.MaxTransaction)
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket to netfilter: %w", err)
+		return nil, err
 	}
-	return &kernel{conn, v6}, nil
+	k := &kernel{conn, []*nft.Family{nft.IPv4}}
+	if v6 {
+		k.families = append(k.families, nft.IPv6)
+	}
+	return k, nil
 }
 
-func (k *kernel) close() error { return k.conn.CloseLasting() }
+func (k *kernel) close() error { return k.conn.Close() }
 
-func (k *kernel) families() []nftables.TableFamily {
-	if k.v6 {
-		return []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}
-	}
-	return []nftables.TableFamily{nftables.TableFamilyIPv4}
+func tableOf(f *nft.Family) nft.Table { return nft.Table{Family: f, Name: tableName} }
+
+// setOf returns a set whose elements count the packets that find them.
+func setOf(f *nft.Family, name string) *nft.Set {
+	return &nft.Set{Name: name, Key: []nft.Field{f.Destination(), nft.Protocol(), nft.Port()}, Counter: true}
 }
 
-func tableOf(f nftables.TableFamily) *nftables.Table {
-	return &nftables.Table{Name: tableName, Family: f}
-}
-
-func setOf(f nftables.TableFamily, name string) *nftables.Set {
-	addr := nftables.TypeIPAddr
-	if f == nftables.TableFamilyIPv6 {
-		addr = nftables.TypeIP6Addr
-	}
-	return &nftables.Set{
-		Table: tableOf(f), Name: name, Counter: true,
-		KeyType: nftables.MustConcatSetType(addr, nftables.TypeInetProto, nftables.TypeInetService),
-	}
-}
-
-// make recreates the tables, without any place.
+// make makes the tables anew, without any place.
 func (k *kernel) make() error {
-	for _, f := range k.families() {
-		t := tableOf(f)
-		k.conn.AddTable(t) // DelTable fails if there is none
-		k.conn.DelTable(t)
-		k.conn.AddTable(t)
+	tx := k.conn.Begin()
+	for _, f := range k.families {
+		var sets []*nft.Set
 		for _, name := range all {
-			_ = k.conn.AddSet(setOf(f, name), nil) // fails for anonymous sets only
+			sets = append(sets, setOf(f, name))
 		}
-		rules(k.conn, t)
+		if err := tx.Declare(tableOf(f), sets, chains(f)); err != nil {
+			return fmt.Errorf("make table %s: %w", tableName, err)
+		}
 	}
-	if err := k.conn.Flush(); err != nil {
-		return fmt.Errorf("create table %s (want Linux 5.10 or newer with nf_tables and nft_ct): %w", tableName, err)
+	if err := k.conn.Commit(tx); err != nil {
+		return fmt.Errorf("make table %s (want Linux 5.10 or newer with nf_tables and nft_ct): %w", tableName, err)
 	}
 	return nil
 }
 
-// remove removes the existing tables. It writes nothing if there are none.
+// remove removes the tables that are there, and writes nothing if there are none.
 func (k *kernel) remove() error {
-	for _, f := range k.families() {
-		list, err := k.conn.ListTablesOfFamily(f)
-		if err != nil {
-			return fmt.Errorf("look for table %s: %w", tableName, err)
+	for _, f := range k.families {
+		if _, err := k.conn.RemoveTable(tableOf(f)); err != nil {
+			return fmt.Errorf("remove table %s: %w", tableName, err)
 		}
-		if slices.ContainsFunc(list, func(t *nftables.Table) bool { return t.Name == tableName }) {
-			k.conn.DelTable(tableOf(f))
-		}
-	}
-	if err := k.conn.Flush(); err != nil {
-		return fmt.Errorf("remove table %s: %w", tableName, err)
 	}
 	return nil
 }
 
-// perMessage is the number of elements per message: a netlink attribute holds at most 64 KiB.
-const perMessage = 400
-
-// edit removes places from the sets and adds others, each set in one transaction with
-// the others. A place that is removed and added restarts at zero.
+// edit removes places from the sets and then adds others. A place that is in both lists begins at zero.
 func (k *kernel) edit(out, in []place) error {
-	var errs []error
-	for _, f := range k.families() {
+	tx := k.conn.Begin()
+	for _, f := range k.families {
+		var drops, puts nft.Elements
+		for e := range elements(f, out) {
+			drops.Delete(&e)
+		}
+		for e := range elements(f, in) {
+			puts.Add(&e)
+		}
 		for _, name := range all {
-			s := setOf(f, name)
-			for list := range slices.Chunk(keys(f, out), perMessage) {
-				errs = append(errs, k.conn.SetDeleteElements(s, list))
-			}
-			for list := range slices.Chunk(keys(f, in), perMessage) {
-				errs = append(errs, k.conn.SetAddElements(s, list))
-			}
+			tx.DeleteElements(tableOf(f), setOf(f, name), drops)
+			tx.AddElements(tableOf(f), setOf(f, name), puts)
 		}
 	}
-	if err := errors.Join(append(errs, k.conn.Flush())...); err != nil {
+	if err := k.conn.CommitParts(tx); err != nil {
 		return fmt.Errorf("write table %s (%d places out, %d in): %w", tableName, len(out), len(in), err)
 	}
 	return nil
 }
 
-func keys(f nftables.TableFamily, list []place) []nftables.SetElement {
-	var out []nftables.SetElement
-	for _, p := range list {
-		if p.addr.Is4() == (f == nftables.TableFamilyIPv4) {
+// elements yields the elements of the places of a family.
+func elements(f *nft.Family, list []place) iter.Seq[nft.Element] {
+	return func(yield func(nft.Element) bool) {
+		for _, p := range list {
 			key := append(p.addr.AsSlice(), byte(p.protocol), 0, 0, 0)
-			out = append(out, nftables.SetElement{Key: append(binary.BigEndian.AppendUint16(key, p.port), 0, 0)})
+			if f.Has(p.addr) && !yield(nft.Element{Key: append(binary.BigEndian.AppendUint16(key, p.port), 0, 0)}) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // read returns the numbers of all places.
 func (k *kernel) read() (map[place]numbers, error) {
 	there := map[place]numbers{}
-	for _, f := range k.families() {
+	for _, f := range k.families {
 		for _, name := range all {
-			list, err := k.conn.GetSetElements(setOf(f, name))
-			if err != nil {
-				return nil, fmt.Errorf("read set %s of table %s: %w", name, tableName, err)
-			}
-			for _, e := range list {
+			err := k.conn.ListElements(tableOf(f), name, func(e nft.Element) {
 				p, ok := placeOf(e.Key)
-				if !ok || e.Counter == nil {
-					continue
+				if !ok {
+					return
 				}
 				n := there[p]
 				switch name {
 				case connections:
-					n.connections = e.Counter.Packets
+					n.connections = e.Packets
 				case received:
-					n.packetsIn, n.bytesIn = e.Counter.Packets, e.Counter.Bytes
+					n.packetsIn, n.bytesIn = e.Packets, e.Bytes
 				case sent:
-					n.packetsOut, n.bytesOut = e.Counter.Packets, e.Counter.Bytes
+					n.packetsOut, n.bytesOut = e.Packets, e.Bytes
 				}
 				there[p] = n
+			})
+			if err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -183,7 +162,7 @@ func (k *kernel) read() (map[place]numbers, error) {
 }
 
 func placeOf(key []byte) (place, bool) {
-	const rest = 8 // protocol and port, one register each
+	const rest = 8 // protocol and port, each in a register
 	if len(key) < rest {
 		return place{}, false
 	}
@@ -192,104 +171,27 @@ func placeOf(key []byte) (place, bool) {
 	return place{a, cluster.Protocol(key[0]), binary.BigEndian.Uint16(key[4:])}, ok
 }
 
-// rules adds the chains. A packet from a process of this node to this node passes all four hooks
+// chains returns the chains that count. A packet of a process of this node to this node passes all four hooks,
 // and counts in output and in postrouting.
-func rules(conn *nftables.Conn, t *nftables.Table) {
-	chain := func(name string, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
-		return conn.AddChain(&nftables.Chain{
-			Name: name, Table: t, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority,
-		})
+func chains(f *nft.Family) []nft.Chain {
+	to := nft.Concat(f.Destination(), nft.Protocol(), nft.Port())
+	from := nft.Concat(f.Source(), nft.Protocol(), nft.SourcePort())
+	// A connection is confirmed once its first packet has passed. One that is dropped before never is: another
+	// attempt counts again.
+	requests := []nft.Statement{
+		nft.Rule(nft.IsOriginal, nft.IsUnconfirmed, to, nft.In(connections, true)),
+		nft.Rule(nft.IsOriginal, to, nft.In(received, true)),
 	}
-	add := func(c *nftables.Chain, exprs ...[]expr.Any) {
-		conn.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: slices.Concat(exprs...)})
-	}
-	key := frontend(t.Family)
-	for _, c := range []*nftables.Chain{
-		chain("prerouting", nftables.ChainHookPrerouting, beforeAll), chain("output", nftables.ChainHookOutput, beforeAll),
-	} {
-		if c.Name == "prerouting" {
-			add(c, isLoopback(), accept())
-		}
-		add(c, direction(original), isFirst(), key.at(destination), countIn(connections))
-		add(c, direction(original), key.at(destination), countIn(received))
-	}
-	for _, c := range []*nftables.Chain{
-		chain("input", nftables.ChainHookInput, afterAll), chain("postrouting", nftables.ChainHookPostrouting, afterAll),
-	} {
-		if c.Name == "input" {
-			add(c, isLoopback(), accept())
-		}
-		add(c, direction(reply), key.at(source), countIn(sent))
+	answers := []nft.Statement{nft.Rule(nft.IsReply, from, nft.In(sent, true))}
+	skipLoopback := []nft.Statement{nft.Rule(nft.FromInterface("lo", false, true), nft.Accept)}
+	return []nft.Chain{
+		{Name: "prerouting", Hook: hook(unix.NF_INET_PRE_ROUTING, beforeAll), Rules: slices.Concat(skipLoopback, requests)},
+		{Name: "output", Hook: hook(unix.NF_INET_LOCAL_OUT, beforeAll), Rules: requests},
+		{Name: "input", Hook: hook(unix.NF_INET_LOCAL_IN, afterAll), Rules: slices.Concat(skipLoopback, answers)},
+		{Name: "postrouting", Hook: hook(unix.NF_INET_POST_ROUTING, afterAll), Rules: answers},
 	}
 }
 
-// A frontend loads the key of a place from a packet of a family.
-type frontend nftables.TableFamily
-
-// end is one side of a packet.
-type end uint32
-
-const (
-	source end = iota
-	destination
-)
-
-// at loads address, protocol and port of one side into the registers.
-func (f frontend) at(side end) []expr.Any {
-	offset, size := uint32(12), uint32(4) // source address in the IPv4 header
-	if nftables.TableFamily(f) == nftables.TableFamilyIPv6 {
-		offset, size = 8, 16
-	}
-	next := firstRegister + size/4
-	return []expr.Any{
-		&expr.Payload{DestRegister: firstRegister, Base: expr.PayloadBaseNetworkHeader, Offset: offset + uint32(side)*size, Len: size},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: next},
-		&expr.Payload{DestRegister: next + 1, Base: expr.PayloadBaseTransportHeader, Offset: uint32(side) * 2, Len: 2},
-	}
+func hook(number uint32, priority int32) *nft.Hook {
+	return &nft.Hook{Type: "filter", Number: number, Priority: priority}
 }
-
-// firstRegister is the first 4-byte register.
-const firstRegister = uint32(unix.NFT_REG32_00)
-
-// countIn looks up a place in a set; a match increments the element's counter.
-func countIn(set string) []expr.Any {
-	return []expr.Any{&expr.Lookup{SourceRegister: firstRegister, SetName: set}}
-}
-
-// The directions of a packet in its connection (enum ip_conntrack_dir).
-const (
-	original byte = iota
-	reply
-)
-
-func direction(d byte) []expr.Any {
-	return []expr.Any{
-		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: unix.NFT_REG_1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte{d}},
-	}
-}
-
-// isFirst matches the first packet of a connection, before the connection is confirmed. A
-// dropped connection is never confirmed, so each further attempt counts.
-func isFirst() []expr.Any {
-	const confirmed = 1 << 3 // IPS_CONFIRMED
-	return []expr.Any{
-		&expr.Ct{Key: expr.CtKeySTATUS, Register: unix.NFT_REG_1},
-		&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4, Mask: native(confirmed), Xor: native(0)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native(0)},
-	}
-}
-
-func isLoopback() []expr.Any {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, "lo")
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: unix.NFT_REG_1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: name},
-	}
-}
-
-func accept() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} }
-
-// native encodes an integer for a register, in the byte order of the machine.
-func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

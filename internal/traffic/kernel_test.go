@@ -36,8 +36,8 @@ func route(name, addr string, port uint16) *vip.Route {
 
 func comes(r *vip.Route) vip.Change { return vip.Change{Frontend: r.Frontend, New: r} }
 
-// nft runs the program in a host.
-func nft(t *testing.T, h *netlab.Host, input string, args ...string) string {
+// runNFT runs the program in a host.
+func runNFT(t *testing.T, h *netlab.Host, input string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("nft", args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -136,7 +136,7 @@ func TestCounter(t *testing.T) {
 		t.Fatal(err)
 	}
 	translate := func() {
-		nft(t, node.Host, "table ip nat {\nchain services {\ntype nat hook prerouting priority -100\nip daddr 10.96.0.20 tcp dport 80 dnat to "+server.IPv4.String()+":8080\n}\n}\n", "-f", "-")
+		runNFT(t, node.Host, "table ip nat {\nchain services {\ntype nat hook prerouting priority -100\nip daddr 10.96.0.20 tcp dport 80 dnat to "+server.IPv4.String()+":8080\n}\n}\n", "-f", "-")
 	}
 	ask := func() {
 		t.Helper()
@@ -159,11 +159,11 @@ func TestCounter(t *testing.T) {
 	if all := values(t, c); all[webIn] < 9 || all[webOut] < 6 || all[portOut] != 0 {
 		t.Errorf("three connections, each with a question and an answer: %v", all)
 	}
-	rules := nft(t, node.Host, "", "list", "ruleset")
+	rules := runNFT(t, node.Host, "", "list", "ruleset")
 	if n := strings.Count(rules, "30080"); n != 6 {
 		t.Errorf("the NodePort is at %d places, want three of each family:\n%s", n, rules)
 	}
-	nft(t, node.Host, "flush ruleset\n"+rules, "-c", "-f", "-")
+	runNFT(t, node.Host, "flush ruleset\n"+rules, "-c", "-f", "-")
 
 	// Another Service gets the address: it begins at zero, and so does the first when it is back.
 	old, now := route("web", "10.96.0.20", 80), route("shop", "10.96.0.20", 80)
@@ -172,7 +172,7 @@ func TestCounter(t *testing.T) {
 	c.Follow(nodeAddrs, []vip.Change{{Frontend: old.Frontend, Old: now, New: old}})
 	until(t, c, webConnections, 0)
 
-	nft(t, node.Host, "", "flush", "ruleset")
+	runNFT(t, node.Host, "", "flush", "ruleset")
 	until(t, c, failures, 1)
 	translate()
 	until(t, c, webConnections, 0)
@@ -192,7 +192,7 @@ func TestLeftover(t *testing.T) {
 	}
 	defer k.close()
 	many := []place{}
-	for i := range 3 * perMessage {
+	for i := range 1200 { // more than a message of netlink holds
 		many = append(many, place{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), cluster.UDP, 53})
 	}
 	for _, step := range []func() error{k.make, k.make, func() error { return k.edit(nil, many) }} {

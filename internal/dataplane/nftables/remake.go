@@ -34,9 +34,9 @@ func (t *table) changeLayout(tx *nft.Transaction, from *made, to made) error {
 		before, old = t.sets(*from), t.chains(*from)
 	}
 	after := t.sets(to)
-	for i, s := range after {
+	for _, s := range after {
 		if !slices.Contains(before, s) {
-			tx.NewSet(t.id(), &s.Set, uint32(i+1))
+			tx.NewSet(t.id(), &s.Set)
 		}
 	}
 	if err := t.changeChains(tx, old, t.chains(to)); err != nil {
