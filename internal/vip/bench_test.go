@@ -3,7 +3,9 @@ package vip
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
+	"unsafe"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
@@ -56,5 +58,34 @@ func BenchmarkSet(b *testing.B) {
 		if i++; len(table.Set(web, versions[i%2])) == 0 {
 			b.Fatal("no change")
 		}
+	}
+}
+
+// A Service of many ports has the endpoints of one port sorted at a time. What Build returns is
+// nearly all that it allocates.
+func TestBuildAllocatesLittleBesideRoutes(t *testing.T) {
+	const ports, endpoints = 50, 2000
+	e := benchEntry(endpoints)
+	svc := *e.Service
+	svc.Type, svc.External, svc.Ports = cluster.ClusterIP, nil, nil
+	for i := range ports {
+		svc.Ports = append(svc.Ports, cluster.ServicePort{Name: "http", Number: uint16(1000 + i), Protocol: cluster.TCP})
+	}
+	e.Service = &svc
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	routes := Build(e, detecting)
+	runtime.ReadMemStats(&after)
+	backends := 0
+	for _, r := range routes {
+		backends += cap(r.Cluster) + cap(r.Local)
+	}
+	if backends < ports*endpoints {
+		t.Fatalf("%d backends, want at least %d", backends, ports*endpoints)
+	}
+	got, want := int(after.TotalAlloc-before.TotalAlloc), backends*int(unsafe.Sizeof(Backend{}))
+	t.Logf("%d B allocated, %d B of it for backends", got, want)
+	if most := want + want/5; got > most {
+		t.Errorf("%d B allocated, want at most %d", got, most)
 	}
 }

@@ -99,6 +99,7 @@ type builder struct {
 	out    outsideCounts
 	from   []netip.Prefix // from where load balancers' addresses take packets
 	routes []*Route
+	usable []candidate // of the port before: the next one takes its memory
 }
 
 // add adds a route of no particular port.
@@ -111,7 +112,8 @@ func (b *builder) add(k Kind, f Frontend, d [Classes]Decision) *Route {
 
 // port adds the frontends of a port.
 func (b *builder) port(p *cluster.ServicePort, clusterIP netip.Addr) {
-	all := choose(candidates(b.entry, p, b.v4, b.node), b.node)
+	b.usable = candidates(b.usable, b.entry, p, b.v4, b.node)
+	all := choose(b.usable, b.node)
 	n := count(b.entry, p, b.v4)
 	b.portRoute(ClusterIP, clusterIP, p.Number, p, n, all)
 	if p.NodePort != 0 {

@@ -18,16 +18,16 @@ type candidate struct {
 
 // candidates are the endpoints of a port, by the port's name and protocol, in one
 // family, sorted by address and port. Of several with one address and port the best
-// is taken: see better.
-func candidates(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
-	list := slices.DeleteFunc(listed(e, p, v4, n), func(c candidate) bool { return c.Conditions&(cluster.Additional|cluster.Superseded) != 0 })
+// is taken: see better. The list takes the memory of into.
+func candidates(into []candidate, e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
+	list := slices.DeleteFunc(listed(into, e, p, v4, n), func(c candidate) bool { return c.Conditions&(cluster.Additional|cluster.Superseded) != 0 })
 	return slices.CompactFunc(list, func(a, b candidate) bool { return a.AddrPort == b.AddrPort })
 }
 
 // listed are all that the slices list for a port, sorted by address and port, the best
 // of each first.
-func listed(e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
-	list := make([]candidate, 0, e.Size())
+func listed(into []candidate, e *cluster.Entry, p *cluster.ServicePort, v4 bool, n *Node) []candidate {
+	list := slices.Grow(into[:0], e.Size())
 	for _, s := range e.Slices {
 		i := portOf(s, p)
 		if i < 0 {
@@ -112,12 +112,15 @@ func choose(list []candidate, n *Node) choice {
 }
 
 func backends(list []candidate, is func(*candidate) bool) []Backend {
-	var out []Backend
+	n := 0
 	for i := range list {
 		if is(&list[i]) {
-			if out == nil {
-				out = make([]Backend, 0, len(list)-i)
-			}
+			n++
+		}
+	}
+	out := slices.Grow([]Backend(nil), n) // nil for none
+	for i := range list {
+		if is(&list[i]) {
 			out = append(out, list[i].Backend)
 		}
 	}

@@ -23,10 +23,10 @@ func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
 	if d.Action == Drop {
 		set = Local // which is empty
 	}
-	usable := candidates(e, p, r.Addr.Is4(), &n)
+	usable := candidates(nil, e, p, r.Addr.Is4(), &n)
 	taken, near := choose(usable, &n).of(set), nearness(usable, &n)
 	var lines []string
-	all := listed(e, p, r.Addr.Is4(), &n)
+	all := listed(nil, e, p, r.Addr.Is4(), &n)
 	for i := range all {
 		c := &all[i]
 		why := "taken"
@@ -61,7 +61,7 @@ func (r *Route) Unserved(e *cluster.Entry, n Node) string {
 	portless := r.portless(e, p, &n)
 	ready := len(backends(portless, func(c *candidate) bool { return c.Has(cluster.Ready) }))
 	switch {
-	case len(portless) == 0 && len(listed(e, p, r.Addr.Is4(), &n)) == 0:
+	case len(portless) == 0 && len(listed(nil, e, p, r.Addr.Is4(), &n)) == 0:
 		return fmt.Sprintf("no EndpointSlice lists an %s endpoint of %v: expected a pod that spec.selector matches and that has an address", family, e.Service.Key)
 	case ready > 0:
 		return fmt.Sprintf("%d endpoints are ready, and their EndpointSlices have no %s: expected targetPort to be a port of the pods", ready, portName(p))
