@@ -3,6 +3,7 @@ package nftables
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -25,20 +26,11 @@ func TestOneRouteCannotStopTheOthers(t *testing.T) {
 		full.Set(service(i), []*vip.Route{testRoute(i, 3)})
 	}
 	other := testRoute(10, 0) // of another group
-	plan, err := Render(testHost, testTable(1, 3))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const declared = "set masquerade-node-outside {\n\t\ttype ipv4_addr . inet_proto . inet_service\n"
-	small := strings.Replace(plan, declared, declared+"\t\tsize 3\n", 1)
-	if small == plan {
-		t.Fatalf("no %q in:\n%s", declared, plan)
-	}
-	mustNFT(t, small, "-f", "-")
+	mustNFT(t, withRoomFor(t, 3), "-f", "-")
 
 	d := open(t, shared)
 	full.Set(service(10), []*vip.Route{other})
-	err = d.Sync(context.Background(), testHost, full)
+	err := d.Sync(context.Background(), testHost, full)
 	if refused := routesIn(t, err); len(refused) != 7 || !errors.Is(err, unix.ENFILE) {
 		t.Fatalf("Sync refuses %v, want 7 routes by %v: %v", refused, unix.ENFILE, err)
 	}
@@ -66,6 +58,22 @@ func TestOneRouteCannotStopTheOthers(t *testing.T) {
 	if got := len(kernelState(t, d, nft.IPv4)); got != 5 {
 		t.Errorf("%d frontends in the kernel, want 5", got)
 	}
+}
+
+// withRoomFor are the rules for the first Service of a testTable, with room for so many frontends
+// of its group.
+func withRoomFor(t *testing.T, frontends int) string {
+	t.Helper()
+	plan, err := Render(testHost, testTable(1, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const declared = "set masquerade-node-outside {\n\t\ttype ipv4_addr . inet_proto . inet_service\n"
+	small := strings.Replace(plan, declared, fmt.Sprintf("%s\t\tsize %d\n", declared, frontends), 1)
+	if small == plan {
+		t.Fatalf("no %q in:\n%s", declared, plan)
+	}
+	return small
 }
 
 // routesIn are the routes that an error is about; there must be no other error.

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,6 +75,33 @@ func TestSyncFinishes(t *testing.T) {
 		t.Error("unfinished after a Sync")
 	}
 	if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A change that waits for what an earlier one left is written although the kernel refuses
+// a frontend of that.
+func TestChangeAfterRefusedRemainder(t *testing.T) {
+	netlab.OwnNetwork(t)
+	mustNFT(t, withRoomFor(t, 1), "-f", "-")
+	d := open(t, shared)
+	d.conn.Limit = 20 << 10
+	table, want := testTable(1, 1), vip.NewTable()
+	mustSync(t, d, table)
+	large := func(table *vip.Table, n int) []vip.Change {
+		return table.Set(service(0), []*vip.Route{testRoute(0, n)})
+	}
+	mustApplyPart(t, d, slices.Concat(large(table, 2000), table.Set(service(1), []*vip.Route{testRoute(1, 2)})))
+	if !d.Unfinished() {
+		t.Fatal("all is written at once")
+	}
+	err := d.Apply(context.Background(), large(table, 1500))
+	if refused := routesIn(t, err); !slices.Equal(refused, []string{"default/service-1:http"}) {
+		t.Errorf("Apply refuses %v, want service-1", refused)
+	}
+	mustApply(t, d, nil)
+	large(want, 1500)
+	if diff := cmp.Diff(wantedState(nft.IPv4, want), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
 		t.Error(diff)
 	}
 }
