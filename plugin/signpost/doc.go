@@ -10,15 +10,16 @@
 // A query for A web.default.svc.cluster.local passes five files:
 //
 //	plugin/signpost/serve.go   ServeDNS newQuestion limit reply newMessage
-//	plugin/signpost/zone.go    match relative index cutLast spelledIn
-//	plugin/signpost/tree.go    find forwardNode serviceNode serviceKind
-//	internal/cluster/store.go  Service get
-//	plugin/signpost/answer.go  answer records addressAnswer addressRecords soa
+//	plugin/signpost/zone.go    match relative isReverse cutLast index
+//	plugin/signpost/tree.go    find forwardNode serviceNode serviceKind addrs
+//	internal/cluster/store.go  Synced Service get
+//	plugin/signpost/answer.go  answer records addressAnswer addressRecords aRecords
 //
 // The question holds what is derived from the name and its zone, so nothing is derived
 // twice. find returns a node of the tree or the reason why there is none, and allocates
-// nothing. answer makes the records of a node. A name that does not exist takes the same
-// trip: reply adds the SOA record instead.
+// nothing. answer makes the records of a node. For a name without records the trip is the
+// same; reply then adds a SOA record, whose serial is that of internal/cluster/serial.go.
+// A headless Service or an endpoint needs internal/cluster/entry.go too.
 //
 // # Where a change belongs
 //
