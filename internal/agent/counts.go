@@ -42,7 +42,7 @@ func (c *counts) one(r *vip.Route, by int) {
 	c.frontends[r.Kind] += by
 	c.backends += by * len(r.Reachable())
 	// A port is dropped for no other reason.
-	if r.Decisions[vip.FromOutside].Action == vip.Drop {
+	if r.Policy.Of(vip.FromOutside).Action == vip.Drop {
 		family, policy := healthcheck.IPv6, externalPolicy
 		if r.Addr.Is4() {
 			family = healthcheck.IPv4

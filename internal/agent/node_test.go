@@ -65,7 +65,7 @@ func TestNodeChanges(t *testing.T) {
 				t.Errorf("%s: %d Services built, want %d", step.name, n, step.builds)
 			}
 			r := s.agent.table.Route(vip.Frontend{Addr: web.ClusterIPs[0], Port: 80, Protocol: cluster.TCP})
-			if len(r.Cluster) != 1 || r.Cluster[0].Addr().String() != step.backend || r.Decisions[vip.FromOutside].String() != step.outside {
+			if len(r.Cluster) != 1 || r.Cluster[0].Addr().String() != step.backend || r.Policy.Of(vip.FromOutside).String() != step.outside {
 				t.Errorf("%s: %v", step.name, r)
 			}
 		}

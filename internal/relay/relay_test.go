@@ -179,14 +179,14 @@ func TestRelay(t *testing.T) {
 	if n := s.counted(NoAnswer); n != 1 || s.counted(Connected) < 42 || s.counted(NoEndpoint) != 0 {
 		t.Errorf("counted %v", s.count)
 	}
-	s.serve(func(r *vip.Route) { r.Decisions[vip.FromNode].Action = vip.Reject }, a)
+	s.serve(func(r *vip.Route) { r.Policy = vip.RejectAll }, a)
 	if answer, err := s.ask(); !reset(answer, err) {
 		t.Errorf("no endpoint: %q, %v", answer, err)
 	}
 	if s.counted(NoEndpoint) != 1 {
 		t.Errorf("counted %v", s.count)
 	}
-	s.serve(func(r *vip.Route) { r.Decisions[vip.FromNode].Set, r.Local, r.Cluster = vip.Local, r.Cluster, nil }, a)
+	s.serve(func(r *vip.Route) { r.Policy, r.Local, r.Cluster = vip.LocalKeep, r.Cluster, nil }, a)
 	s.until("a local endpoint", s.answers(a))
 	s.relay.Listen([]netip.Addr{netip.IPv6Loopback()})
 	s.until("another address", refused)

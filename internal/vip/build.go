@@ -51,7 +51,7 @@ func BuildWithin(e *cluster.Entry, n Node, room Room) []*Route {
 	for _, ip := range e.Service.ClusterIPs {
 		b := builder{entry: e, node: &n, v4: ip.Is4(), room: &room, out: outsideOf(e.Service, ip.Is4())}
 		b.from = b.sources()
-		b.add(OtherPorts, Frontend{Addr: ip}, refused())
+		b.add(OtherPorts, Frontend{Addr: ip}, RejectAll)
 		for i := range e.Service.Ports {
 			if b.full() {
 				break
@@ -103,9 +103,9 @@ type builder struct {
 }
 
 // add adds a route of no particular port.
-func (b *builder) add(k Kind, f Frontend, d [Classes]Decision) *Route {
+func (b *builder) add(k Kind, f Frontend, p Policy) *Route {
 	s := b.entry.Service
-	r := &Route{Frontend: f, Kind: k, Owner: Owner{Service: s.Key}, Created: int64(s.Created), Decisions: d}
+	r := &Route{Frontend: f, Kind: k, Owner: Owner{Service: s.Key}, Created: int64(s.Created), Policy: p}
 	b.routes = append(b.routes, r)
 	return r
 }
@@ -141,10 +141,10 @@ func (b *builder) portRoute(k Kind, a netip.Addr, number uint16, p *cluster.Serv
 	r := b.add(k, f, b.decide(k, c))
 	r.Owner.Port = p.Name
 	r.OnOtherNode = k.isOutside() && b.node.Guard.elsewhere(a)
-	if forwardsTo(r, Cluster) {
+	if r.Policy.LeadsTo(Cluster) {
 		r.Cluster = c.cluster
 	}
-	if forwardsTo(r, Local) {
+	if r.Policy.LeadsTo(Local) {
 		r.Local = c.local
 	}
 	if x := b.entry.Service.External; x != nil {
@@ -162,11 +162,7 @@ func (b *builder) healthCheck() {
 	if why, _ := b.node.Guard.refuses(HealthCheck, f); f.Port == 0 || why != "" {
 		return
 	}
-	var d [Classes]Decision
-	for c := range d {
-		d[c].Action = Accept
-	}
-	b.add(HealthCheck, f, d).Healthy = healthy(b.entry, b.v4, b.node)
+	b.add(HealthCheck, f, AcceptAll).Healthy = healthy(b.entry, b.v4, b.node)
 }
 
 // checkPort is the health check port of a Service that has one; else 0.
@@ -177,17 +173,6 @@ func checkPort(s *cluster.Service) uint16 {
 	return s.External.HealthCheckPort
 }
 
-func refused() (d [Classes]Decision) {
-	for c := range d {
-		d[c].Action = Reject
-	}
-	return d
-}
-
-func forwardsTo(r *Route, s Set) bool {
-	return slices.ContainsFunc(r.Decisions[:], func(d Decision) bool { return d.Action == Forward && d.Set == s })
-}
-
 func anyNode(v4 bool) netip.Addr {
 	if v4 {
 		return AnyNode4
@@ -195,50 +180,104 @@ func anyNode(v4 bool) netip.Addr {
 	return AnyNode6
 }
 
-// decide is the policy of a frontend: what each source class gets. This is the
-// one place that knows it.
-func (b *builder) decide(kind Kind, c choice) [Classes]Decision {
-	if !c.any() {
-		return refused() // at once: nobody serves it anywhere
+// decide returns the policy of a frontend. This is the one place that knows it. Where a policy is Local and this node
+// has no endpoints although there are some elsewhere, it drops: a load balancer may take a while to notice.
+func (b *builder) decide(kind Kind, c choice) Policy {
+	pods, here := b.node.Pods.Tell(b.v4), len(c.local) > 0
+	switch {
+	case !c.any():
+		return RejectAll // at once: nothing serves it anywhere
+	case kind == ClusterIP:
+		return b.decideInternal(here, pods)
+	case !b.entry.Service.ExternalLocal:
+		return ClusterMasquerade // the reply must come back through this node, whichever node the backend is on
+	case pods && here:
+		return ExternalLocal
+	case pods:
+		return ExternalLocalDrop
+	case here:
+		return ExternalLocalNoPods
 	}
-	if kind == ClusterIP {
-		return b.decideInternal(c)
-	}
-	all := Decision{Set: Cluster, Masquerade: true} // the reply must come back through this node, whichever the backend's is
-	d := [Classes]Decision{all, all, all}
-	if !b.entry.Service.ExternalLocal {
-		return d
-	}
-	// Who is inside the cluster need not be kept to this node (its endpoints may be
-	// elsewhere), and a pod's address is known on all nodes, so that it can be kept.
-	d[FromOutside] = kept(Local, c)
-	d[FromPod] = Decision{Set: Cluster}
-	if !b.node.Pods.Tell(b.v4) {
-		d[FromPod] = d[FromOutside]
-	}
-	return d
+	return ExternalLocalNoPodsDrop
 }
 
-// decideInternal is decide for a ClusterIP.
-func (b *builder) decideInternal(c choice) (d [Classes]Decision) {
-	set := Cluster
-	if b.entry.Service.InternalLocal {
-		set = Local
+// decideInternal is decide for a ClusterIP. Clients that are not pods are masqueraded: replies could not be routed back
+// to them from another node's pod network.
+func (b *builder) decideInternal(here, pods bool) Policy {
+	local, all := b.entry.Service.InternalLocal, b.node.MasqueradeAll
+	switch {
+	case local && !here:
+		return DropAll
+	case local && all:
+		return LocalMasquerade
+	case local && pods:
+		return LocalPods
+	case local:
+		return LocalKeep
+	case all:
+		return ClusterMasquerade
+	case pods:
+		return ClusterPods
 	}
-	for class := range Classes {
-		d[class] = kept(set, c)
-		// Who is not a pod has no route back from another node's pod network.
-		stranger := class != FromPod && b.node.Pods.Tell(b.v4)
-		d[class].Masquerade = d[class].Action == Forward && (stranger || b.node.MasqueradeAll)
-	}
-	return d
+	return ClusterKeep
 }
 
-// kept forwards to a set and keeps the source. If that is empty although there are
-// endpoints, nothing is said: a load balancer may take a while to notice.
-func kept(s Set, c choice) Decision {
-	if len(c.of(s)) == 0 {
-		return Decision{Action: Drop}
+// sources are the networks from which a load balancer's address takes packets: the
+// ranges of the family, and where one has this node's own address, the addresses of the
+// load balancer, for the kernel gives packets of the node to an address that is also on
+// one of its interfaces that source. A range of length 0 takes everybody.
+func (b *builder) sources() []netip.Prefix {
+	x := b.entry.Service.External
+	if x == nil || len(x.LB) == 0 {
+		return nil
 	}
-	return Decision{Set: s}
+	var list []netip.Prefix
+	for _, p := range x.Sources {
+		if p.Addr().Is4() == b.v4 {
+			list = append(list, p)
+		}
+	}
+	own := slices.ContainsFunc(b.node.Addrs, func(a netip.Addr) bool { return inAny(list, a) })
+	for _, a := range x.LB {
+		if own && a.Is4() == b.v4 && !slices.Contains(x.Proxied, a) {
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	list = merged(list)
+	if len(list) > 0 && list[0].Bits() == 0 {
+		return nil
+	}
+	return list
 }
+
+func inAny(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// merged are the same networks of one family in as few as possible, sorted.
+func merged(list []netip.Prefix) []netip.Prefix {
+	list = slices.Clone(list)
+	for i, p := range list {
+		list[i] = p.Masked()
+	}
+	slices.SortFunc(list, netip.Prefix.Compare) // what contains comes before what is inside
+	var out []netip.Prefix
+	for _, p := range list {
+		if len(out) > 0 && out[len(out)-1].Overlaps(p) {
+			continue
+		}
+		for len(out) > 0 && halves(out[len(out)-1], p) {
+			p = parent(p)
+			out = out[:len(out)-1]
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// halves reports whether two networks together are their parent.
+func halves(a, b netip.Prefix) bool {
+	return a != b && a.Bits() == b.Bits() && a.Bits() > 0 && parent(a) == parent(b)
+}
+
+func parent(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked() }

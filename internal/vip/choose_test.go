@@ -81,7 +81,7 @@ func TestChoose(t *testing.T) {
 				if r.Kind == OtherPorts {
 					continue
 				}
-				refuses = refuses && r.Decisions == refused()
+				refuses = refuses && r.Policy == RejectAll
 				inCluster = append(inCluster, r.Cluster...)
 				local = append(local, r.Local...)
 			}

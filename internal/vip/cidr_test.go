@@ -61,7 +61,7 @@ func TestOverlaps(t *testing.T) {
 func TestExplainUnused(t *testing.T) {
 	table := NewTable()
 	web := &Route{Frontend: Frontend{addrs("10.96.0.20")[0], 80, cluster.TCP}, Owner: Owner{Service: cluster.Key{Namespace: "shop", Name: "web"}}}
-	rest := &Route{Frontend: Frontend{Addr: addrs("10.96.0.20")[0]}, Kind: OtherPorts, Owner: web.Owner, Decisions: refused()}
+	rest := &Route{Frontend: Frontend{Addr: addrs("10.96.0.20")[0]}, Kind: OtherPorts, Owner: web.Owner, Policy: RejectAll}
 	external := &Route{Frontend: Frontend{addrs("203.0.113.7")[0], 80, cluster.TCP}, Kind: ExternalIP, Owner: web.Owner}
 	own := &Route{Frontend: Frontend{addrs("10.110.158.11")[0], 80, cluster.TCP}, Kind: ExternalIP, Owner: web.Owner}
 	table.Set(web.Owner.Service, []*Route{rest, web, external, own})

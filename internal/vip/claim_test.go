@@ -156,9 +156,9 @@ func TestRoomIsNeverExceeded(t *testing.T) {
 			t.Fatalf("a room as large as the claim changes routes:\n%v\n%v", all, within)
 		}
 		for _, r := range some {
-			for c, d := range r.Decisions {
-				if d.Action == Forward && len(r.Backends(d.Set)) == 0 {
-					t.Fatalf("%v forwards %v to no backends", r, Class(c))
+			for c := range Classes {
+				if d := r.Policy.Of(c); d.Action == Forward && len(r.Backends(d.Set)) == 0 {
+					t.Fatalf("%v forwards %v to no backends", r, c)
 				}
 			}
 		}

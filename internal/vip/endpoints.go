@@ -18,7 +18,7 @@ func (r *Route) Endpoints(e *cluster.Entry, n Node, class Class) []string {
 	if p == nil {
 		return nil
 	}
-	d := r.Decisions[class]
+	d := r.Policy.Of(class)
 	set := d.Set
 	if d.Action == Drop {
 		set = Local // which is empty

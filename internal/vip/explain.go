@@ -72,7 +72,7 @@ func (x *Explanation) rest(t *Table, h *Host) {
 		}
 		x.sayNodePort(t, h)
 	case r != nil:
-		x.Route, x.Action = r, r.Decisions[x.Class].Action
+		x.Route, x.Action = r, r.Policy.Of(x.Class).Action
 		x.say("%v is the cluster IP of %v, which has no port %v", to, r.Owner, port)
 	case h.BindsExternal && t.has(to):
 		x.Action = Reject
@@ -161,7 +161,7 @@ func (x *Explanation) decided(r *Route) {
 	if r.Sources != nil {
 		x.say("loadBalancerSourceRanges: %v is in %s", x.Source, prefixText(r.Sources))
 	}
-	d := r.Decisions[x.Class]
+	d := r.Policy.Of(x.Class)
 	x.Action = d.Action
 	if d.Action == Forward {
 		for _, b := range r.Backends(d.Set) {
@@ -235,7 +235,7 @@ func (x *Explanation) saySource(r *Route, d Decision) {
 }
 
 func localOutside(r *Route) bool {
-	d := r.Decisions[FromOutside]
+	d := r.Policy.Of(FromOutside)
 	return d.Action == Drop || d.Action == Forward && d.Set == Local
 }
 

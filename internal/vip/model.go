@@ -135,11 +135,11 @@ type Route struct {
 	// dropped, whatever their class and before the decision. They are sorted, and none
 	// is inside or beside another so that the two were one. Nil: everybody's; empty:
 	// nobody's.
-	Sources   []netip.Prefix
-	Decisions [Classes]Decision
+	Sources []netip.Prefix
+	Policy  Policy
 
-	// The backends of the decisions, sorted by address, none twice; nil where no decision
-	// forwards to them.
+	// The backends of the sets, sorted by address, none twice; nil where the policy does
+	// not lead to them.
 	Cluster, Local []Backend
 
 	// Affinity is for how many seconds after its last new connection a client (a source
@@ -185,7 +185,7 @@ func sorted(list []Backend) []Backend {
 func (r *Route) equal(o *Route) bool {
 	return r.Frontend == o.Frontend && r.Kind == o.Kind && r.Owner == o.Owner &&
 		(r.Sources == nil) == (o.Sources == nil) && slices.Equal(r.Sources, o.Sources) &&
-		r.Decisions == o.Decisions && slices.Equal(r.Cluster, o.Cluster) && slices.Equal(r.Local, o.Local) &&
+		r.Policy == o.Policy && slices.Equal(r.Cluster, o.Cluster) && slices.Equal(r.Local, o.Local) &&
 		r.Affinity == o.Affinity && r.Scheduler == o.Scheduler && r.Healthy == o.Healthy && r.OnOtherNode == o.OnOtherNode
 }
 

@@ -43,10 +43,7 @@ func (t *Table) waitingText(b *strings.Builder, a netip.Addr) {
 // String prints the route in one line.
 func (r *Route) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v %v %v", r.Frontend, r.Kind, r.Owner)
-	for c, d := range r.Decisions {
-		fmt.Fprintf(&b, " %v=%v", Class(c), d)
-	}
+	fmt.Fprintf(&b, "%v %v %v %v", r.Frontend, r.Kind, r.Owner, r.Policy)
 	if r.Sources != nil {
 		fmt.Fprintf(&b, " sources=%s", prefixText(r.Sources))
 	}

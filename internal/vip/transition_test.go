@@ -34,12 +34,15 @@ func randomRoutes(t *rapid.T, service string) (routes []*Route) {
 		if rapid.Bool().Draw(t, "local too") {
 			r.Local = draw("local")
 		}
-		r.Decisions = refused()
-		if len(r.Cluster) > 0 {
-			r.Decisions[FromPod] = Decision{}
-		}
-		if len(r.Local) > 0 {
-			r.Decisions[FromOutside] = Decision{Set: Local}
+		switch {
+		case len(r.Cluster) > 0 && len(r.Local) > 0:
+			r.Policy = ExternalLocal
+		case len(r.Cluster) > 0:
+			r.Policy = rapid.SampledFrom([]Policy{ClusterKeep, ExternalLocalDrop}).Draw(t, "policy")
+		case len(r.Local) > 0:
+			r.Policy = LocalKeep
+		default:
+			r.Policy = RejectAll
 		}
 		routes = append(routes, r)
 	}
@@ -119,9 +122,9 @@ func routesByFrontend(routes []*Route) func(func(Frontend, *Route) bool) {
 // checkBetween: a route has backends that the old or the new one has, and those that its
 // decisions need.
 func checkBetween(t *rapid.T, r, before, after *Route) {
-	for c, d := range r.Decisions {
-		if d.Action == Forward && len(r.Backends(d.Set)) == 0 {
-			t.Fatalf("%v forwards %v to no backends", r, Class(c))
+	for c := range Classes {
+		if d := r.Policy.Of(c); d.Action == Forward && len(r.Backends(d.Set)) == 0 {
+			t.Fatalf("%v forwards %v to no backends", r, c)
 		}
 	}
 	for _, s := range []Set{Cluster, Local} {

@@ -34,7 +34,7 @@
 //	delete NAME              deletes a Service or a route
 //	route NAME ADDRESS:PORT/PROTOCOL pod=DECISION node=DECISION outside=DECISION [to HOST[:PORT]…]
 //	                         [local HOST[:PORT]…] [sources HOST…] [affinity SECONDS]
-//	                         a frontend without a Service, for decisions that no Service leads to;
+//	                         a frontend without a Service; the DECISIONs are those of a vip.Policy;
 //	                         ADDRESS node-port is any address of the node; local is for decisions that say so
 //	restart                  closes the dataplanes and opens them again
 //	ask HOST PROTOCOL ADDRESS:PORT -> OUTCOME

@@ -29,12 +29,17 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{name: "no-masquerade", routes: decided(func(d *vip.Decision, _ []vip.Backend) { d.Masquerade = false })},
-	{name: "always-masquerade", routes: decided(func(d *vip.Decision, _ []vip.Backend) { d.Masquerade = d.Action == vip.Forward })},
-	{name: "classes-alike", routes: edited(func(r *vip.Route, _ *world) {
-		for c := range r.Decisions {
-			r.Decisions[c] = r.Decisions[vip.FromPod]
-		}
+	{name: "no-masquerade", routes: treated(policies{
+		vip.ClusterPods: vip.ClusterKeep, vip.ClusterMasquerade: vip.ClusterKeep, vip.LocalPods: vip.LocalKeep, vip.LocalMasquerade: vip.LocalKeep,
+		vip.ExternalLocal: vip.ClusterKeep, vip.ExternalLocalDrop: vip.ClusterKeep, vip.ExternalLocalNoPods: vip.LocalKeep,
+	})},
+	{name: "always-masquerade", routes: treated(policies{
+		vip.ClusterKeep: vip.ClusterMasquerade, vip.ClusterPods: vip.ClusterMasquerade, vip.LocalKeep: vip.LocalMasquerade, vip.LocalPods: vip.LocalMasquerade,
+		vip.ExternalLocal: vip.ClusterMasquerade, vip.ExternalLocalNoPods: vip.LocalMasquerade,
+	})},
+	{name: "classes-alike", routes: treated(policies{
+		vip.ClusterPods: vip.ClusterKeep, vip.LocalPods: vip.LocalKeep,
+		vip.ExternalLocal: vip.ClusterKeep, vip.ExternalLocalDrop: vip.ClusterKeep, vip.ExternalLocalNoPods: vip.LocalKeep, vip.ExternalLocalNoPodsDrop: vip.DropAll,
 	})},
 	{name: "one-backend", routes: served(func(list []vip.Backend, _ *world) []vip.Backend { return list[:1] })},
 	{name: "other-backend", routes: served(func(list []vip.Backend, w *world) []vip.Backend {
@@ -59,13 +64,7 @@ var mutants = []mutant{
 			r.Local = elsewhere
 		}
 	})},
-	{name: "local-for-cluster", routes: edited(func(r *vip.Route, _ *world) {
-		for c, d := range r.Decisions {
-			if d.Action == vip.Forward && len(r.Local) > 0 {
-				r.Decisions[c].Set = vip.Local
-			}
-		}
-	})},
+	{name: "local-for-cluster", routes: treated(policies{vip.ExternalLocal: vip.LocalKeep, vip.ExternalLocalNoPods: vip.LocalKeep})},
 	{name: "every-source", routes: edited(func(r *vip.Route, _ *world) { r.Sources = nil })},
 	{name: "no-affinity", routes: edited(func(r *vip.Route, _ *world) { r.Affinity = 0 })},
 	{name: "eternal-affinity", routes: edited(func(r *vip.Route, _ *world) { r.Affinity = min(r.Affinity*10000, 86400) })},
@@ -87,25 +86,14 @@ var mutants = []mutant{
 	}},
 	{name: "lost", routes: func(vip.Route, *world) []*vip.Route { return nil }},
 	{name: "no-refusal", routes: func(r vip.Route, _ *world) []*vip.Route {
-		for c, d := range r.Decisions {
-			if d.Action == vip.Reject && len(r.Cluster) > 0 {
-				r.Decisions[c].Action = vip.Forward
-			}
-		}
-		if len(r.Cluster) == 0 && r.Decisions[vip.FromPod].Action == vip.Reject {
+		if r.Policy == vip.RejectAll {
 			return nil
 		}
 		return []*vip.Route{&r}
 	}},
-	{name: "silent-refusal", routes: decided(func(d *vip.Decision, _ []vip.Backend) {
-		if d.Action == vip.Reject {
-			d.Action = vip.Drop
-		}
-	})},
-	{name: "no-drop", routes: decided(func(d *vip.Decision, backends []vip.Backend) {
-		if d.Action == vip.Drop {
-			*d = vip.Decision{Action: vip.Reject}
-		}
+	{name: "silent-refusal", routes: treated(policies{vip.RejectAll: vip.DropAll})},
+	{name: "no-drop", routes: treated(policies{
+		vip.DropAll: vip.RejectAll, vip.ExternalLocalDrop: vip.ClusterMasquerade, vip.ExternalLocalNoPodsDrop: vip.ClusterMasquerade,
 	})},
 	{name: "no-hairpin", routes: served(func(list []vip.Backend, _ *world) []vip.Backend {
 		for i := range list {
@@ -162,11 +150,14 @@ func served(change func([]vip.Backend, *world) []vip.Backend) func(vip.Route, *w
 	})
 }
 
-// decided is a mutation of each decision.
-func decided(change func(*vip.Decision, []vip.Backend)) func(vip.Route, *world) []*vip.Route {
+// policies are what becomes of some policies; the rest stay.
+type policies map[vip.Policy]vip.Policy
+
+// treated is a mutation of the policy.
+func treated(by policies) func(vip.Route, *world) []*vip.Route {
 	return edited(func(r *vip.Route, _ *world) {
-		for c := range r.Decisions {
-			change(&r.Decisions[c], r.Cluster)
+		if p, ok := by[r.Policy]; ok {
+			r.Policy = p
 		}
 	})
 }

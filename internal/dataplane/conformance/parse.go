@@ -287,14 +287,7 @@ func (p *parser) route() step {
 	if kindOf(r.at.host) == "" && r.at.host != anyNode {
 		p.fail("%q: expected a virtual address or %s", r.at.host, anyNode)
 	}
-	for c := range vip.Classes {
-		text, _ := strings.CutPrefix(p.next(c.String()+"=DECISION"), c.String()+"=")
-		d, ok := decisions[text]
-		if !ok {
-			p.fail("%q: expected %v=cluster, cluster+masquerade, local, local+masquerade, reject or drop", text, c)
-		}
-		r.decisions[c] = d
-	}
+	r.policy = p.policy()
 	for p.err == nil && len(p.words) > 0 {
 		p.routeWord(&r)
 	}
@@ -332,16 +325,21 @@ func (p *parser) routeWord(r *route) {
 	}
 }
 
-// decisions are the words of vip.Decision.
-var decisions = func() map[string]vip.Decision {
-	all := map[string]vip.Decision{}
-	for _, d := range []vip.Decision{
-		{}, {Masquerade: true}, {Set: vip.Local}, {Set: vip.Local, Masquerade: true}, {Action: vip.Reject}, {Action: vip.Drop},
-	} {
-		all[d.String()] = d
+// policy reads the text of a policy.
+func (p *parser) policy() vip.Policy {
+	var words []string
+	for c := range vip.Classes {
+		words = append(words, p.next(c.String()+"=DECISION"))
 	}
-	return all
-}()
+	text := strings.Join(words, " ")
+	for policy := range vip.Policies {
+		if policy.String() == text && policy != vip.AcceptAll {
+			return policy
+		}
+	}
+	p.fail("%q: expected a policy that vip.Build makes", text)
+	return 0
+}
 
 func (p *parser) protocol(name string) cluster.Protocol {
 	for _, proto := range []cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP} {

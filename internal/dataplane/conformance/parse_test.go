@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -66,7 +68,7 @@ func TestParseErrors(t *testing.T) {
 		{"a route with the name of a Service", begun + "route web node-port:1/tcp pod=drop node=drop outside=drop", `"web": there is a Service of this name`},
 		{"a route at a pod", begun + "route r local-1:80/tcp pod=drop node=drop outside=drop", `"local-1": expected a virtual address or node-port`},
 		{"a route without decisions", begun + "route r cluster-ip-1:80/tcp pod=drop node=drop", "expected outside=DECISION"},
-		{"a route with an unknown decision", begun + "route r cluster-ip-1:80/tcp pod=maybe node=drop outside=drop", `"maybe": expected pod=cluster, cluster+masquerade, local, local+masquerade, reject or drop`},
+		{"a route with an unknown decision", begun + "route r cluster-ip-1:80/tcp pod=maybe node=drop outside=drop", `"pod=maybe node=drop outside=drop": expected a policy that vip.Build makes`},
 		{"a route without backends", begun + "route r cluster-ip-1:80/tcp pod=drop node=drop outside=drop to", "expected the backends"},
 		{"a route to nowhere", begun + "route r cluster-ip-1:80/tcp pod=drop node=drop outside=drop to mars", `"mars": expected a pod or a node`},
 		{"ask without an answer", begun + "ask client tcp cluster-ip-1:80", "f.txt:4: expected -> and an outcome"},
@@ -183,12 +185,14 @@ func TestScenariosAreComplete(t *testing.T) {
 	for mark := range marks {
 		words = append(words, mark)
 	}
-	for d := range decisions {
-		words = append(words, d)
-	}
 	for _, word := range words {
 		if !said[word] && word != "" && word != "ipv6" && !slices.ContainsFunc(load(t), func(s scenario) bool { return strings.Contains(s.String(), word+":") }) {
 			t.Errorf("no scenario uses %s", word)
+		}
+	}
+	for p := range vip.Policies {
+		if p != vip.AcceptAll && !slices.ContainsFunc(load(t), func(s scenario) bool { return strings.Contains(s.String(), p.String()) }) {
+			t.Errorf("no scenario has a route with the policy %v", p)
 		}
 	}
 }

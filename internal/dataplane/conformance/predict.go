@@ -25,7 +25,7 @@ func (w *world) predict(q question) (outcome, bool) {
 	if r.Sources != nil && !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return p.Contains(w.kept(q)) }) {
 		return outcome{kind: dropped}, true
 	}
-	d := r.Decisions[w.class(q.from, n)]
+	d := r.Policy.Of(w.class(q.from, n))
 	switch d.Action {
 	case vip.Reject:
 		return outcome{kind: refused}, true
@@ -68,11 +68,7 @@ func (w *world) routeTo(q question) *vip.Route {
 	if r := p.table.Route(rest); r != nil || !slices.ContainsFunc(p.facts.Enforced(), func(c netip.Prefix) bool { return c.Contains(f.Addr) }) {
 		return r
 	}
-	nobodys := &vip.Route{Frontend: rest}
-	for c := range nobodys.Decisions {
-		nobodys.Decisions[c].Action = vip.Drop
-	}
-	return nobodys
+	return &vip.Route{Frontend: rest, Policy: vip.DropAll}
 }
 
 // class is what a node takes a client for.

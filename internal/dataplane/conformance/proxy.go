@@ -246,10 +246,10 @@ func (w *world) routesOf(r route, node int) []*vip.Route {
 	var all []*vip.Route
 	for _, f := range w.families() {
 		o := &vip.Route{
-			Frontend:  vip.Frontend{Addr: [2]netip.Addr{vip.AnyNode4, vip.AnyNode6}[f], Port: r.at.port, Protocol: r.protocol},
-			Kind:      vip.NodePort,
-			Owner:     vip.Owner{Service: key(r.name)},
-			Decisions: r.decisions,
+			Frontend: vip.Frontend{Addr: [2]netip.Addr{vip.AnyNode4, vip.AnyNode6}[f], Port: r.at.port, Protocol: r.protocol},
+			Kind:     vip.NodePort,
+			Owner:    vip.Owner{Service: key(r.name)},
+			Policy:   r.policy,
 		}
 		if k := kindOf(r.at.host); k != "" {
 			o.Addr, o.Kind = w.addr(r.at.host, f), kinds[k]

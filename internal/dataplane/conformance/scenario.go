@@ -101,7 +101,7 @@ type route struct {
 	name      string
 	at        destination
 	protocol  cluster.Protocol
-	decisions [vip.Classes]vip.Decision
+	policy    vip.Policy
 	to, local []destination
 	sources   []string // hosts; none is nobody where restricted is set
 	affinity  uint32   // seconds
@@ -334,10 +334,7 @@ func (h held) String() string    { return "held -> " + h.want.String() }
 func (o outcome) String() string { return o.text() }
 
 func (r route) String() string {
-	text := fmt.Sprintf("route %s %v/%v", r.name, r.at, r.protocol)
-	for c, d := range r.decisions {
-		text += fmt.Sprintf(" %v=%v", vip.Class(c), d)
-	}
+	text := fmt.Sprintf("route %s %v/%v %v", r.name, r.at, r.protocol, r.policy)
 	for _, list := range []struct {
 		word string
 		to   []destination

@@ -245,16 +245,11 @@ func (s *sequence) route() route {
 	for _, host := range s.backends() {
 		r.local = append(r.local, destination{host, pick(s, "target", podPorts)})
 	}
-	local := vip.Decision{Set: vip.Local, Masquerade: true}
-	actions := []vip.Decision{{}, {}, {Masquerade: true}, {Masquerade: true}, {Set: vip.Local}, local, {Action: vip.Reject}, {Action: vip.Drop}}
-	for c := range r.decisions {
-		d := pick(s, "decision", actions)
-		if d.Action == vip.Forward && len([][]destination{vip.Cluster: r.to, vip.Local: r.local}[d.Set]) == 0 {
-			d = vip.Decision{Action: vip.Reject}
-		}
-		r.decisions[c] = d
+	r.policy = vip.Policy(s.choose(int(vip.AcceptAll), "policy"))
+	if r.policy.LeadsTo(vip.Cluster) && len(r.to) == 0 || r.policy.LeadsTo(vip.Local) && len(r.local) == 0 {
+		r.policy = vip.RejectAll
 	}
-	if r.restricted = s.choose(4, "source ranges") == 0; r.restricted {
+	if r.restricted = r.at.host != anyNode && s.choose(4, "source ranges") == 0; r.restricted {
 		r.sources = some(s, "source", slices.Concat(podNames[0], nodeNames, []string{outside}))
 	}
 	r.affinity = pick(s, "affinity", []uint32{0, 0, 60, 10800})

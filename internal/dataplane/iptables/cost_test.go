@@ -30,9 +30,7 @@ func serviceRoute(i, version int) *vip.Route {
 		Frontend: vip.Frontend{Addr: netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), Port: 80, Protocol: cluster.TCP},
 		Owner:    vip.Owner{Service: serviceKey(i)},
 	}
-	for c := range r.Decisions {
-		r.Decisions[c].Masquerade = vip.Class(c) != vip.FromPod
-	}
+	r.Policy = vip.ClusterPods
 	for b := range 5 {
 		a := netip.AddrFrom4([4]byte{10, 128 + byte(b), byte(i >> 8), byte(i)})
 		if b == 4 {

@@ -136,7 +136,7 @@ func TestFrontends(t *testing.T) {
 			}
 			var want []vip.Frontend
 			for r := range table.All() {
-				if r.Kind != vip.OtherPorts && forwards(r) {
+				if r.Kind != vip.OtherPorts && r.Policy.Forwards() {
 					want = append(want, r.Frontend)
 				}
 			}

@@ -34,9 +34,7 @@ func TestLoopback(t *testing.T) {
 				Owner:   vip.Owner{Service: cluster.Key{Namespace: "default", Name: "web"}},
 				Cluster: []vip.Backend{{AddrPort: netip.AddrPortFrom(pod.IPv4, 8080), Local: true}},
 			}
-			for c := range r.Decisions {
-				r.Decisions[c].Masquerade = true
-			}
+			r.Policy = vip.ClusterMasquerade
 			table := vip.NewTable()
 			table.Set(r.Owner.Service, []*vip.Route{r})
 			for _, loopback := range []bool{true, false} {

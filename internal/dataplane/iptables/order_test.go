@@ -53,10 +53,7 @@ func closed(name, addr string, pod *netlab.Host) []*vip.Route {
 		Frontend: vip.Frontend{Addr: netip.MustParseAddr(addr), Port: 80, Protocol: cluster.TCP}, Owner: owner,
 		Cluster: []vip.Backend{{AddrPort: netip.AddrPortFrom(pod.IPv4, 8080), Local: true}},
 	}
-	rest := &vip.Route{Frontend: vip.Frontend{Addr: port.Addr}, Kind: vip.OtherPorts, Owner: owner}
-	for c := range rest.Decisions {
-		rest.Decisions[c].Action = vip.Reject
-	}
+	rest := &vip.Route{Frontend: vip.Frontend{Addr: port.Addr}, Kind: vip.OtherPorts, Owner: owner, Policy: vip.RejectAll}
 	return []*vip.Route{rest, port}
 }
 

@@ -60,11 +60,7 @@ func (d *renderer) enter(c chain, r rule, target string) {
 func (d *renderer) route(r *vip.Route) {
 	switch r.Kind {
 	case vip.OtherPorts:
-		to := drops
-		if r.Decisions[vip.FromPod].Action == vip.Reject {
-			to = reject.name
-		}
-		d.enter(otherPorts, rule{dest: host(r.Addr), comment: d.owner.Service.String() + " has no such port"}, to)
+		d.enter(otherPorts, rule{dest: host(r.Addr), comment: d.owner.Service.String() + " has no such port"}, reject.name)
 		return
 	case vip.HealthCheck:
 		entry := at(r.Frontend)
@@ -76,14 +72,9 @@ func (d *renderer) route(r *vip.Route) {
 	d.refuse(r)
 }
 
-// forwards reports whether any class is forwarded.
-func forwards(r *vip.Route) bool {
-	return slices.ContainsFunc(r.Decisions[:], func(d vip.Decision) bool { return d.Action == vip.Forward })
-}
-
 // translate leads the classes that are forwarded to their backends.
 func (d *renderer) translate(r *vip.Route) {
-	if !forwards(r) {
+	if !r.Policy.Forwards() {
 		return
 	}
 	entry := at(r.Frontend)
@@ -107,25 +98,21 @@ func (d *renderer) translate(r *vip.Route) {
 	d.enter(to, entry, target)
 }
 
-// internal is where a ClusterIP leads: straight to the backends, before which one rule marks
-// all but pods. Anything else needs a chain between.
+// internal returns the chain that a ClusterIP leads to: that of the backends, in which a first rule marks what is
+// masqueraded. Where one rule cannot match all but pods, a chain between does that.
 func (d *renderer) internal(r *vip.Route, entry rule) string {
-	pod, node, out := r.Decisions[vip.FromPod], r.Decisions[vip.FromNode], r.Decisions[vip.FromOutside]
-	everybody := pod == node && pod == out
-	others := pod.Action == vip.Forward && node == out && node.Action == vip.Forward && node.Set == pod.Set &&
-		!pod.Masquerade && node.Masquerade && len(d.pods()) == 1
-	if !everybody && !others {
-		return d.byClass("KUBE-INT-", r)
+	switch r.Policy {
+	case vip.ClusterKeep, vip.LocalKeep:
+		return d.draw(r, r.Policy.Of(vip.FromPod).Set)
+	case vip.ClusterPods, vip.LocalPods:
+		pods := d.pods()
+		if len(pods) != 1 {
+			return d.byClass("KUBE-INT-", r)
+		}
+		entry.source, entry.in = not(pods[0].source), not(pods[0].in)
 	}
-	name := d.draw(r, pod.Set)
-	if !node.Masquerade {
-		return name
-	}
+	name := d.draw(r, r.Policy.Of(vip.FromPod).Set)
 	entry.target = markMasq.name
-	if others {
-		m := d.pods()[0]
-		entry.source, entry.in = not(m.source), not(m.in)
-	}
 	c := chain{nat, name}
 	d.out.chains[c] = slices.Insert(d.out.chains[c], 0, entry.String())
 	return name
@@ -149,10 +136,9 @@ func (d *renderer) byClass(prefix string, r *vip.Route) string {
 		m.comment, m.target = comment, target
 		rules = append(rules, m.String())
 	}
-	alike := r.Decisions[vip.FromPod] == r.Decisions[vip.FromNode] && r.Decisions[vip.FromPod] == r.Decisions[vip.FromOutside]
 	for class, matches := range d.classes() {
-		decision := r.Decisions[class]
-		if alike && class != vip.FromOutside {
+		decision := r.Policy.Of(class)
+		if r.Policy.Alike() && class != vip.FromOutside {
 			continue
 		}
 		for _, m := range matches {
@@ -285,15 +271,14 @@ func (d *renderer) refuse(r *vip.Route) {
 	case r.IsNodePort():
 		to = refusedPorts
 	}
-	all := r.Decisions[vip.FromPod] == r.Decisions[vip.FromNode] && r.Decisions[vip.FromPod] == r.Decisions[vip.FromOutside]
 	complete := true // all in range were translated
 	for class, matches := range d.classes() {
-		action := r.Decisions[class].Action
+		action := r.Policy.Of(class).Action
 		if action == vip.Forward {
 			continue
 		}
 		complete = false
-		if all && class != vip.FromOutside {
+		if r.Policy.Alike() && class != vip.FromOutside {
 			continue
 		}
 		for _, m := range matches {
@@ -316,24 +301,15 @@ func (d *renderer) refuse(r *vip.Route) {
 
 // shut drops what came to a frontend from other sources than its own.
 func (d *renderer) shut(r *vip.Route, complete bool) {
-	entries := []rule{at(r.Frontend)}
-	if r.IsNodePort() { // not what passes on its way to another node
-		entries = nil
-		for _, m := range nodeAddrs(d.host, d.v4) {
-			m.protocol, m.port = r.Protocol, r.Port
-			entries = append(entries, m)
-		}
-	}
 	name, comment, target := "KUBE-FW-"+hash(d.port), "", drops
 	if complete {
 		comment = d.owner.String() + " traffic not accepted by " + name
 	} else {
 		target = d.withinRanges(r, name)
 	}
-	for _, e := range entries {
-		e.comment = comment
-		d.enter(firewall, e, target)
-	}
+	entry := at(r.Frontend)
+	entry.comment = comment
+	d.enter(firewall, entry, target)
 }
 
 // withinRanges is a chain that drops all but what comes from the ranges of a frontend.

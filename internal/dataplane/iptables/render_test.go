@@ -149,29 +149,27 @@ func TestAdopts(t *testing.T) {
 	}
 }
 
+// policiesOf are policies that frontends of a kind have.
+func policiesOf(k vip.Kind) []vip.Policy {
+	if k == vip.ClusterIP {
+		return []vip.Policy{vip.ClusterPods, vip.ClusterMasquerade, vip.LocalPods, vip.LocalKeep, vip.RejectAll, vip.DropAll}
+	}
+	return []vip.Policy{vip.ClusterMasquerade, vip.ExternalLocal, vip.ExternalLocalNoPods, vip.ExternalLocalNoPodsDrop, vip.RejectAll, vip.ExternalLocalDrop}
+}
+
 // everything has a route of each kind and policy, in both families.
 func everything() *vip.Table {
 	table := vip.NewTable()
 	b := func(s string, local bool) vip.Backend {
 		return vip.Backend{AddrPort: netip.MustParseAddrPort(s), Local: local}
 	}
-	fwd := func(s vip.Set, masq bool) vip.Decision { return vip.Decision{Set: s, Masquerade: masq} }
-	drop, reject := vip.Decision{Action: vip.Drop}, vip.Decision{Action: vip.Reject}
-	decisions := [][vip.Classes]vip.Decision{
-		{fwd(vip.Cluster, false), fwd(vip.Cluster, true), fwd(vip.Cluster, true)},
-		{fwd(vip.Cluster, true), fwd(vip.Cluster, true), fwd(vip.Cluster, true)},
-		{fwd(vip.Cluster, false), fwd(vip.Cluster, true), fwd(vip.Local, false)},
-		{fwd(vip.Local, false), drop, reject},
-		{reject, reject, reject},
-		{fwd(vip.Cluster, false), fwd(vip.Cluster, true), drop},
-	}
 	n := byte(0)
 	for _, v4 := range []bool{true, false} {
 		for i, kind := range []vip.Kind{vip.ClusterIP, vip.ExternalIP, vip.LoadBalancer, vip.NodePort} {
-			for j, d := range decisions {
+			for j, p := range policiesOf(kind) {
 				n++
 				key := cluster.Key{Namespace: "ns", Name: fmt.Sprintf("s%d", n)}
-				r := &vip.Route{Kind: kind, Owner: vip.Owner{Service: key, Port: "a b"[:j%2]}, Decisions: d, Affinity: uint32(j % 2 * 60)}
+				r := &vip.Route{Kind: kind, Owner: vip.Owner{Service: key, Port: "a b"[:j%2]}, Policy: p, Affinity: uint32(j % 2 * 60)}
 				r.Port, r.Protocol = uint16(80+i), []cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP}[j%3]
 				r.Addr = netip.AddrFrom4([4]byte{10, 96, 0, n})
 				list := []vip.Backend{b("10.244.1.1:80", true), b("10.244.2.1:80", false), b("10.244.2.2:81", false)}
@@ -182,7 +180,12 @@ func everything() *vip.Table {
 				if kind == vip.NodePort {
 					r.Addr, r.Port = map[bool]netip.Addr{true: vip.AnyNode4, false: vip.AnyNode6}[v4], 30000+uint16(n)
 				}
-				r.Cluster, r.Local = list, list[:1]
+				if p.LeadsTo(vip.Cluster) {
+					r.Cluster = list
+				}
+				if p.LeadsTo(vip.Local) {
+					r.Local = list[:1]
+				}
 				if kind == vip.LoadBalancer {
 					r.Sources = []netip.Prefix{netip.PrefixFrom(r.Addr, 8).Masked(), netip.PrefixFrom(list[0].Addr(), 24).Masked()}
 				}
@@ -190,7 +193,7 @@ func everything() *vip.Table {
 				if kind == vip.ClusterIP {
 					routes = append(routes, &vip.Route{
 						Frontend: vip.Frontend{Addr: r.Addr}, Kind: vip.OtherPorts, Owner: vip.Owner{Service: key},
-						Decisions: [vip.Classes]vip.Decision{reject, reject, reject},
+						Policy: vip.RejectAll,
 					})
 				}
 				slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })

@@ -79,9 +79,8 @@ func (x *inspection) find(all map[entry]bool) {
 		}
 		x.entries[e] = true
 		if shapes[e.set].isMap {
-			k := marked{x.frontend, e.value&x.host.MasqueradeMark != 0}
-			delete(x.used, x.marks[k])
-			x.marks[k], x.used[e.value] = e.value, true
+			delete(x.used, x.marks[x.frontend])
+			x.marks[x.frontend], x.used[e.value] = e.value, true
 		}
 	}
 }

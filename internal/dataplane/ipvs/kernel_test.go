@@ -38,25 +38,24 @@ func output(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
+// policiesOf are policies that frontends of a kind have.
+func policiesOf(k vip.Kind) []vip.Policy {
+	if k == vip.ClusterIP {
+		return []vip.Policy{vip.ClusterPods, vip.ClusterMasquerade, vip.LocalPods, vip.RejectAll, vip.DropAll}
+	}
+	return []vip.Policy{vip.ClusterMasquerade, vip.ExternalLocal, vip.ExternalLocalNoPods, vip.RejectAll, vip.ExternalLocalDrop}
+}
+
 // everything has a route of each kind and policy, in both families.
 func everything() *vip.Table {
 	table := vip.NewTable()
-	forward := func(s vip.Set, masquerade bool) vip.Decision { return vip.Decision{Set: s, Masquerade: masquerade} }
-	drop, reject := vip.Decision{Action: vip.Drop}, vip.Decision{Action: vip.Reject}
-	decisions := [][vip.Classes]vip.Decision{
-		{forward(vip.Cluster, false), forward(vip.Cluster, true), forward(vip.Cluster, true)},
-		{forward(vip.Cluster, false), forward(vip.Cluster, true), forward(vip.Local, false)},
-		{forward(vip.Local, true), drop, reject},
-		{reject, reject, reject},
-		{forward(vip.Local, true), forward(vip.Local, false), forward(vip.Cluster, false)},
-	}
 	n := byte(0)
 	for _, v4 := range []bool{true, false} {
 		for i, kind := range []vip.Kind{vip.ClusterIP, vip.ExternalIP, vip.LoadBalancer, vip.NodePort} {
-			for j, d := range decisions {
+			for j, p := range policiesOf(kind) {
 				n++
 				key := cluster.Key{Namespace: "ns", Name: fmt.Sprintf("s%d", n)}
-				r := &vip.Route{Kind: kind, Owner: vip.Owner{Service: key}, Decisions: d, Affinity: uint32(j % 2 * 60)}
+				r := &vip.Route{Kind: kind, Owner: vip.Owner{Service: key}, Policy: p, Affinity: uint32(j % 2 * 60)}
 				r.Port, r.Protocol = uint16(80+i), []cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP}[j%3]
 				r.Scheduler = []string{"", "sh", "wlc", "mh"}[j%4]
 				r.Addr = netip.AddrFrom4([4]byte{10, 96, 0, n})
@@ -68,10 +67,16 @@ func everything() *vip.Table {
 				if kind == vip.NodePort {
 					r.Addr, r.Port = map[bool]netip.Addr{true: vip.AnyNode4, false: vip.AnyNode6}[v4], 30000+uint16(n)
 				}
+				var all []vip.Backend
 				for b, text := range backends {
-					r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.MustParseAddrPort(text), Local: b == 0})
+					all = append(all, vip.Backend{AddrPort: netip.MustParseAddrPort(text), Local: b == 0})
 				}
-				r.Local = r.Cluster[:1]
+				if p.LeadsTo(vip.Cluster) {
+					r.Cluster = all
+				}
+				if p.LeadsTo(vip.Local) {
+					r.Local = all[:1]
+				}
 				if kind == vip.LoadBalancer {
 					r.Sources = []netip.Prefix{netip.MustParsePrefix("10.244.2.0/23"), netip.MustParsePrefix("192.0.2.7/32")}
 					if !v4 {
@@ -286,7 +291,7 @@ func TestDatagramsDoNotDrain(t *testing.T) {
 		Frontend: vip.Frontend{Addr: netip.MustParseAddr("203.0.113.7"), Port: 53, Protocol: cluster.UDP},
 		Kind:     vip.LoadBalancer, Owner: vip.Owner{Service: cluster.Key{Namespace: "default", Name: "dns"}},
 	}
-	r.Decisions[vip.FromOutside] = vip.Decision{Set: vip.Local}
+	r.Policy = vip.ExternalLocal
 	for _, text := range []string{"10.244.1.1:53", "10.244.1.2:53"} {
 		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.MustParseAddrPort(text), Local: true})
 	}

@@ -36,14 +36,14 @@ type model struct {
 	routes    map[vip.Frontend]*vip.Route
 	addrs     map[netip.Addr]int // how many frontends an address has
 	pods      map[netip.Addr]int // how many backends a pod of this node is
-	marks     map[marked]uint32
+	marks     map[vip.Frontend]uint32
 	used      map[uint32]bool
 }
 
 func newModel(h *dataplane.Host, scheduler func(string) string) *model {
 	return &model{
 		host: h, own: map[netip.Addr]bool{}, scheduler: scheduler, routes: map[vip.Frontend]*vip.Route{},
-		addrs: map[netip.Addr]int{}, pods: map[netip.Addr]int{}, marks: map[marked]uint32{}, used: map[uint32]bool{},
+		addrs: map[netip.Addr]int{}, pods: map[netip.Addr]int{}, marks: map[vip.Frontend]uint32{}, used: map[uint32]bool{},
 	}
 }
 
@@ -162,7 +162,7 @@ func (m *model) routeOf(v virtual) *vip.Route {
 	}
 	for k, n := range m.marks {
 		if n == v.mark && k.Addr.Is4() == v.v4 {
-			return m.routes[k.Frontend]
+			return m.routes[k]
 		}
 	}
 	return nil
@@ -174,10 +174,10 @@ func (m *model) place(place vip.Frontend, f facts) {
 	if r == nil || r.Kind == vip.HealthCheck {
 		return
 	}
-	f.servers[at(place)] = server{m.settings(r), backendsOf(r.Backends(mainSet(r))), r.Protocol == cluster.UDP}
-	for class, d := range r.Decisions {
-		for _, e := range m.effects(r, vip.Class(class), d) {
-			f.elements[element{set: setName(e.what, vip.Class(class)), place: place}] = e.value
+	f.servers[at(place)] = server{m.settings(r), backendsOf(r.Backends(mainSet(r.Policy))), r.Protocol == cluster.UDP}
+	for class := range vip.Classes {
+		if what := effectOf(r.Policy, class); what != "" {
+			f.elements[element{set: setName(what, class), place: place}] = m.valueOf(what, r.Frontend)
 		}
 	}
 	if r.Sources == nil {
@@ -189,46 +189,47 @@ func (m *model) place(place vip.Frontend, f facts) {
 	}
 }
 
-// effect is what a class needs beside the virtual server.
-type effect struct {
-	what  string
-	value uint32
-}
-
-func (m *model) effects(r *vip.Route, class vip.Class, d vip.Decision) []effect {
-	switch {
+// effectOf returns what a class needs beside the virtual server, or "". What is marked is never masqueraded: see
+// vip.ExternalLocal.
+func effectOf(p vip.Policy, class vip.Class) string {
+	switch d := p.Of(class); {
 	case d.Action == vip.Reject:
-		return []effect{{what: rejects}}
+		return rejects
 	case d.Action == vip.Drop:
-		return []effect{{what: drops}}
-	case d.Action != vip.Forward:
-		return nil
-	case d.Set != mainSet(r):
-		return []effect{{marks, m.mark(marked{r.Frontend, d.Masquerade})}} // the mark says also whether to masquerade
+		return drops
+	case d.Action == vip.Forward && d.Set != mainSet(p):
+		return marks
 	case d.Masquerade:
-		return []effect{{what: masquerades}}
+		return masquerades
 	}
-	return nil
+	return ""
 }
 
-// mainSet is which backends the virtual server of a frontend's address has: those of the
-// cluster if any class gets these. Classes that get others go by a firewall mark.
-func mainSet(r *vip.Route) vip.Set {
-	for _, d := range r.Decisions {
-		if d.Action == vip.Forward && d.Set == vip.Cluster {
-			return vip.Cluster
-		}
+// valueOf returns what a map has for a frontend, and 0 for a set.
+func (m *model) valueOf(what string, f vip.Frontend) uint32 {
+	if what == marks {
+		return m.mark(f)
+	}
+	return 0
+}
+
+// mainSet returns which backends the virtual server of a frontend's address has: those of the
+// cluster if any class gets these. Classes that get others use a firewall mark.
+func mainSet(p vip.Policy) vip.Set {
+	if p.LeadsTo(vip.Cluster) {
+		return vip.Cluster
 	}
 	return vip.Local
 }
 
-// markServers tells the virtual servers of a route that go by firewall marks.
+// hasMark reports whether some class reaches the backends of this node by a firewall mark.
+func hasMark(p vip.Policy) bool { return p.LeadsTo(vip.Cluster) && p.LeadsTo(vip.Local) }
+
+// markServers adds the virtual server of a route that has a firewall mark.
 func (m *model) markServers(r *vip.Route, f facts) {
-	for _, d := range r.Decisions {
-		if d.Action == vip.Forward && d.Set != mainSet(r) {
-			v := virtual{mark: m.mark(marked{r.Frontend, d.Masquerade}), v4: r.Addr.Is4()}
-			f.servers[v] = server{m.markSettings(r), backendsOf(r.Backends(d.Set)), r.Protocol == cluster.UDP}
-		}
+	if hasMark(r.Policy) {
+		v := virtual{mark: m.mark(r.Frontend), v4: r.Addr.Is4()}
+		f.servers[v] = server{m.markSettings(r), backendsOf(r.Local), r.Protocol == cluster.UDP}
 	}
 }
 
@@ -246,14 +247,8 @@ func (m *model) settings(r *vip.Route) settings {
 	return settings{m.scheduler(r.Scheduler), r.Affinity}
 }
 
-// marked is who a firewall mark is for.
-type marked struct {
-	vip.Frontend
-	masquerade bool
-}
-
 // Firewall marks are 32 bits that others may use too: ours begin with this byte. The bit that
-// asks for masquerading is as it should be for the class.
+// asks for masquerading is not set.
 const (
 	markTag  = 0x53000000
 	markMask = 0xff000000
@@ -261,40 +256,27 @@ const (
 
 // mark is the firewall mark of a frontend: the same after a restart and on every node, unless two
 // frontends happen to fall on one.
-func (m *model) mark(k marked) uint32 {
-	if n, ok := m.marks[k]; ok {
+func (m *model) mark(f vip.Frontend) uint32 {
+	if n, ok := m.marks[f]; ok {
 		return n
 	}
 	h := fnv.New32a()
-	h.Write([]byte(k.Frontend.String()))
+	h.Write([]byte(f.String()))
 	bit := m.host.MasqueradeMark
 	for n := h.Sum32(); ; n++ {
-		mark := markTag | n&^uint32(markMask)
-		if mark &^= bit; k.masquerade {
-			mark |= bit
-		}
-		if !m.used[mark] && mark&^(markMask|bit) != 0 {
-			m.marks[k], m.used[mark] = mark, true
+		mark := (markTag | n&^uint32(markMask)) &^ bit
+		if !m.used[mark] && mark&^markMask != 0 {
+			m.marks[f], m.used[mark] = mark, true
 			return mark
 		}
 	}
 }
 
-// forget frees the marks of a frontend that is gone, or needs none any more.
+// forget frees the mark of a frontend that is gone, or needs none any more.
 func (m *model) forget(f vip.Frontend) {
-	needs := map[bool]bool{}
-	if r := m.routes[f]; r != nil {
-		for _, d := range r.Decisions {
-			if d.Action == vip.Forward && d.Set != mainSet(r) {
-				needs[d.Masquerade] = true
-			}
-		}
+	if r := m.routes[f]; r != nil && hasMark(r.Policy) {
+		return
 	}
-	for _, masquerade := range []bool{false, true} {
-		k := marked{f, masquerade}
-		if n, ok := m.marks[k]; ok && !needs[masquerade] {
-			delete(m.marks, k)
-			delete(m.used, n)
-		}
-	}
+	delete(m.used, m.marks[f])
+	delete(m.marks, f)
 }

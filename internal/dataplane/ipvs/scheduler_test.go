@@ -82,9 +82,7 @@ func (b *bench) serve(port uint16, scheduler string, pods ...string) {
 		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.AddrPortFrom(b.pods[name].IPv4, 8080), Local: true})
 	}
 	slices.SortFunc(r.Cluster, func(x, y vip.Backend) int { return x.Compare(y.AddrPort) })
-	for c := range r.Decisions {
-		r.Decisions[c].Masquerade = true
-	}
+	r.Policy = vip.ClusterMasquerade
 	b.onNode(func() error { return b.plane.Apply(b.t.Context(), b.table.Set(r.Owner.Service, []*vip.Route{r})) })
 }
 

@@ -23,7 +23,7 @@ func TestManyClients(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	r := testRoute(0, 3)
-	r.Protocol, r.Affinity, r.Decisions = cluster.UDP, 10800, [vip.Classes]vip.Decision{}
+	r.Protocol, r.Affinity, r.Policy = cluster.UDP, 10800, vip.ClusterKeep
 	table := vip.NewTable()
 	table.Set(service(0), []*vip.Route{r})
 	mustSync(t, d, table)

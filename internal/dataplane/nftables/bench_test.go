@@ -57,7 +57,7 @@ func everyRoute(i, backends int, affinity uint32) []*vip.Route {
 	inside.Affinity = affinity
 	outside := *inside
 	outside.Local = inside.Cluster[:1]
-	outside.Decisions[vip.FromOutside] = vip.Decision{Set: vip.Local}
+	outside.Policy = vip.ExternalLocal
 	port, balancer := outside, outside
 	port.Kind, port.Frontend = vip.NodePort, vip.Frontend{Addr: vip.AnyNode4, Port: uint16(20_000 + i), Protocol: inside.Protocol}
 	balancer.Kind, balancer.Addr = vip.LoadBalancer, netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)})

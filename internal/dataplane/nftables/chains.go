@@ -5,15 +5,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/nft"
-	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // groupChain is the chain of a group: it marks what is to be masqueraded and hands
 // on, or refuses.
 func (l *layout) groupChain(g group) nft.Chain {
-	c := nft.Chain{Name: g.chainName()}
+	c, does := nft.Chain{Name: g.chainName()}, treatments[g.treatment]
 	if g.forwards() {
-		for _, match := range l.from(g.classes(masquerades)) {
+		for _, match := range l.from(does.masquerade) {
 			c.Rules = append(c.Rules, nft.Rule(match, nft.SetMarkBits(l.host.MasqueradeMark)))
 		}
 		if g.affinity {
@@ -21,17 +20,18 @@ func (l *layout) groupChain(g group) nft.Chain {
 		}
 		paths := g.paths()
 		for _, p := range paths[1:] { // to the backends of this node; all others follow
-			for _, match := range l.from(g.classes(to(p.set))) {
+			for _, match := range l.from(does.local) {
 				c.Rules = append(c.Rules, nft.Rule(match, nft.Goto(g.next(p))))
 			}
 		}
 		c.Rules = append(c.Rules, nft.Goto(g.next(paths[0])))
 		return c
 	}
-	for _, action := range []vip.Action{vip.Reject, vip.Drop} {
-		for _, match := range l.from(g.classes(acts(action))) {
-			c.Rules = append(c.Rules, l.refuse(match, action)...)
-		}
+	for _, match := range l.from(does.reject) {
+		c.Rules = append(c.Rules, l.refuse(match)...)
+	}
+	for _, match := range l.from(does.drop) {
+		c.Rules = append(c.Rules, nft.Rule(match, nft.Drop))
 	}
 	return c
 }
@@ -143,7 +143,7 @@ func (l *layout) restChain(m made) nft.Chain {
 	c.Rules = append(c.Rules, nft.Rule(nft.IsTranslated, nft.Return))
 	elsewhere := nft.ToThisNode(false)
 	at := nft.Rule(nft.Concat(l.Destination()), l.clusterIPs.contains(), elsewhere)
-	c.Rules = append(c.Rules, l.refuse(at, vip.Reject)...)
+	c.Rules = append(c.Rules, l.refuse(at)...)
 	c.Rules = append(c.Rules, nft.Rule(nft.Concat(l.Destination()), l.serviceCIDRs.contains(), elsewhere, nft.Drop))
 	return c
 }

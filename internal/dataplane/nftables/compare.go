@@ -62,6 +62,21 @@ func (l *layout) difference(found foundLayout) (m made, why string) {
 	return m, ""
 }
 
+// allGroups are all that there are, by name.
+func allGroups() map[string]group {
+	all := map[string]group{}
+	for t := plain; t < treatmentCount; t++ {
+		for _, node := range []bool{false, true} {
+			g := group{treatment: t, node: node}
+			all[g.name()] = g
+			if g.affinity = t.forwards(); g.affinity {
+				all[g.name()] = g
+			}
+		}
+	}
+	return all
+}
+
 func (l *layout) chainDifference(c nft.Chain, f *foundChain) string {
 	switch {
 	case f == nil:

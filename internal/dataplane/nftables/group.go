@@ -3,7 +3,6 @@ package nftables
 import (
 	"fmt"
 	"math/bits"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -11,91 +10,129 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
+// treatment is what happens to the packets of the frontends in a set. The treatments that forward come first; those
+// that refuse do it in hooks of their own, before translation.
+type treatment uint8
+
+const (
+	noTreatment treatment = iota
+	plain
+	masqueradeAll
+	masqueradeNode // and what is from outside is refused
+	masqueradeNodeOutside
+	localAll
+	masqueradeAllLocalAll
+	masqueradeNodeOutsideLocalAll
+	masqueradeNodeLocalOutside
+	masqueradeNodeLocalPodOutside
+	rejectAll
+	dropAll
+	dropOutside
+	dropPodOutside
+	treatmentCount
+)
+
+// clients are the source classes that a part of a treatment is for.
+type clients uint8
+
+const (
+	noClients clients = iota
+	allClients
+	nodeClients
+	outsideClients
+	nodeOutsideClients
+	podOutsideClients
+)
+
+// treatments say what each one does: for whom packets are masqueraded, for whom backends of this node are used, and who
+// is refused.
+var treatments = [treatmentCount]struct {
+	name                            string
+	masquerade, local, reject, drop clients
+}{
+	plain:                         {name: "plain"},
+	masqueradeAll:                 {name: "masquerade-all", masquerade: allClients},
+	masqueradeNode:                {name: "masquerade-node", masquerade: nodeClients},
+	masqueradeNodeOutside:         {name: "masquerade-node-outside", masquerade: nodeOutsideClients},
+	localAll:                      {name: "local-all", local: allClients},
+	masqueradeAllLocalAll:         {name: "masquerade-all-local-all", masquerade: allClients, local: allClients},
+	masqueradeNodeOutsideLocalAll: {name: "masquerade-node-outside-local-all", masquerade: nodeOutsideClients, local: allClients},
+	masqueradeNodeLocalOutside:    {name: "masquerade-node-local-outside", masquerade: nodeClients, local: outsideClients},
+	masqueradeNodeLocalPodOutside: {name: "masquerade-node-local-pod-outside", masquerade: nodeClients, local: podOutsideClients},
+	rejectAll:                     {name: "reject-all", reject: allClients},
+	dropAll:                       {name: "drop-all", drop: allClients},
+	dropOutside:                   {name: "drop-outside", drop: outsideClients},
+	dropPodOutside:                {name: "drop-pod-outside", drop: podOutsideClients},
+}
+
+// treatmentsOf returns how the frontends of a policy are forwarded and refused.
+func treatmentsOf(p vip.Policy) (forward, refuse treatment) {
+	switch p {
+	case vip.ClusterKeep:
+		return plain, noTreatment
+	case vip.ClusterPods:
+		return masqueradeNodeOutside, noTreatment
+	case vip.ClusterMasquerade:
+		return masqueradeAll, noTreatment
+	case vip.LocalKeep:
+		return localAll, noTreatment
+	case vip.LocalPods:
+		return masqueradeNodeOutsideLocalAll, noTreatment
+	case vip.LocalMasquerade:
+		return masqueradeAllLocalAll, noTreatment
+	case vip.ExternalLocal:
+		return masqueradeNodeLocalOutside, noTreatment
+	case vip.ExternalLocalDrop:
+		return masqueradeNode, dropOutside
+	case vip.ExternalLocalNoPods:
+		return masqueradeNodeLocalPodOutside, noTreatment
+	case vip.ExternalLocalNoPodsDrop:
+		return masqueradeNode, dropPodOutside
+	case vip.RejectAll:
+		return noTreatment, rejectAll
+	case vip.DropAll:
+		return noTreatment, dropAll
+	}
+	return noTreatment, noTreatment
+}
+
+func (t treatment) forwards() bool { return t < rejectAll }
+
 // group is the frontends that are treated alike: they are in one set, and their
 // packets go through one chain. A frontend that forwards some source classes and
-// refuses others is in two groups: refusal comes first, in hooks of its own.
+// refuses others is in two groups.
 type group struct {
-	decisions [vip.Classes]vip.Decision // backends and masquerading in one that forwards, actions in one that refuses
-	node      bool                      // of NodePorts
-	affinity  bool                      // of one that forwards: clients are remembered
+	treatment
+	node     bool // of NodePorts
+	affinity bool // of one that forwards: clients are remembered
 }
 
 // isFrontend reports whether a route is what a table has sets of groups for: not the rest
 // of an address (see layout.clusterIPs), nor a port that a process of this node answers.
 func isFrontend(r *vip.Route) bool { return r.Kind != vip.OtherPorts && r.Kind != vip.HealthCheck }
 
-// refusing is the group of a route that refuses, if it refuses any class.
+// refusing returns the group of a route that refuses, if it refuses any class.
 func refusing(r *vip.Route) (g group, ok bool) {
-	for c, d := range r.Decisions {
-		g.decisions[c].Action = d.Action
-	}
-	g.node = r.IsNodePort()
-	return g, isFrontend(r) && !g.forwards()
+	_, t := treatmentsOf(r.Policy)
+	return group{treatment: t, node: r.IsNodePort()}, isFrontend(r) && t != noTreatment
 }
 
-// forwarding is the group of a route that forwards, if it forwards any class.
+// forwarding returns the group of a route that forwards, if it forwards any class.
 func forwarding(r *vip.Route) (g group, ok bool) {
-	if !isFrontend(r) {
-		return g, false
-	}
-	first := slices.IndexFunc(r.Decisions[:], forwards)
-	if first < 0 {
-		return g, false
-	}
-	g.node, g.affinity = r.IsNodePort(), r.Affinity != 0
-	for c, d := range r.Decisions {
-		if forwards(d) {
-			g.decisions[c] = vip.Decision{Set: d.Set, Masquerade: d.Masquerade}
-		} else {
-			g.decisions[c].Set = r.Decisions[first].Set // never gets there, so another path must not be made for it
-		}
-	}
-	return g, true
-}
-
-func forwards(d vip.Decision) bool { return d.Action == vip.Forward }
-
-// forwards reports whether the group is one that forwards.
-func (g group) forwards() bool {
-	for _, d := range g.decisions {
-		if !forwards(d) {
-			return false
-		}
-	}
-	return true
+	t, _ := treatmentsOf(r.Policy)
+	return group{t, r.IsNodePort(), r.Affinity != 0}, isFrontend(r) && t != noTreatment
 }
 
 // leadsTo reports whether any class is forwarded to a set.
 func (g group) leadsTo(s vip.Set) bool {
-	for _, d := range g.decisions {
-		if d.Set == s {
-			return g.forwards()
-		}
+	switch local := treatments[g.treatment].local; {
+	case !g.forwards():
+		return false
+	case s == vip.Local:
+		return local != noClients
+	default:
+		return local != allClients
 	}
-	return false
-}
-
-// classes names the source classes whose decision is such.
-func (g group) classes(is func(vip.Decision) bool) []string {
-	var names []string
-	for c, d := range g.decisions {
-		if is(d) {
-			names = append(names, vip.Class(c).String())
-		}
-	}
-	return names
-}
-
-func masquerades(d vip.Decision) bool { return d.Masquerade }
-
-// acts gives the predicate for decisions with an action.
-func acts(a vip.Action) func(vip.Decision) bool {
-	return func(d vip.Decision) bool { return d.Action == a }
-}
-
-// to gives the predicate for decisions to forward to a set.
-func to(s vip.Set) func(vip.Decision) bool {
-	return func(d vip.Decision) bool { return d.Action == vip.Forward && d.Set == s }
 }
 
 // paths are where the group's chain leads to.
@@ -133,9 +170,9 @@ func (p path) name(name string) string {
 // node-masquerade-all, affinity-masquerade-all.
 func (g group) name() string {
 	if g.node {
-		return "node-" + g.treatment()
+		return "node-" + g.base()
 	}
-	return g.treatment()
+	return g.base()
 }
 
 // chainName is the name of the chain. NodePorts are refused like all others.
@@ -143,55 +180,15 @@ func (g group) chainName() string {
 	if g.forwards() {
 		return g.name()
 	}
-	return g.treatment()
+	return g.base()
 }
 
-func (g group) treatment() string {
-	var words []string
+// base is the name without regard to NodePorts.
+func (g group) base() string {
 	if g.affinity {
-		words = []string{"affinity"}
+		return "affinity-" + treatments[g.treatment].name
 	}
-	for _, does := range []struct {
-		what string
-		is   func(vip.Decision) bool
-	}{{"masquerade", masquerades}, {"local", to(vip.Local)}, {"reject", acts(vip.Reject)}, {"drop", acts(vip.Drop)}} {
-		classes := g.classes(does.is)
-		if len(classes) == int(vip.Classes) {
-			classes = []string{"all"}
-		}
-		if len(classes) > 0 {
-			words = append(append(words, does.what), classes...)
-		}
-	}
-	if words == nil || len(words) == 1 && g.affinity {
-		words = append(words, "plain")
-	}
-	return strings.Join(words, "-")
-}
-
-// allGroups are all that there could be, by name.
-func allGroups() map[string]group {
-	all := map[string]group{}
-	forward := []vip.Decision{{}, {Masquerade: true}, {Set: vip.Local}, {Set: vip.Local, Masquerade: true}}
-	refuse := []vip.Decision{{}, {Action: vip.Reject}, {Action: vip.Drop}}
-	for _, choices := range [][]vip.Decision{forward, refuse} {
-		for _, pod := range choices {
-			for _, node := range choices {
-				for _, outside := range choices {
-					for _, affinity := range []bool{false, true} {
-						g := group{decisions: [vip.Classes]vip.Decision{pod, node, outside}, affinity: affinity}
-						if affinity && !g.forwards() {
-							continue
-						}
-						all[g.name()] = g
-						g.node = true
-						all[g.name()] = g
-					}
-				}
-			}
-		}
-	}
-	return all
+	return treatments[g.treatment].name
 }
 
 // class is a map of backends: of the frontends of a protocol with more of them than half its

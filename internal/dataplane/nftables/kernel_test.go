@@ -34,41 +34,31 @@ func mixedTable() *vip.Table {
 		sortBackends(list)
 		return list
 	}
-	fromAll := func(d vip.Decision) (all [vip.Classes]vip.Decision) {
-		for c := range all {
-			all[c] = d
-		}
-		return all
-	}
-	masquerade := vip.Decision{Masquerade: true}
-	some := [vip.Classes]vip.Decision{vip.FromNode: masquerade, vip.FromOutside: masquerade}
 	n := 0
-	add := func(a string, port uint16, p cluster.Protocol, kind vip.Kind, count int, d [vip.Classes]vip.Decision) {
+	add := func(a string, port uint16, p cluster.Protocol, kind vip.Kind, count int, policy vip.Policy) {
 		n++
 		f := vip.Frontend{Addr: addr(a), Port: port, Protocol: p}
 		t.Set(service(n), []*vip.Route{{
 			Frontend: f, Kind: kind, Owner: vip.Owner{Service: service(n), Port: "p"}, Created: int64(n),
-			Decisions: d, Cluster: backends(count, f.Addr.Is4()),
+			Policy: policy, Cluster: backends(count, f.Addr.Is4()),
 		}})
 	}
 	for _, a := range []string{"10.96.0.1", "fd00:96::1"} {
-		add(a, 443, cluster.TCP, vip.ClusterIP, 1, some)
-		add(a, 53, cluster.UDP, vip.ClusterIP, 2, fromAll(vip.Decision{}))
-		add(a, 53, cluster.TCP, vip.ClusterIP, 3, fromAll(masquerade))
-		add(a, 7, cluster.SCTP, vip.ExternalIP, 9, fromAll(masquerade))
-		add(a, 81, cluster.TCP, vip.ClusterIP, 0, fromAll(vip.Decision{Action: vip.Reject}))
-		add(a, 82, cluster.UDP, vip.LoadBalancer, 0, fromAll(vip.Decision{Action: vip.Drop}))
-		add(a, 83, cluster.TCP, vip.LoadBalancer, 4, [vip.Classes]vip.Decision{
-			vip.FromPod: {}, vip.FromNode: masquerade, vip.FromOutside: {Action: vip.Drop}})
-		add(a, 84, cluster.TCP, vip.LoadBalancer, 4, [vip.Classes]vip.Decision{
-			vip.FromPod: masquerade, vip.FromNode: {Action: vip.Reject}, vip.FromOutside: masquerade})
+		add(a, 443, cluster.TCP, vip.ClusterIP, 1, vip.ClusterPods)
+		add(a, 53, cluster.UDP, vip.ClusterIP, 2, vip.ClusterKeep)
+		add(a, 53, cluster.TCP, vip.ClusterIP, 3, vip.ClusterMasquerade)
+		add(a, 7, cluster.SCTP, vip.ExternalIP, 9, vip.ClusterMasquerade)
+		add(a, 81, cluster.TCP, vip.ClusterIP, 0, vip.RejectAll)
+		add(a, 82, cluster.UDP, vip.ClusterIP, 0, vip.DropAll)
+		add(a, 83, cluster.TCP, vip.LoadBalancer, 4, vip.ExternalLocalDrop)
+		add(a, 84, cluster.TCP, vip.LoadBalancer, 4, vip.ExternalLocalNoPodsDrop)
 	}
 	addPolicies(t, backends)
 	for _, a := range []string{"0.0.0.0", "::"} {
-		add(a, 30009, cluster.TCP, vip.NodePort, 5, fromAll(masquerade))
-		add(a, 30053, cluster.UDP, vip.NodePort, 2, fromAll(masquerade))
-		add(a, 30007, cluster.SCTP, vip.NodePort, 1, fromAll(masquerade))
-		add(a, 30010, cluster.TCP, vip.NodePort, 0, fromAll(vip.Decision{Action: vip.Reject}))
+		add(a, 30009, cluster.TCP, vip.NodePort, 5, vip.ClusterMasquerade)
+		add(a, 30053, cluster.UDP, vip.NodePort, 2, vip.ClusterMasquerade)
+		add(a, 30007, cluster.SCTP, vip.NodePort, 1, vip.ClusterMasquerade)
+		add(a, 30010, cluster.TCP, vip.NodePort, 0, vip.RejectAll)
 	}
 	return t
 }
@@ -76,33 +66,27 @@ func mixedTable() *vip.Table {
 // addPolicies adds Services with traffic policies, source ranges and affinity: each
 // with a ClusterIP, an address of a load balancer and a NodePort.
 func addPolicies(t *vip.Table, backends func(int, bool) []vip.Backend) {
-	masquerade, local := vip.Decision{Masquerade: true}, vip.Decision{Set: vip.Local}
-	cluster5 := [vip.Classes]vip.Decision{vip.FromNode: masquerade, vip.FromOutside: masquerade}
-	internal := [vip.Classes]vip.Decision{local, {Set: vip.Local, Masquerade: true}, {Set: vip.Local, Masquerade: true}}
-	external := [vip.Classes]vip.Decision{vip.FromNode: masquerade, vip.FromOutside: local}
 	for i, s := range []struct {
-		inside   [vip.Classes]vip.Decision
+		inside   vip.Policy
 		affinity uint32
 		p        cluster.Protocol
 		sources  []string
 	}{
-		{cluster5, 10800, cluster.TCP, nil},
-		{internal, 10800, cluster.UDP, []string{"192.0.2.0/25", "198.51.100.7/32", "2001:db8::/33", "2001:db9::1/128"}},
-		{internal, 0, cluster.TCP, []string{}},
-		{cluster5, 90, cluster.SCTP, []string{"10.0.0.0/8", "fd00::/8"}},
+		{vip.ClusterPods, 10800, cluster.TCP, nil},
+		{vip.LocalPods, 10800, cluster.UDP, []string{"192.0.2.0/25", "198.51.100.7/32", "2001:db8::/33", "2001:db9::1/128"}},
+		{vip.LocalPods, 0, cluster.TCP, []string{}},
+		{vip.ClusterPods, 90, cluster.SCTP, []string{"10.0.0.0/8", "fd00::/8"}},
 	} {
 		key := service(100 + i)
 		var routes []*vip.Route
 		for _, v4 := range []bool{true, false} {
-			add := func(a string, kind vip.Kind, port uint16, d [vip.Classes]vip.Decision, sources []string) {
+			add := func(a string, kind vip.Kind, port uint16, policy vip.Policy, sources []string) {
 				r := &vip.Route{
 					Frontend: vip.Frontend{Addr: addr(a), Port: port, Protocol: s.p}, Kind: kind,
 					Owner: vip.Owner{Service: key, Port: "web"}, Created: 100 + int64(i),
-					Decisions: d, Cluster: backends(5, v4), Affinity: s.affinity,
+					Policy: policy, Affinity: s.affinity,
 				}
-				if slices.ContainsFunc(d[:], to(vip.Local)) {
-					r.Local = slices.DeleteFunc(backends(5, v4), func(b vip.Backend) bool { return !b.Local })
-				}
+				serve(r, backends(5, v4), slices.DeleteFunc(backends(5, v4), func(b vip.Backend) bool { return !b.Local }))
 				if sources != nil {
 					r.Sources = []netip.Prefix{}
 				}
@@ -118,8 +102,8 @@ func addPolicies(t *vip.Table, backends func(int, bool) []vip.Backend) {
 				ip, lb, any = "fd00:96::1:"+strconv.FormatUint(uint64(uint32(i)), 10), "2001:db8::"+strconv.FormatUint(uint64(uint32(i)), 10), "::"
 			}
 			add(ip, vip.ClusterIP, 80, s.inside, nil)
-			add(lb, vip.LoadBalancer, 80, external, s.sources)
-			add(any, vip.NodePort, 31000+uint16(i), external, nil)
+			add(lb, vip.LoadBalancer, 80, vip.ExternalLocal, s.sources)
+			add(any, vip.NodePort, 31000+uint16(i), vip.ExternalLocal, nil)
 			routes = append(routes, restOf(100+i, addr(ip)))
 		}
 		slices.SortFunc(routes, func(a, b *vip.Route) int { return a.Compare(b.Frontend) })
@@ -148,9 +132,9 @@ func TestCountsReadBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			for s, want := range map[*set]int{
-				l.groupSet(group{decisions: testRoute(0, 5).Decisions}): 10_000,
-				l.classSet(class{protocol: 6, size: 8}):                 50_000,
-				l.nodeAddrs:                                             2,
+				l.groupSet(group{treatment: masqueradeNodeOutside}): 10_000,
+				l.classSet(class{protocol: 6, size: 8}):             50_000,
+				l.nodeAddrs:                                         2,
 			} {
 				if found.count[s] != want {
 					t.Errorf("%s has %d elements, want %d", s.Name, found.count[s], want)
@@ -285,15 +269,15 @@ func wantedState(f *nft.Family, table *vip.Table) map[string]frontendState {
 	shares := map[ownerKey][]string{}
 	backends := map[ownerKey]*[2]map[netip.AddrPort]bool{}
 	for r := range table.All() {
-		if familyOf(r.Frontend) == f && r.Affinity != 0 && slices.ContainsFunc(r.Decisions[:], acts(vip.Forward)) {
+		if familyOf(r.Frontend) == f && r.Affinity != 0 && r.Policy.Forwards() {
 			k := keyOf(r)
 			shares[k] = append(shares[k], r.Frontend.String())
 			if backends[k] == nil {
 				backends[k] = &[2]map[netip.AddrPort]bool{{}, {}}
 			}
-			for _, d := range r.Decisions {
-				for _, b := range r.Backends(d.Set) {
-					backends[k][d.Set][b.AddrPort] = d.Action == vip.Forward || backends[k][d.Set][b.AddrPort]
+			for _, set := range sets {
+				for _, b := range r.Backends(set) {
+					backends[k][set][b.AddrPort] = true
 				}
 			}
 		}
@@ -307,10 +291,8 @@ func wantedState(f *nft.Family, table *vip.Table) map[string]frontendState {
 			s.Shares = slices.Sorted(slices.Values(shares[k]))
 			for _, set := range sets {
 				var list []netip.AddrPort
-				for b, wanted := range backends[k][set] {
-					if wanted {
-						list = append(list, b)
-					}
+				for b := range backends[k][set] {
+					list = append(list, b)
 				}
 				if slices.SortFunc(list, netip.AddrPort.Compare); len(list) > 0 {
 					s.Backends[l.backends[set].Name] = list

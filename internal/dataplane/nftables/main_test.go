@@ -169,11 +169,8 @@ func testRoute(i, backends int) *vip.Route {
 		Owner:    vip.Owner{Service: service(i), Port: "http"},
 		Created:  int64(i),
 	}
-	for c := range r.Decisions {
-		r.Decisions[c].Masquerade = vip.Class(c) != vip.FromPod
-		if backends == 0 {
-			r.Decisions[c] = vip.Decision{Action: vip.Reject}
-		}
+	if r.Policy = vip.ClusterPods; backends == 0 {
+		r.Policy = vip.RejectAll
 	}
 	for b := range backends {
 		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.AddrPortFrom(backendAddr(i*backends+b), 8080)})
@@ -187,7 +184,7 @@ func backendAddr(n int) netip.Addr {
 }
 
 // randomRoutes draws what a Service could have: few addresses, ports and pods, so
-// that Services collide and share, both families, all protocols, any decisions.
+// that Services collide and share, both families, all protocols, all policies.
 func randomRoutes(t *rapid.T, i int) []*vip.Route {
 	var routes []*vip.Route
 	seen := map[vip.Frontend]bool{}
@@ -206,15 +203,12 @@ func randomRoutes(t *rapid.T, i int) []*vip.Route {
 			Frontend: f, Created: int64(rapid.IntRange(0, 2).Draw(t, "created")),
 			Owner: vip.Owner{Service: service(i), Port: rapid.SampledFrom([]string{"", "dns"}).Draw(t, "name")},
 		}
-		if f.IsNodePort() {
-			r.Kind = vip.NodePort
+		r.Kind, r.Policy = randomPolicy(t, f)
+		serve(r, randomBackends(t, v4), randomBackends(t, v4))
+		if r.Kind == vip.LoadBalancer {
+			r.Sources = randomSources(t, v4)
 		}
-		r.Cluster, r.Local = randomBackends(t, v4), randomBackends(t, v4)
-		r.Sources = randomSources(t, v4)
 		r.Affinity = rapid.SampledFrom([]uint32{0, 0, 10, 10800}).Draw(t, "affinity")
-		for c := range r.Decisions {
-			r.Decisions[c] = randomDecision(t, r)
-		}
 		routes = append(routes, r)
 	}
 	for _, a := range []netip.Addr{addr("10.96.0.1"), addr("fd00:96::1")} {
@@ -226,18 +220,39 @@ func randomRoutes(t *rapid.T, i int) []*vip.Route {
 	return routes
 }
 
-// randomDecision draws one that a route can have: with backends where it forwards.
-func randomDecision(t *rapid.T, r *vip.Route) vip.Decision {
-	d := vip.Decision{Action: rapid.SampledFrom([]vip.Action{vip.Forward, vip.Forward, vip.Reject, vip.Drop}).Draw(t, "action")}
-	if d.Action != vip.Forward {
-		return d
+// randomPolicy draws a kind that a frontend could have, and a policy of that kind.
+func randomPolicy(t *rapid.T, f vip.Frontend) (vip.Kind, vip.Policy) {
+	kind := vip.NodePort
+	if !f.IsNodePort() {
+		kind = rapid.SampledFrom([]vip.Kind{vip.ClusterIP, vip.ExternalIP, vip.LoadBalancer}).Draw(t, "kind")
 	}
-	d.Set = rapid.SampledFrom(sets).Draw(t, "set")
-	d.Masquerade = rapid.Bool().Draw(t, "masquerade")
-	if len(r.Backends(d.Set)) == 0 {
-		return vip.Decision{Action: vip.Drop}
+	policies := []vip.Policy{vip.ClusterMasquerade, vip.ExternalLocal, vip.ExternalLocalNoPods}
+	if kind == vip.ClusterIP {
+		policies = []vip.Policy{vip.ClusterKeep, vip.ClusterPods, vip.ClusterMasquerade, vip.LocalKeep, vip.LocalPods, vip.LocalMasquerade}
 	}
-	return d
+	return kind, rapid.SampledFrom(policies).Draw(t, "policy")
+}
+
+// serve gives a route backends, as vip.Build does, and the policy that it has with these.
+func serve(r *vip.Route, all, here []vip.Backend) {
+	switch {
+	case r.Policy.LeadsTo(vip.Cluster) && len(all) == 0:
+		r.Policy = vip.RejectAll
+	case !r.Policy.LeadsTo(vip.Local) || len(here) > 0:
+	case r.Policy == vip.ExternalLocal:
+		r.Policy = vip.ExternalLocalDrop
+	case r.Policy == vip.ExternalLocalNoPods:
+		r.Policy = vip.ExternalLocalNoPodsDrop
+	default:
+		r.Policy = vip.DropAll
+	}
+	r.Cluster, r.Local = nil, nil
+	if r.Policy.LeadsTo(vip.Cluster) {
+		r.Cluster = all
+	}
+	if r.Policy.LeadsTo(vip.Local) {
+		r.Local = here
+	}
 }
 
 // randomSources draws source ranges as vip has them: nil for everybody.
@@ -261,9 +276,7 @@ func randomSources(t *rapid.T, v4 bool) []netip.Prefix {
 // restOf is the refusal of all other ports of a Service's ClusterIP.
 func restOf(i int, a netip.Addr) *vip.Route {
 	r := &vip.Route{Frontend: vip.Frontend{Addr: a}, Kind: vip.OtherPorts, Owner: vip.Owner{Service: service(i)}, Created: int64(i)}
-	for c := range r.Decisions {
-		r.Decisions[c].Action = vip.Reject
-	}
+	r.Policy = vip.RejectAll
 	return r
 }
 
@@ -273,12 +286,7 @@ func otherBackends(t *rapid.T, routes []*vip.Route) []*vip.Route {
 	for _, r := range routes {
 		n := *r
 		if r.Kind != vip.OtherPorts {
-			n.Cluster, n.Local = others(t, r.Cluster, r.Addr.Is4()), others(t, r.Local, r.Addr.Is4())
-		}
-		for c, d := range n.Decisions {
-			if d.Action == vip.Forward && len(n.Backends(d.Set)) == 0 {
-				n.Decisions[c] = vip.Decision{Action: vip.Reject}
-			}
+			serve(&n, others(t, r.Cluster, r.Addr.Is4()), others(t, r.Local, r.Addr.Is4()))
 		}
 		changed = append(changed, &n)
 	}

@@ -51,7 +51,7 @@ func between(p packet, old, now model) []verdict {
 	}
 	for _, v := range may {
 		if v.outside {
-			d := v.route.Decisions[old.host.Class(p.src, p.in)]
+			d := v.route.Policy.Of(old.host.Class(p.src, p.in))
 			may = append(may, verdict{d.Action, d.Set, d.Masquerade, v.route, false})
 		}
 	}
@@ -69,7 +69,7 @@ func (m model) of(p packet) verdict {
 		r = m.table.Route(f)
 	}
 	if r != nil {
-		d := r.Decisions[m.host.Class(p.src, p.in)]
+		d := r.Policy.Of(m.host.Class(p.src, p.in))
 		v := verdict{d.Action, d.Set, d.Masquerade, r, false}
 		if r.Sources != nil && !inNetworks(r.Sources, p.src) {
 			v.action, v.outside = vip.Drop, true
@@ -140,12 +140,7 @@ func modelRoutes(t *rapid.T, i int) []*vip.Route {
 		all, here := randomBackends(t, v4), randomBackends(t, v4)
 		for _, r := range routes {
 			if r.Addr.Is4() == v4 && r.Kind != vip.OtherPorts {
-				r.Cluster, r.Local = all, here
-				for c, d := range r.Decisions {
-					if d.Action == vip.Forward && len(r.Backends(d.Set)) == 0 {
-						r.Decisions[c] = vip.Decision{Action: vip.Reject}
-					}
-				}
+				serve(r, all, here)
 			}
 		}
 	}

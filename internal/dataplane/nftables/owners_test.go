@@ -90,7 +90,7 @@ func TestManyStickyBackends(t *testing.T) {
 	if err := table.check(r); err != nil {
 		t.Fatal(err)
 	}
-	r.Decisions[vip.FromOutside].Set = vip.Local
+	r.Policy = vip.ExternalLocal
 	u := newUse()
 	table.use(r, 1, u)
 	table.plan(u)

@@ -80,11 +80,13 @@ func (l *lab) route(f vip.Frontend, kind vip.Kind, pods ...*netlab.Host) *vip.Ro
 		r.Cluster = append(r.Cluster, vip.Backend{AddrPort: netip.AddrPortFrom(a, 8080), Local: true})
 	}
 	sortBackends(r.Cluster)
-	for c := range r.Decisions {
-		r.Decisions[c].Masquerade = kind != vip.ClusterIP || vip.Class(c) != vip.FromPod
-		if len(pods) == 0 {
-			r.Decisions[c] = vip.Decision{Action: vip.Reject}
-		}
+	switch {
+	case len(pods) == 0:
+		r.Policy = vip.RejectAll
+	case kind == vip.ClusterIP:
+		r.Policy = vip.ClusterPods
+	default:
+		r.Policy = vip.ClusterMasquerade
 	}
 	return r
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/nft"
-	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // minimumKernel is the oldest kernel that can run the rules: it answers refused
@@ -84,8 +83,8 @@ func rehearse(c *nft.Conn, f *nft.Family, flags uint32, m made) error {
 // oneOfEach is what a rehearsal makes, in one transaction.
 func oneOfEach(affinity bool) made {
 	m := newMade()
-	for name, g := range allGroups() {
-		if !g.affinity && strings.Count(name, "-") < 3 { // the classes by themselves, and all of them
+	for _, g := range allGroups() {
+		if !g.affinity {
 			m.groups[g] = true
 		}
 	}
@@ -98,15 +97,8 @@ func oneOfEach(affinity bool) made {
 		for _, bits := range []int{restricted, 24, 32} {
 			m.ranges[ranges{node, bits}] = true
 		}
-		for _, s := range sets {
-			if !affinity {
-				continue
-			}
-			var all [vip.Classes]vip.Decision
-			for c := range all {
-				all[c].Set = s
-			}
-			m.groups[group{decisions: all, node: node, affinity: true}] = true
+		if affinity {
+			m.groups[group{plain, node, true}], m.groups[group{localAll, node, true}] = true, true
 		}
 	}
 	if affinity {

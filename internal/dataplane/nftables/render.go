@@ -154,12 +154,10 @@ func (l *layout) check(r *vip.Route) error {
 			return fmt.Errorf("source range %v is no network of %s", n, l.Name)
 		}
 	}
-	for c, d := range r.Decisions {
-		if d.Action == vip.Forward && len(r.Backends(d.Set)) == 0 {
-			return fmt.Errorf("%v: forward without backends", vip.Class(c))
-		}
-	}
 	for _, s := range sets {
+		if r.Policy.LeadsTo(s) && len(r.Backends(s)) == 0 {
+			return fmt.Errorf("policy %v without the backends that it leads to", r.Policy)
+		}
 		if err := l.checkBackends(r.Backends(s)); err != nil {
 			return err
 		}

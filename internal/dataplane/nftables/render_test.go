@@ -27,9 +27,9 @@ func goldenTables() map[string]goldenTable {
 	udp.Protocol, udp.Port = cluster.UDP, 53
 	local := testRoute(1, 3)
 	local.Kind, local.Addr, local.Local = vip.LoadBalancer, addr("203.0.113.1"), local.Cluster[1:2]
-	local.Decisions = [vip.Classes]vip.Decision{vip.FromNode: {Masquerade: true}, vip.FromOutside: {Set: vip.Local}}
+	local.Policy = vip.ExternalLocal
 	dropped := testRoute(2, 1)
-	dropped.Decisions[vip.FromOutside] = vip.Decision{Action: vip.Drop}
+	dropped.Policy = vip.ExternalLocalDrop
 	ranges := testRoute(1, 2)
 	ranges.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("203.0.113.0/25")}
 	nobody := testRoute(2, 0)
@@ -37,9 +37,7 @@ func goldenTables() map[string]goldenTable {
 	sticky, port := testRoute(1, 3), testRoute(1, 3)
 	sticky.Affinity = 10800
 	port.Affinity, port.Kind, port.Addr, port.Port = 10800, vip.NodePort, vip.AnyNode4, 30009
-	for c := range port.Decisions {
-		port.Decisions[c].Masquerade = true
-	}
+	port.Policy = vip.ClusterMasquerade
 	bridge, prefix := testHost, testHost
 	bridge.Pods = vip.Pods{Interface: "cni0"}
 	prefix.Pods = vip.Pods{Prefix: "cali"}
@@ -149,9 +147,11 @@ func randomRoute(t *rapid.T, f vip.Frontend) *vip.Route {
 		return nil
 	}
 	v4 := f.Addr.Is4()
-	r := &vip.Route{Frontend: f, Cluster: randomBackends(t, v4), Local: randomBackends(t, v4), Sources: randomSources(t, v4)}
-	for c := range r.Decisions {
-		r.Decisions[c] = randomDecision(t, r)
+	r := &vip.Route{Frontend: f}
+	r.Kind, r.Policy = randomPolicy(t, f)
+	serve(r, randomBackends(t, v4), randomBackends(t, v4))
+	if r.Kind == vip.LoadBalancer {
+		r.Sources = randomSources(t, v4)
 	}
 	return r
 }
@@ -213,7 +213,7 @@ func TestElementsAreReadAsWritten(t *testing.T) {
 // FuzzElement reads what a kernel could list as an element.
 func FuzzElement(f *testing.F) {
 	l := newLayout(nft.IPv4, testHost)
-	sets := []*set{l.groupSet(group{}), l.groupSet(group{node: true}), l.classSet(class{protocol: 6, size: 8}), l.classSet(class{path: path{node: true}, protocol: 17, size: 1}), l.hairpin, l.podCIDRs}
+	sets := []*set{l.groupSet(group{treatment: plain}), l.groupSet(group{treatment: plain, node: true}), l.classSet(class{protocol: 6, size: 8}), l.classSet(class{path: path{node: true}, protocol: 17, size: 1}), l.hairpin, l.podCIDRs}
 	for i, s := range sets {
 		var e nft.Element
 		s.element(&e, key{addr: addr("10.0.0.1"), port: 80, slot: 3, protocol: 6}, value{to: netip.MustParseAddrPort("10.1.1.1:80"), comment: "ns/name:port"})

@@ -2,35 +2,29 @@ package nftables
 
 import (
 	"net/netip"
-	"strings"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/nft"
-	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 // Parts of rules that several chains have.
 
-// from matches packets of the given source classes: one statement each, of which at
+// from matches packets of some source classes: one statement each, of which at
 // least one matches. A packet may match two of them.
-func (l *layout) from(classes []string) []nft.Statement {
+func (l *layout) from(who clients) []nft.Statement {
 	pod, node := l.fromPod, nft.FromThisNode // the pods of this node have no address of this node
-	switch strings.Join(classes, " ") {
-	case "":
+	switch who {
+	case noClients:
 		return nil
-	case "pod":
-		return []nft.Statement{pod(true)}
-	case "node":
+	case nodeClients:
 		return []nft.Statement{nft.Rule(pod(false), node(true))}
-	case "outside":
+	case outsideClients:
 		return []nft.Statement{nft.Rule(pod(false), node(false))}
-	case "pod node":
-		return []nft.Statement{pod(true), node(true)}
-	case "pod outside":
+	case podOutsideClients:
 		return []nft.Statement{pod(true), node(false)}
-	case "node outside":
+	case nodeOutsideClients:
 		return []nft.Statement{pod(false)}
 	}
 	return []nft.Statement{{}}
@@ -71,11 +65,8 @@ func (l *layout) notLoopback() nft.Statement {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: unix.NFT_REG_1, Data: address})
 }
 
-// refuse answers, or drops, what matches. nft leaves the protocol out of the rule for TCP: the reset implies it.
-func (l *layout) refuse(match nft.Statement, action vip.Action) []nft.Statement {
-	if action == vip.Drop {
-		return []nft.Statement{nft.Rule(match, nft.Drop)}
-	}
+// refuse answers what matches. nft leaves the protocol out of the rule for TCP: the reset implies it.
+func (l *layout) refuse(match nft.Statement) []nft.Statement {
 	return l.Refuse(nft.TCP.Is(true).Silent(), match)
 }
 
