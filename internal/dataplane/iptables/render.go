@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -326,4 +327,18 @@ func (d *renderer) withinRanges(r *vip.Route, name string) string {
 // only keeps the addresses of a family.
 func only(list []netip.Prefix, v4 bool) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is4() != v4 })
+}
+
+// Render prints the rules for a table as iptables-restore and ip6tables-restore would take
+// them on a host that has none.
+func Render(host dataplane.Host, t *vip.Table) (string, error) {
+	changes := t.Additions()
+	var b strings.Builder
+	for _, v4 := range []bool{true, false} {
+		rules := newRuleset(&host, v4, false)
+		rules.change(changes)
+		b.WriteString(map[bool]string{true: "# iptables-restore\n", false: "# ip6tables-restore\n"}[v4])
+		b.WriteString(rules.repair(listing{}, rules.tables()).String())
+	}
+	return b.String(), nil
 }
