@@ -100,14 +100,10 @@ func (r *Relay) choose(f vip.Frontend, now time.Time) (list []netip.AddrPort) {
 	r.mu.Lock()
 	route, last := r.routes[f], r.sticky[f]
 	r.mu.Unlock()
-	if route == nil {
+	if route == nil || route.Policy.Of(vip.FromNode).Action != vip.Forward {
 		return nil
 	}
-	decision := route.Policy.Of(vip.FromNode)
-	if decision.Action != vip.Forward {
-		return nil
-	}
-	backends := route.Backends(decision.Set)
+	backends := route.Backends(route.Policy.Of(vip.FromNode).Set)
 	has := func(b vip.Backend) bool { return b.AddrPort == last.to }
 	if route.Affinity > 0 && now.Before(last.until) && slices.ContainsFunc(backends, has) {
 		list = append(list, last.to)
