@@ -75,8 +75,8 @@ func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
 		case r.Err != nil && r.Err.Error() != told:
 			told = r.Err.Error()
 			log.Warn("removing stale flows; it will be tried again", "error", r.Err)
-		case r.Removed > 0:
-			log.Debug("removed stale flows", "flows", r.Removed, "took", r.Took.String())
+		case r.Removed+r.Shortened > 0:
+			log.Debug("removed stale flows", "flows", r.Removed, "shortened", r.Shortened, "took", r.Took.String())
 		}
 	}
 }

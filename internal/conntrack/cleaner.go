@@ -1,12 +1,12 @@
 package conntrack
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,11 +18,13 @@ const (
 	// settle is the delay between writing rules and reading the flows. Packets that met the old
 	// rules are tracked by then, and changes that arrive meanwhile share one reading.
 	settle = 10 * time.Millisecond
-	// share limits reading the table to 1/share of one CPU's time.
+	// share limits the Cleaner to 1/share of one CPU's time.
 	share = 5
-	// drainLook is the pause between checks of the flows of draining backends; it is at least
-	// drainShare times the duration of a check.
-	drainLook, drainShare = 500 * time.Millisecond, 4
+	// drainLook is the pause between checks of the flows of draining backends.
+	drainLook = 500 * time.Millisecond
+	// together is the number of requests in one message to the kernel. The kernel replies to each that fails, and the
+	// socket's buffer must hold these replies.
+	together = 100
 	// again is the pause before a retry after an error.
 	again = 5 * time.Second
 	// batch is the number of flows to collect, at about a hundred bytes each, before they are
@@ -32,10 +34,11 @@ const (
 
 // Result is the result of reading the table of a family and a protocol once.
 type Result struct {
-	IPv6    bool // false means IPv4
-	Took    time.Duration
-	Removed int
-	Err     error // the next run repeats the work
+	IPv6      bool // false means IPv4
+	Took      time.Duration
+	Removed   int
+	Shortened int   // flows of DNS that the kernel removes once they are silent
+	Err       error // the next run repeats the work
 }
 
 // Cleaner removes stale flows. Create one with New and start Run.
@@ -44,8 +47,6 @@ type Cleaner struct {
 	report func(Result)
 	wake   chan struct{}
 	batch  int
-
-	unassured, stream setting // the kernel's timeouts of UDP flows
 
 	wait time.Duration // until pending is processed without a call of Clean; 0: never. Only Run uses it
 
@@ -64,18 +65,11 @@ func New(report func(Result)) (*Cleaner, error) {
 		report = func(Result) {}
 	}
 	c.report, c.wake = report, make(chan struct{}, 1)
-	c.unassured.name, c.stream.name = "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"
-	c.unassured.open()
-	c.stream.open()
 	return c, nil
 }
 
 // Close closes the socket. Run must have returned.
-func (c *Cleaner) Close() {
-	c.socket.Socket.Close()
-	c.unassured.close()
-	c.stream.close()
-}
+func (c *Cleaner) Close() { c.socket.Socket.Close() }
 
 // Clean queues a check of the flows to these frontends; it does not block. nodeAddrs are
 // the addresses of this node that serve NodePorts; the caller must not change them
@@ -100,7 +94,9 @@ func (c *Cleaner) poke() {
 // Run processes the queue until ctx is done. What is queued during a reading of the table
 // shares the next reading.
 func (c *Cleaner) Run(ctx context.Context) {
-	pause := settle
+	runtime.LockOSThread() // cpuTime is that of a thread
+	defer runtime.UnlockOSThread()
+	rested := time.Now()
 	for {
 		var look <-chan time.Time
 		if c.wait > 0 {
@@ -115,13 +111,14 @@ func (c *Cleaner) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(max(settle, time.Until(rested))):
 		}
-		pause = c.once()
+		rested = time.Now().Add(c.once())
 	}
 }
 
-// once processes the queue and returns the pause before the next run.
+// once processes the queue and returns the pause before the next run. The pause follows from the CPU time and not from
+// the wall clock: on a busy node a check may take two seconds, and a draining CoreDNS would end during a pause of eight.
 func (c *Cleaner) once() time.Duration {
 	c.mu.Lock()
 	w := c.pending
@@ -129,10 +126,9 @@ func (c *Cleaner) once() time.Duration {
 	c.mu.Unlock()
 	c.wait = 0
 	if w.empty() {
-		return settle
+		return 0
 	}
-	start := time.Now()
-	w.remembers = timeouts{unassured: c.unassured.seconds(), stream: c.stream.seconds()}
+	start := cpuTime()
 	if err := c.remove(&w); err != nil {
 		c.mu.Lock()
 		c.pending.later(w)
@@ -140,62 +136,126 @@ func (c *Cleaner) once() time.Duration {
 		c.poke()
 		return again
 	}
-	took := time.Since(start)
 	if rest := w.unfinished(); !rest.empty() {
-		c.wait = max(drainLook, took*drainShare)
+		c.wait = drainLook
 		c.mu.Lock()
 		c.pending.later(rest)
 		c.mu.Unlock()
 	}
-	return max(settle, took*(share-1))
+	return (cpuTime() - start) * (share - 1)
+}
+
+// cpuTime returns the CPU time of the calling thread.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (c *Cleaner) remove(w *work) (err error) {
 	for _, p := range w.parts() {
-		start, n, more := time.Now(), 0, true
-		var failed error
-		for more && failed == nil {
-			var some int
-			some, more, failed = c.removeFrom(p, w.stale)
-			n += some
+		start, more := time.Now(), true
+		r := Result{IPv6: p.v6}
+		for more && r.Err == nil {
+			var some Result
+			some, more, r.Err = c.sweep(p, w.judge)
+			r.Removed += some.Removed
+			r.Shortened += some.Shortened
 		}
-		c.report(Result{IPv6: p.v6, Took: time.Since(start), Removed: n, Err: failed})
-		err = errors.Join(err, failed)
+		r.Took = time.Since(start)
+		c.report(r)
+		err = errors.Join(err, r.Err)
 	}
 	return err
 }
 
-// removeFrom reads a part of the table once and removes matching flows from it. more reports that
+// sweep reads a part of the table once and does with each flow what judge returns. more reports that
 // flows are left because there were too many for one batch.
-func (c *Cleaner) removeFrom(p part, must func(flow) bool) (removed int, more bool, err error) {
-	var found []entry
+func (c *Cleaner) sweep(p part, judge func(flow) verdict) (done Result, more bool, err error) {
+	found := map[verdict][]entry{}
 	err = c.execute(dumpRequest(p), func(message []byte) bool {
 		e, ok := parse(message)
-		if !ok || e.protocol != p.protocol || !must(e.flow) {
+		if !ok || e.protocol != p.protocol {
 			return true
 		}
-		if len(found) == c.batch {
+		what := judge(e.flow)
+		if what == keepFlow {
+			return true
+		}
+		if len(found[removeFlow])+len(found[shortenFlow]) == c.batch {
 			more = true
 			return true // read the rest anyway: the socket must be empty for the next request
 		}
-		e.tuple, e.id = bytes.Clone(e.tuple), bytes.Clone(e.id)
-		found = append(found, e)
+		found[what] = append(found[what], e.clone())
 		return true
 	})
 	if err != nil {
 		err = fmt.Errorf("reading the tracked flows: %w", err)
 	}
-	for _, e := range found {
-		failed := c.execute(deleteRequest(p.family(), e), func([]byte) bool { return true })
-		switch {
-		case failed == nil:
-			removed++
-		case errors.Is(failed, fs.ErrNotExist): // the flow ended meanwhile
-		default:
-			err = errors.Join(err, fmt.Errorf("remove the flow to %v with replies from %v: %w", e.dialled, e.answerer, failed))
+	var failed error
+	if done.Shortened, failed = c.write(p.family(), found[shortenFlow], shortenRequest); failed != nil {
+		err = errors.Join(err, fmt.Errorf("shorten %w", failed))
+	}
+	if done.Removed, failed = c.write(p.family(), found[removeFlow], deleteRequest); failed != nil {
+		err = errors.Join(err, fmt.Errorf("remove %w", failed))
+	}
+	return done, more && done.Removed+done.Shortened > 0, err
+}
+
+// write sends one request for each flow and returns the number of flows that were changed. A flow that has ended meanwhile
+// is no error. The error is the first one.
+func (c *Cleaner) write(family uint8, list []entry, request func(uint8, entry) *nl.NetlinkRequest) (changed int, err error) {
+	for some := range slices.Chunk(list, together) {
+		var messages []byte
+		first := c.socket.Seq + 1
+		for i, e := range some {
+			r := request(family, e)
+			c.socket.Seq++
+			r.Seq = c.socket.Seq
+			if i == len(some)-1 {
+				r.Flags |= unix.NLM_F_ACK // without it, the kernel replies only to a request that fails
+			}
+			messages = append(messages, r.Serialize()...)
+		}
+		if err := unix.Sendto(c.socket.Socket.GetFd(), messages, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return changed, fmt.Errorf("%d flows: %w", len(some), err)
+		}
+		n, failed := c.replies(first, some)
+		changed += n
+		if err == nil {
+			err = failed
 		}
 	}
-	return removed, more && removed > 0, err
+	return changed, err
+}
+
+// replies reads the kernel's replies to one request for each flow, and returns how many requests succeeded. first is the
+// sequence number of the first one. The last one always has a reply.
+func (c *Cleaner) replies(first uint32, list []entry) (succeeded int, err error) {
+	succeeded = len(list)
+	for {
+		messages, _, failed := c.socket.Socket.Receive()
+		if failed != nil {
+			return 0, fmt.Errorf("%d flows: %w", len(list), failed)
+		}
+		for _, m := range messages {
+			i := int64(m.Header.Seq) - int64(first)
+			if m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 || i < 0 || i >= int64(len(list)) {
+				continue
+			}
+			if errno := unix.Errno(-int32(nl.NativeEndian().Uint32(m.Data))); errno != 0 {
+				succeeded--
+				if ended := errno == unix.ENOENT || errno == unix.ETIME; !ended && err == nil {
+					err = fmt.Errorf("the flow to %v with replies from %v: %w", list[i].dialled, list[i].answerer, errno)
+				}
+			}
+			if i == int64(len(list))-1 {
+				return succeeded, err
+			}
+		}
+	}
 }
 
 func (c *Cleaner) execute(r *nl.NetlinkRequest, f func([]byte) bool) error {

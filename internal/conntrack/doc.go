@@ -4,8 +4,9 @@
 // A rule decides about the first packet of a flow; the kernel sends later packets the same way. UDP flows have no end
 // that the kernel can see, so a client that keeps sending from one port would reach a removed pod forever. A UDP flow
 // stays with its backend while the backend serves, even while it terminates, and is removed afterwards. DNS has no
-// sessions: a flow to port 53 is also removed from a terminating backend once no reply is outstanding, so that the
-// client's next query from the same port reaches a backend that stays.
+// sessions: a flow to port 53 also ends at a terminating backend once it is silent, so that the client's next query from
+// the same port reaches a backend that stays. The kernel ends it: the package sets the flow's timeout to a second, and the
+// next packet sets the whole timeout again. No reply is lost, because nothing is removed between a query and its reply.
 //
 // Established TCP connections are left alone: the kernel sees their end, and a terminating backend may finish
 // its work. A connection without a reply is removed if its first packet came before the rules. The client then resends

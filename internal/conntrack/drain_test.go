@@ -1,6 +1,8 @@
 package conntrack
 
 import (
+	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -9,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/netlab"
 )
 
@@ -70,8 +76,8 @@ func (d *draining) dial() (conn net.Conn, ask func()) {
 	}
 }
 
-// clean has the cleaner look once, and returns how many flows that removed.
-func (d *draining) clean(k Keep) int {
+// clean has the cleaner look once, and returns what it did.
+func (d *draining) clean(k Keep) Result {
 	d.t.Helper()
 	k.Frontend = udp(netip.AddrPortFrom(netip.MustParseAddr("10.96.0.10"), d.backend.Port()).String())
 	d.cleaner.Clean(nil, []Keep{k})
@@ -79,7 +85,12 @@ func (d *draining) clean(k Keep) int {
 	if r.Err != nil {
 		d.t.Error(r.Err)
 	}
-	return r.Removed
+	return r
+}
+
+// has reports whether the kernel tracks a flow of a client.
+func (d *draining) has(conn net.Conn) bool {
+	return strings.Contains(strings.Join(tracked(d.t, d.node.Host), "\n"), conn.LocalAddr().String())
 }
 
 // A flow stays with a backend that drains, also one of a single question, and goes with the backend.
@@ -88,41 +99,112 @@ func TestDrainingKeepsTheFlow(t *testing.T) {
 	_, ask := d.dial()
 	ask()
 	for range 2 {
-		if n := d.clean(Keep{Draining: []netip.AddrPort{d.backend}}); n != 0 {
-			t.Errorf("%d flows to a backend that drains were removed", n)
+		if r := d.clean(Keep{Draining: []netip.AddrPort{d.backend}}); r.Removed+r.Shortened != 0 {
+			t.Errorf("got %+v, want that a flow to a backend that drains stays", r)
 		}
 		ask()
 	}
-	if n := d.clean(Keep{}); n != 1 {
-		t.Errorf("%d flows to a backend that is gone were removed, want 1", n)
+	if r := d.clean(Keep{}); r.Removed != 1 {
+		t.Errorf("got %+v, want that a flow to a backend that is gone is removed", r)
 	}
 }
 
-// A flow of DNS goes from a backend that drains when it has been silent, so that a question from the same port
-// begins a new one. One on which questions go on loses no answer.
+// A flow of DNS ends when it has been silent at a backend that drains, so that a question from the same port
+// begins a new one. One on which questions go on stays, and loses no answer.
 func TestDrainingOfDNS(t *testing.T) {
 	d := newDraining(t, dns)
-	_, asks := d.dial()
+	busy, asks := d.dial()
 	silent, ask := d.dial()
 	ask()
 	asks()
-	removed := d.clean(Keep{Draining: []netip.AddrPort{d.backend}})
-	if removed != 0 {
-		t.Errorf("%d flows were removed while an answer could be under way", removed)
+	if r := d.clean(Keep{Draining: []netip.AddrPort{d.backend}}); r.Removed != 0 || r.Shortened != 2 {
+		t.Errorf("got %+v, want both flows shortened", r)
 	}
-	for removed == 0 && t.Context().Err() == nil {
+	for d.has(silent) && t.Context().Err() == nil {
 		asks()
+		time.Sleep(50 * time.Millisecond) // a client's pause
+	}
+	for r := (Result{}); r.Shortened == 0 && t.Context().Err() == nil; {
+		asks() // each gives the flow its whole time again
 		select {
-		case r := <-d.results:
-			removed = r.Removed
-		case <-time.After(50 * time.Millisecond): // of a client
+		case r = <-d.results:
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	if removed != 1 {
-		t.Errorf("%d flows were removed, want the silent one", removed)
+	if !d.has(busy) {
+		t.Error("the flow on which questions go on has ended")
 	}
-	if left := strings.Join(tracked(t, d.node.Host), "\n"); strings.Contains(left, silent.LocalAddr().String()) || strings.Count(left, "17 ") != 1 {
-		t.Errorf("left:\n%s\nwant the flow on which questions go on", left)
+	for d.has(busy) && t.Context().Err() == nil {
+		time.Sleep(50 * time.Millisecond)
 	}
-	asks()
+}
+
+// A flow without an answer keeps the time that the kernel gave it: the answer may be under way.
+func TestDrainingOfDNSWaitsForTheAnswer(t *testing.T) {
+	d := newDraining(t, dns)
+	const asked = "10.244.1.9:1001"
+	track(t, d.node.Host, unix.IPPROTO_UDP, asked, "10.96.0.10:53", d.backend.String())
+	if r := d.clean(Keep{Draining: []netip.AddrPort{d.backend}}); r.Removed+r.Shortened != 0 {
+		t.Errorf("got %+v, want that the flow stays", r)
+	}
+}
+
+// A flow that began to another backend between the same two ends is not shortened.
+func TestShortenNamesTheBackend(t *testing.T) {
+	d := newDraining(t, dns)
+	conn, ask := d.dial()
+	ask()
+	var found entry
+	if err := d.cleaner.execute(dumpRequest(part{protocol: cluster.UDP}), func(message []byte) bool {
+		if e, ok := parse(message); ok && e.answerer == d.backend {
+			found = e.clone()
+		}
+		return true
+	}); err != nil || found.reply == nil {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	i := bytes.Index(found.reply, d.backend.Addr().AsSlice())
+	found.reply[i+3]++ // another backend
+	if did, err := d.cleaner.write(unix.AF_INET, []entry{found}, shortenRequest); did != 0 || err != nil {
+		t.Errorf("shortened %d, %v; want none", did, err)
+	}
+	found.reply[i+3]--
+	if did, err := d.cleaner.write(unix.AF_INET, []entry{found}, shortenRequest); did != 1 || err != nil {
+		t.Errorf("shortened %d, %v; want one", did, err)
+	}
+	for d.has(conn) && t.Context().Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// Of many flows those are counted that a request changed, wherever in the list others have ended.
+func TestWriteManyFlows(t *testing.T) {
+	h, c, _ := host(t)
+	var list []entry
+	const flows = 2*together + 7
+	for i := range flows {
+		track(t, h, unix.IPPROTO_UDP, fmt.Sprintf("10.244.1.9:%d", 1000+i), "10.96.0.10:53", "10.244.2.2:53")
+	}
+	if err := c.execute(dumpRequest(part{protocol: cluster.UDP}), func(message []byte) bool {
+		e, _ := parse(message)
+		list = append(list, e.clone())
+		return true
+	}); err != nil || len(list) != flows {
+		t.Fatalf("read %d flows, %v; want %d", len(list), err, flows)
+	}
+	ended := []entry{list[0], list[together-1], list[together], list[flows-1]}
+	if did, err := c.write(unix.AF_INET, ended, deleteRequest); did != len(ended) || err != nil {
+		t.Errorf("removed %d, %v; want %d", did, err, len(ended))
+	}
+	for _, request := range []func(uint8, entry) *nl.NetlinkRequest{shortenRequest, deleteRequest} {
+		if did, err := c.write(unix.AF_INET, list, request); did != flows-len(ended) || err != nil {
+			t.Errorf("changed %d, %v; want %d", did, err, flows-len(ended))
+		}
+	}
+	if left := tracked(t, h); len(left) != 0 {
+		t.Errorf("%d flows are left", len(left))
+	}
+	if did, err := c.write(unix.AF_UNSPEC, list[:1], deleteRequest); did != 0 || err == nil {
+		t.Errorf("a request that makes no sense: removed %d, %v", did, err)
+	}
 }

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"bytes"
 	"encoding/binary"
 	"iter"
 	"net/netip"
@@ -20,7 +21,6 @@ const (
 
 	// Bits of CTA_STATUS (linux/netfilter/nf_conntrack_common.h).
 	seenReply = 1 << 1
-	assured   = 1 << 2 // UDP: replied to, then continued
 	srcNAT    = 1 << 4 // a rule changed the source of its packets
 	dstNAT    = 1 << 5 // a rule changed their destination
 
@@ -60,11 +60,20 @@ func dumpRequest(p part) *nl.NetlinkRequest {
 // deleteRequest builds a request to remove one flow. The kernel compares the ID, so it keeps
 // a newer flow between the same two ends.
 func deleteRequest(family uint8, e entry) *nl.NetlinkRequest {
-	r := request(family, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
+	r := request(family, nl.IPCTNL_MSG_CT_DELETE, 0)
 	r.AddData(nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, e.tuple))
 	if e.id != nil {
 		r.AddData(nl.NewRtAttr(nl.CTA_ID, e.id))
 	}
+	return r
+}
+
+// shortenRequest builds a request to remove one flow after silence. Each packet gives the flow its whole timeout again.
+// The reply's tuple names the backend, so a newer flow of the same client to another backend keeps its timeout.
+func shortenRequest(family uint8, e entry) *nl.NetlinkRequest {
+	r := request(family, nl.IPCTNL_MSG_CT_NEW, 0)
+	r.AddData(nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_REPLY, e.reply))
+	r.AddData(nl.NewRtAttr(nl.CTA_TIMEOUT, nl.BEUint32Attr(silence)))
 	return r
 }
 
@@ -78,7 +87,13 @@ func request(family uint8, operation, flags int) *nl.NetlinkRequest {
 // entry is a flow as the kernel sent it, with what identifies it in a request.
 type entry struct {
 	flow
-	tuple, id []byte // slices of the message
+	tuple, reply, id []byte // slices of the message
+}
+
+// clone returns the entry with memory of its own.
+func (e entry) clone() entry {
+	e.tuple, e.reply, e.id = bytes.Clone(e.tuple), bytes.Clone(e.reply), bytes.Clone(e.id)
+	return e
 }
 
 // parse decodes a flow. ok is false if the flow is neither UDP nor TCP over IP, is in a
@@ -95,7 +110,7 @@ func parse(message []byte) (e entry, ok bool) {
 		case nl.CTA_TUPLE_ORIG:
 			e.tuple, there = value, parseTuple(value)
 		case nl.CTA_TUPLE_REPLY:
-			back = parseTuple(value)
+			e.reply, back = value, parseTuple(value)
 		case nl.CTA_ID:
 			e.id = value
 		case nl.CTA_STATUS:
@@ -115,12 +130,12 @@ func parse(message []byte) (e entry, ok bool) {
 	e.dialled = netip.AddrPortFrom(there.dst, there.dstPort)
 	e.answerer = netip.AddrPortFrom(back.src, back.srcPort)
 	e.protocol = cluster.Protocol(there.protocol)
-	e.assured = status&assured != 0
+	e.answered = status&seenReply != 0
 	// A flow that IPVS handles may begin with a reply, if its earlier entry was removed.
 	forth := status&dstNAT == 0 && e.answerer != e.dialled
 	e.led = forth || status&srcNAT == 0 && (back.dst != there.src || back.dstPort != there.srcPort)
 	e.established = state == established
-	e.halfOpen = state == synSent && status&seenReply == 0
+	e.halfOpen = state == synSent && !e.answered
 	return e, isTracked(e.protocol) && e.dialled.IsValid() && e.answerer.IsValid()
 }
 

@@ -32,6 +32,14 @@ func keep(frontend, backends string) Keep {
 	return Keep{Frontend: udp(frontend), Backends: ats(backends)}
 }
 
+// removeIf is the verdict about a flow that is stale, or not.
+func removeIf(stale bool) verdict {
+	if stale {
+		return removeFlow
+	}
+	return keepFlow
+}
+
 func TestStale(t *testing.T) {
 	var w work
 	nodeAddrs := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
@@ -67,8 +75,9 @@ func TestStale(t *testing.T) {
 		{"IPv6 NodePort, backend left", "[2001:db8::7]:30053", "[fd00:10::3]:53", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer)}); got != c.want {
-				t.Errorf("stale: %v, want %v", got, c.want)
+			f := flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer)}
+			if got, want := w.judge(f), removeIf(c.want); got != want {
+				t.Errorf("got %v, want %v", got, want)
 			}
 		})
 	}
@@ -103,11 +112,12 @@ func TestStaleTCP(t *testing.T) {
 				want = c.wantOfUntranslated
 			}
 			f := flow{protocol: cluster.TCP, dialled: at("10.96.0.10:80"), answerer: at(c.answerer), halfOpen: c.halfOpen}
-			if got := w.stale(f); got != want {
-				t.Errorf("%s, untranslated %v: stale: %v, want %v", c.name, untranslated, got, want)
+			if got, want := w.judge(f), removeIf(want); got != want {
+				t.Errorf("%s, untranslated %v: got %v, want %v", c.name, untranslated, got, want)
 			}
-			if f.protocol = cluster.UDP; w.stale(f) {
-				t.Errorf("%s: stale as a flow of UDP", c.name)
+			f.protocol = cluster.UDP
+			if got := w.judge(f); got != keepFlow {
+				t.Errorf("%s, as a flow of UDP: got %v, want %v", c.name, got, keepFlow)
 			}
 		}
 	}
@@ -126,15 +136,16 @@ func TestDrainingBackendKeepsFlows(t *testing.T) {
 		{"NodePort, to it", "192.0.2.7:30514", "10.244.2.2:514", false},
 		{"NodePort, to one that left", "192.0.2.7:30514", "10.244.3.2:514", true},
 	} {
-		for _, assured := range []bool{false, true} {
+		for _, answered := range []bool{false, true} {
 			for _, left := range []uint32{0, 1, 30, 120} {
-				w := work{remembers: timeouts{30, 120}}
+				var w work
 				w.add(node, []Keep{
 					{Frontend: udp("10.96.0.10:514"), Backends: ats("10.244.1.2:514"), Draining: ats("10.244.2.2:514")},
 					{Frontend: udp("0.0.0.0:30514"), Draining: ats("10.244.2.2:514")},
 				})
-				if got := w.stale(flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), assured: assured, left: left}); got != c.want {
-					t.Errorf("%s, assured %v, %d s left: stale: %v, want %v", c.name, assured, left, got, c.want)
+				f := flow{protocol: cluster.UDP, dialled: at(c.dialled), answerer: at(c.answerer), answered: answered, left: left}
+				if got, want := w.judge(f), removeIf(c.want); got != want {
+					t.Errorf("%s, answered %v, %d s left: got %v, want %v", c.name, answered, left, got, want)
 				}
 				if next := w.unfinished(); !next.empty() {
 					t.Errorf("%s: to look at again: %v", c.name, next.keep)
@@ -144,40 +155,57 @@ func TestDrainingBackendKeepsFlows(t *testing.T) {
 	}
 }
 
-// DNS has no sessions: a flow is over when it is silent, and not while an answer may be under way. As long
-// as one stays with a backend that drains it is looked at again.
-func TestSilentFlowsOfDNS(t *testing.T) {
-	known := timeouts{unassured: 30, stream: 120}
+// DNS has no sessions: a flow to a backend that drains is over when it is silent, and not while an answer may be under
+// way. As long as one stays it is looked at again.
+func TestFlowsOfDNS(t *testing.T) {
 	for _, c := range []struct {
-		name      string
-		remembers timeouts
-		assured   bool
-		left      uint32
-		answerer  string
-		want      bool
+		name     string
+		answered bool
+		left     uint32
+		answerer string
+		want     verdict
+		again    bool
 	}{
-		{"asked just now", known, false, 30, "10.244.2.2:53", false},
-		{"answered two seconds ago", known, false, 28, "10.244.2.2:53", false},
-		{"answered longer ago", known, false, 27, "10.244.2.2:53", true},
-		{"port of many questions, just now", known, true, 120, "10.244.2.2:53", false},
-		{"port of many questions, two seconds ago", known, true, 118, "10.244.2.2:53", false},
-		{"port of many questions, longer ago", known, true, 117, "10.244.2.2:53", true},
-		{"with a time of its own", known, true, 600, "10.244.2.2:53", false},
-		{"the kernel does not say", known, true, 0, "10.244.2.2:53", false},
-		{"the settings are not known", timeouts{}, true, 5, "10.244.2.2:53", false},
-		{"silent, to one that is ready", known, true, 5, "10.244.1.2:53", false},
+		{"answered", true, 29, "10.244.2.2:53", shortenFlow, true},
+		{"a port of many questions", true, 119, "10.244.2.2:53", shortenFlow, true},
+		{"shortened, and silent since", true, 1, "10.244.2.2:53", keepFlow, true},
+		{"less than a second is left", true, 0, "10.244.2.2:53", keepFlow, true},
+		{"no answer yet", false, 29, "10.244.2.2:53", keepFlow, true},
+		{"to one that is ready", true, 29, "10.244.1.2:53", keepFlow, false},
+		{"to one that left", true, 29, "10.244.3.2:53", removeFlow, false},
+		{"to one that left, shortened", true, 1, "10.244.3.2:53", removeFlow, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := work{remembers: c.remembers}
+			var w work
 			w.add(nil, []Keep{{Frontend: udp("10.96.0.10:53"), Backends: ats("10.244.1.2:53"), Draining: ats("10.244.2.2:53")}})
-			if got := w.stale(flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at(c.answerer), assured: c.assured, left: c.left}); got != c.want {
-				t.Errorf("stale: %v, want %v", got, c.want)
+			f := flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at(c.answerer), answered: c.answered, left: c.left}
+			if got := w.judge(f); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
 			}
 			next := w.unfinished()
-			if stays := at(c.answerer).Addr() == at("10.244.2.2:1").Addr() && !c.want; next.empty() == stays {
-				t.Errorf("to look at again: %v, want so: %t", next.keep, stays)
+			if next.empty() == c.again {
+				t.Errorf("to look at again: got %v, want any: %t", next.keep, c.again)
+			}
+			if got := next.judge(f); c.again && got != c.want {
+				t.Errorf("the second look: got %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// A backend that is new since the first look keeps its flows when those of a draining one are looked at again.
+func TestNewBackendDuringDrain(t *testing.T) {
+	var w work
+	w.add(nil, []Keep{{Frontend: udp("10.96.0.10:53"), Backends: ats("10.244.1.2:53"), Draining: ats("10.244.2.2:53")}})
+	w.judge(flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at("10.244.2.2:53"), answered: true, left: 29})
+	next := w.unfinished()
+	fresh := flow{protocol: cluster.UDP, dialled: at("10.96.0.10:53"), answerer: at("10.244.3.2:53"), answered: true, left: 29}
+	if got := next.judge(fresh); got != keepFlow {
+		t.Errorf("a flow to a new backend: got %v, want %v", got, keepFlow)
+	}
+	next.add(nil, []Keep{keep("10.96.0.10:53", "10.244.1.2:53")})
+	if got := next.judge(fresh); got != removeFlow {
+		t.Errorf("after the frontend's backends were passed anew: got %v, want %v", got, removeFlow)
 	}
 }
 
@@ -189,8 +217,8 @@ func TestWorkIsGathered(t *testing.T) {
 	w.add(nil, []Keep{keep("10.0.0.2:1", "10.1.0.3:1")})
 	w.later(earlier)
 	for f, want := range map[string]string{"10.0.0.1:1": "10.1.0.1:1", "10.0.0.2:1": "10.1.0.3:1"} {
-		if w.stale(flow{protocol: cluster.UDP, dialled: at(f), answerer: at(want)}) {
-			t.Errorf("%s: the flow to %s is stale", f, want)
+		if got := w.judge(flow{protocol: cluster.UDP, dialled: at(f), answerer: at(want)}); got != keepFlow {
+			t.Errorf("%s: the flow to %s: got %v, want %v", f, want, got, keepFlow)
 		}
 	}
 	var fresh work

@@ -75,10 +75,15 @@ func (c *Cleaner) release() (removed int, err error) {
 	for _, v6 := range []bool{false, true} {
 		for _, protocol := range []cluster.Protocol{cluster.UDP, cluster.TCP} {
 			for more := true; more; {
-				var n int
 				var failed error
-				n, more, failed = c.removeFrom(part{v6: v6, protocol: protocol}, func(f flow) bool { return f.led })
-				removed += n
+				var done Result
+				done, more, failed = c.sweep(part{v6: v6, protocol: protocol}, func(f flow) verdict {
+					if f.led {
+						return removeFlow
+					}
+					return keepFlow
+				})
+				removed += done.Removed
 				err = errors.Join(err, failed)
 			}
 		}

@@ -8,52 +8,59 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Keep says of one frontend to which backends flows may go on; others are stale.
-// None: the frontend is gone, or has no backend. The lists are not to be changed once
-// passed.
+// Keep says which backends may keep the flows of one frontend; all other flows are stale.
+// Without backends the frontend is gone, or has none. The caller must not change the lists
+// afterwards.
 //
-// Of a TCP frontend only connections are stale whose first packet has no answer yet:
-// the client sends it again, and it meets the rules as they are then. What is established
-// ends in TCP's own ways.
+// Of a TCP frontend, only connections without a reply are stale: the client sends the first packet
+// again, and it meets the present rules. An established connection ends by itself.
 type Keep struct {
 	Frontend vip.Frontend
 	Backends []netip.AddrPort
-	// Draining backends serve what goes on and take nothing new. A flow stays with them as long as it
-	// is one: see over.
+	// Draining backends serve their flows and get no new ones. A flow of DNS stays with them until it is silent, any
+	// other flow as long as they drain.
 	Draining []netip.AddrPort
-	// Untranslated says that only flows are stale that met no rule. Those that a rule translated go on,
-	// whatever their backend.
+	// Untranslated says that only flows are stale that met no rule.
 	Untranslated bool
+
+	// again marks a repeated check of the flows to Draining. The other flows stay: since the first check, new
+	// backends may have got some.
+	again bool
 }
 
-// flow is a tracked flow as far as it matters here.
+// flow is the part of a tracked flow that the package uses.
 type flow struct {
 	protocol cluster.Protocol
-	dialled  netip.AddrPort // where the client sent its packet
-	answerer netip.AddrPort // who is to answer: the backend, or dialled where no rule applied
-	// Of UDP: it was answered and went on for more than two seconds, so the kernel remembers it as a stream
-	// (net/netfilter/nf_conntrack_proto_udp.c).
-	assured bool
-	left    uint32 // seconds until the kernel forgets it; 0: not known
-	// Of TCP: the first packet was sent, and nothing came back.
+	dialled  netip.AddrPort // the destination of the client's packets
+	answerer netip.AddrPort // the source of the replies: the backend, or dialled if no rule applied
+	answered bool           // the kernel has seen a reply
+	left     uint32         // seconds until the kernel removes it
+	// TCP: the first packet was sent and has no reply.
 	halfOpen bool
-	// Of TCP: it came about, and neither end has ended it.
+	// TCP: the handshake is complete, and neither end has closed it.
 	established bool
-	// Another answers than was dialled, although no rule says so: IPVS leads it.
+	// IPVS handles it: the replies come from another address, although no rule says so.
 	led bool
 }
 
-// work is what to look for in the table, gathered from any number of calls.
+// verdict is what the Cleaner does with a flow.
+type verdict int
+
+const (
+	keepFlow verdict = iota
+	removeFlow
+	// shortenFlow makes the kernel remove the flow after silence, unless a packet comes before. A removal by the Cleaner
+	// could come between a query and its reply, which the kernel would then send to the client untranslated.
+	shortenFlow
+)
+
+// work is a queue of checks, collected from any number of calls.
 type work struct {
 	keep      map[vip.Frontend]Keep
-	nodeAddrs []netip.Addr // that serve NodePorts, of the last call
+	nodeAddrs []netip.Addr // serve NodePorts; from the last call
 
-	remembers timeouts              // of the kernel
-	draining  map[vip.Frontend]bool // that flows were seen of which may be over soon
+	draining map[vip.Frontend]bool // have flows of DNS to draining backends
 }
-
-// timeouts are for how many seconds the kernel remembers a UDP flow on which nothing is sent; 0: not known.
-type timeouts struct{ unassured, stream uint32 }
 
 func (w *work) add(nodeAddrs []netip.Addr, list []Keep) {
 	if w.keep == nil {
@@ -67,14 +74,14 @@ func (w *work) add(nodeAddrs []netip.Addr, list []Keep) {
 	}
 }
 
-// later takes over what an earlier work could not finish, unless it was told anew.
+// later adds what an earlier work could not finish, unless a newer check replaces it.
 func (w *work) later(earlier work) {
 	if w.keep == nil {
 		*w = earlier
 		return
 	}
 	for f, k := range earlier.keep {
-		if _, told := w.keep[f]; !told {
+		if _, newer := w.keep[f]; !newer {
 			w.keep[f] = k
 		}
 	}
@@ -82,17 +89,17 @@ func (w *work) later(earlier work) {
 
 func (w *work) empty() bool { return len(w.keep) == 0 }
 
-// isTracked reports whether flows of a protocol are ever stale.
+// isTracked reports whether flows of a protocol can be stale.
 func isTracked(p cluster.Protocol) bool { return p == cluster.UDP || p == cluster.TCP }
 
-// part is what one reading of the kernel's table brings.
+// part is what one reading of the kernel's table returns.
 type part struct {
 	v6         bool
 	protocol   cluster.Protocol
-	unanswered bool // only flows without an answer
+	unanswered bool // only flows without a reply
 }
 
-// parts tells which of them there is something to look for in, in an order of their own.
+// parts returns the parts that the work needs, in a fixed order.
 func (w *work) parts() []part {
 	var out []part
 	for f := range w.keep {
@@ -109,74 +116,69 @@ func (w *work) parts() []part {
 	return out
 }
 
-// stale reports whether a flow must go. A NodePort is one only on the addresses that
-// serve them: the same port elsewhere is somebody else's.
-func (w *work) stale(f flow) bool {
+// judge returns what to do with a flow. A NodePort counts only on the addresses that
+// serve NodePorts: elsewhere the same port belongs to another program.
+func (w *work) judge(f flow) verdict {
 	if f.protocol == cluster.TCP && !f.halfOpen {
-		return false
+		return keepFlow
 	}
 	at := vip.Frontend{Addr: f.dialled.Addr(), Port: f.dialled.Port(), Protocol: f.protocol}
-	if k, asked := w.keep[at]; asked {
-		return !w.allows(k, f)
+	if k, there := w.keep[at]; there {
+		return w.judgeBy(k, f)
 	}
 	if !slices.Contains(w.nodeAddrs, at.Addr) {
-		return false
+		return keepFlow
 	}
 	if at.Addr = vip.AnyNode6; f.dialled.Addr().Is4() {
 		at.Addr = vip.AnyNode4
 	}
-	k, asked := w.keep[at]
-	return asked && !w.allows(k, f)
+	if k, there := w.keep[at]; there {
+		return w.judgeBy(k, f)
+	}
+	return keepFlow
 }
 
-func (w *work) allows(k Keep, f flow) bool {
-	if k.Untranslated {
-		return f.answerer != f.dialled
-	}
-	if slices.Contains(k.Backends, f.answerer) {
-		return true
-	}
-	if !slices.Contains(k.Draining, f.answerer) || w.over(f) {
-		return false
-	}
-	if mayBeOver(f) {
-		if w.draining == nil {
-			w.draining = map[vip.Frontend]bool{}
+func (w *work) judgeBy(k Keep, f flow) verdict {
+	switch {
+	case k.Untranslated && f.answerer != f.dialled, slices.Contains(k.Backends, f.answerer):
+		return keepFlow
+	case !slices.Contains(k.Draining, f.answerer):
+		if k.again {
+			return keepFlow
 		}
-		w.draining[k.Frontend] = true
+		return removeFlow
+	case f.protocol != cluster.UDP || f.dialled.Port() != dns:
+		return keepFlow
 	}
-	return true
+	if w.draining == nil {
+		w.draining = map[vip.Frontend]bool{}
+	}
+	w.draining[k.Frontend] = true
+	// A client without a reply may wait longer than silence: CoreDNS asks another server for it.
+	if !f.answered || f.left <= silence {
+		return keepFlow
+	}
+	return shortenFlow
 }
 
-// dns is the port of DNS, which has no sessions over UDP: each question stands alone. A client that asks much
-// takes a port again that it has used, and its new question would go to a backend that may end before it answers.
+// dns is the port of DNS, which has no sessions over UDP: each query stands alone. A client with many queries soon uses
+// a port again, and a new query must not reach a backend that ends before it replies.
 const dns = 53
 
-// silence is for how many seconds a client of DNS waits for an answer at least. CoreDNS drains for five seconds; by
-// then all flows to it must be over.
-const silence = 2
+// silence is the number of seconds without a packet after which the kernel removes a flow of DNS to a draining backend.
+// CoreDNS drains for five seconds by default. A flow that is left then was used in each of these seconds.
+const silence = 1
 
-// mayBeOver reports whether a flow is over once it is silent. Every other one is over when the kernel forgets it.
-func mayBeOver(f flow) bool { return f.protocol == cluster.UDP && f.dialled.Port() == dns }
-
-// over reports whether no answer is under way any more. Each packet sets back the time until the kernel forgets a
-// flow, which is known in whole seconds: one less than all of it from the next tick of the kernel's clock on.
-func (w *work) over(f flow) bool {
-	all := w.remembers.unassured
-	if f.assured {
-		all = w.remembers.stream
-	}
-	return mayBeOver(f) && f.left > 0 && f.left+silence < all
-}
-
-// unfinished is the work that draining backends leave: to look again when more flows are over.
+// unfinished returns the checks to repeat: those of frontends with flows of DNS to draining backends.
 func (w *work) unfinished() work {
 	next := work{nodeAddrs: w.nodeAddrs}
 	for f := range w.draining {
 		if next.keep == nil {
 			next.keep = map[vip.Frontend]Keep{}
 		}
-		next.keep[f] = w.keep[f]
+		k := w.keep[f]
+		k.again = true
+		next.keep[f] = k
 	}
 	return next
 }
