@@ -189,13 +189,10 @@ func (l *load) reachTotal(n int) {
 }
 
 // unharmed fails the test if any request of the load failed, and tells how many there were.
-func (l *load) unharmed(what string) { l.harmed(what, 0) }
-
-// harmed lets a number of a thousand requests fail.
-func (l *load) harmed(what string, perMille int) {
+func (l *load) unharmed(what string) {
 	c := l.counts()
 	l.s.t.Logf("%s: %d requests %v, %d failed", what, total(c.Requests), c.Requests, total(c.Failures))
-	if total(c.Failures)*1000 > total(c.Requests)*perMille {
+	if total(c.Failures) > 0 {
 		l.s.t.Errorf("%s: %d of %d requests failed: %v\n%s", what, total(c.Failures), total(c.Requests), c.Failures, strings.Join(c.Errors, "\n"))
 	}
 }
