@@ -15,13 +15,13 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// Pod asks the API for one pod that runs and has an address.
+// Pod gets one running pod with an address from the API.
 func Pod(ctx context.Context, rc *rest.Config, key cluster.Key) (*cluster.Pod, error) {
 	clients, err := newClients(rc, func(string, string, ...any) {})
 	if err != nil {
 		return nil, err
 	}
-	var list corev1.PodList // of one: the right to list is what controllers have
+	var list corev1.PodList // a list of one, because controllers have the right to list
 	o := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", key.Name).String(), Limit: 1}
 	err = clients.of(cluster.KindPod).Get().Namespace(key.Namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(&list)
 	if err != nil {
@@ -37,10 +37,10 @@ func Pod(ctx context.Context, rc *rest.Config, key cluster.Key) (*cluster.Pod, e
 	return nil, fmt.Errorf("get pod %v: it has ended or has no address", key)
 }
 
-// nodePage is how many Nodes NodeAt asks for at once.
+// nodePage is the page size of NodeAt.
 const nodePage = 500
 
-// NodeAt asks the API for the Node that has an address; nil: none has it.
+// NodeAt finds the Node with an address in the API; nil: none has it.
 func NodeAt(ctx context.Context, rc *rest.Config, a netip.Addr) (*cluster.Node, error) {
 	clients, err := newClients(rc, func(string, string, ...any) {})
 	if err != nil {

@@ -15,25 +15,25 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Config says where the API is and who we are. Kubeconfig goes before Endpoint;
-// with neither, the process is taken to be a pod of the cluster. It is comparable.
+// Config describes the connection to the API. Kubeconfig takes precedence over Endpoint;
+// without both, the process must run in a pod of the cluster. It is comparable.
 type Config struct {
 	Kubeconfig string // file
 	Context    string // in the kubeconfig; empty: its current one
 
 	Endpoint string // URL of the API server
-	CertFile string // of the client, with its KeyFile, in PEM
+	CertFile string // client certificate in PEM, with KeyFile
 	KeyFile  string
-	CAFile   string // that signed the server's certificate, in PEM; empty: the system's
+	CAFile   string // CA of the server's certificate in PEM; empty: the system's
 
-	QPS       float32 // requests per second, of any kind; 0: 50, below: as many as wanted
-	Burst     int     // how many of them may go at once; 0: those of one second, or 100 if QPS is 0 too
+	QPS       float32 // requests per second, of any kind; 0: 50, negative: no limit
+	Burst     int     // burst of requests; 0: those of one second, or 100 if QPS is 0 too
 	UserAgent string  // empty: client-go's default
 }
 
-// REST checks the configuration and returns it as client-go takes it. Objects
-// travel as protobuf, whichever way the API was named; JSON where a server has
-// nothing else. Nothing is sent yet.
+// REST validates the configuration and returns it in client-go's form. Objects are
+// transferred as protobuf, whichever way the API was configured, or as JSON if a server
+// supports nothing else. REST sends nothing.
 func (c Config) REST() (*rest.Config, error) {
 	var rc *rest.Config
 	var err error
@@ -106,7 +106,7 @@ func (c Config) fromEndpoint() (*rest.Config, error) {
 	return rc, checkTLS(where, rc)
 }
 
-// withoutURL takes the text that was parsed out of an error, because the caller names it.
+// withoutURL removes the parsed text from an error, because the caller names it.
 func withoutURL(err error) error {
 	var parse *url.Error
 	if errors.As(err, &parse) {
@@ -115,8 +115,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// checkTLS reads the certificates now, so that a wrong file stops the start and
-// not the first request.
+// checkTLS reads the certificates, so that an invalid file stops the start instead of the
+// first request.
 func checkTLS(where string, rc *rest.Config) error {
 	for _, f := range []struct{ what, name string }{
 		{"certificate", rc.CertFile}, {"key", rc.KeyFile}, {"certificate authority", rc.CAFile}, {"token", rc.BearerTokenFile},

@@ -20,53 +20,53 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// Options are what a Feed needs to know besides the way to the API.
+// Options configure a Feed.
 type Options struct {
 	Source source.Options
-	Kinds  []cluster.Kind // to be watched; empty: Services, EndpointSlices and Namespaces
+	Kinds  []cluster.Kind // kinds to watch; empty: Services, EndpointSlices and Namespaces
 
-	// Label selectors in kubectl's spelling; empty: everything. LabelSelector is for
-	// Services, EndpointSlices and pods, as the plugin's option `labels`. With a
-	// NamespaceSelector only what is in the Namespaces that match is watched.
+	// Label selectors in kubectl's syntax; empty selects everything. LabelSelector applies to
+	// Services, EndpointSlices and pods, like the plugin's option `labels`. With a
+	// NamespaceSelector, only objects in matching Namespaces are watched.
 	LabelSelector     string
 	NamespaceSelector string
-	// Namespaces are the only ones to watch in; empty: all. They count as existing,
-	// since Namespaces themselves are not watched then: no Role could allow that.
+	// Namespaces limits the watches; empty: all. They are assumed to exist, because no Role
+	// allows to watch Namespaces themselves.
 	Namespaces []string
-	// MaxInFlight is how many requests may be in flight at once; 0: as many as there
-	// are. Running watches do not count: see gate.
+	// MaxInFlight limits the concurrent requests; 0: no limit. Running watches do not
+	// count: see gate.
 	MaxInFlight int
-	// Node is the only Node to watch; empty: all. A forwarder wants its own.
+	// Node is the only Node to watch; empty: all. A forwarder watches its own.
 	Node string
 
-	// Report is told what of an object cannot be used, once per object until that
-	// changes. It is called from one goroutine at a time. It may be nil.
+	// Report is called with each unusable part of an object, once per object until that
+	// changes, from one goroutine at a time. It may be nil.
 	Report func(source.Problem)
-	// Programmed is told of each change that a watch brought, once readers of the
-	// Store see it. It must not take long: the next event waits. It may be nil.
+	// Programmed is called for each change that a watch brought, after readers of the
+	// Store see it. It must be fast: the next event waits. It may be nil.
 	Programmed func(Programmed)
-	// Logf writes a line for people; the level is debug, info, warning or error.
-	// It is called from any goroutine. It may be nil.
+	// Logf writes a log line; the level is debug, info, warning or error. It is called
+	// from any goroutine. It may be nil.
 	Logf func(level, format string, args ...any)
 }
 
-// Feed keeps a Store equal to the API. Make one with New.
+// Feed keeps a Store equal to the API. Create one with New.
 type Feed struct {
 	options  Options
 	clients  *clients
 	store    *cluster.Store
 	reports  *reports
 	barrier  *barrier
-	wide     []*link // watches over the whole cluster
-	scope    *scope  // watches in namespaces; nil: there are none
-	gate     gate    // for the requests of all watches
-	patience patience
+	wide     []*link // cluster-wide watches
+	scope    *scope  // watches of namespaces; nil: none
+	gate     gate    // limits the requests of all watches
+	timeouts timeouts
 	restores *restores
-	calls    sync.RWMutex // held for reading by requests in flight, for which Reflectors do not wait
+	calls    sync.RWMutex // read-locked by requests in flight, for which Reflectors do not wait
 }
 
-// New prepares a feed; Run starts it. The store is marked as synced once every
-// kind has been listed, in every namespace.
+// New prepares a feed; Run starts it. The store is marked as synced once every kind has
+// been listed in every namespace.
 func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if o.Report == nil {
 		o.Report = func(source.Problem) {}
@@ -84,10 +84,10 @@ func New(rc *rest.Config, store *cluster.Store, o Options) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, gate: newGate(o.MaxInFlight), patience: usual, restores: newRestores(store, o.Logf)}
+	f := &Feed{options: o, clients: clients, store: store, reports: newReports(o.Report), barrier: &barrier{store: store}, gate: newGate(o.MaxInFlight), timeouts: usual, restores: newRestores(store, o.Logf)}
 	wide, inside := o.split()
 	if len(inside) > 0 {
-		f.barrier.expect() // which namespaces there are
+		f.barrier.expect() // the list of namespaces
 		f.scope = newScope(f, inside, o.Namespaces)
 	}
 	for _, kind := range wide {
@@ -113,8 +113,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// split tells which kinds are watched over the whole cluster and which inside of
-// namespaces.
+// split returns the kinds to watch cluster-wide and those to watch per namespace.
 func (o *Options) split() (wide, inside []cluster.Kind) {
 	for _, kind := range o.Kinds {
 		switch {
@@ -131,8 +130,8 @@ func (o *Options) split() (wide, inside []cluster.Kind) {
 	return wide, inside
 }
 
-// newLink prepares the watch of a kind, in one namespace or with "" in all. The
-// store is not synced before its first list.
+// newLink prepares the watch of a kind, in one namespace or, with "", in all. The
+// store syncs after its first list.
 func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 	f.barrier.expect()
 	s := newSink(kind, f.store, f.options.Source, f.reports,
@@ -140,7 +139,7 @@ func (f *Feed) newLink(kind cluster.Kind, namespace string) *link {
 	s.namespace, s.programmed.tell = namespace, f.options.Programmed
 	l := &link{
 		resource: &resources[kind], namespace: namespace, client: f.clients.of(kind),
-		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, gate: f.gate, calls: &f.calls, patience: f.patience,
+		selector: f.options.selector(kind), fields: f.options.fields(kind), sink: s, into: s, gate: f.gate, calls: &f.calls, timeouts: f.timeouts,
 	}
 	if kind == cluster.KindNamespace && f.scope != nil {
 		l.into = follower{s, f.scope}
@@ -158,7 +157,7 @@ func (o *Options) selector(kind cluster.Kind) string {
 	return ""
 }
 
-// both is the selector of what two selectors take; an empty one takes all.
+// both combines two selectors; an empty one selects everything.
 func both(a, b string) string {
 	if a == "" || b == "" {
 		return a + b
@@ -173,8 +172,8 @@ func (o *Options) fields(kind cluster.Kind) string {
 	return resources[kind].fields
 }
 
-// Run feeds the Store until ctx is done; then no goroutine or connection of it is
-// left. A Feed runs once.
+// Run feeds the Store until ctx is done. It returns when all its goroutines and connections
+// have ended. A Feed runs once.
 func (f *Feed) Run(ctx context.Context) {
 	if names := f.options.Namespaces; len(names) > 0 {
 		var there []cluster.Object
@@ -191,22 +190,22 @@ func (f *Feed) Run(ctx context.Context) {
 		f.run(ctx, l, &all)
 	}
 	all.Wait()
-	f.calls.Lock() // the last request is over
+	f.calls.Lock() // waits for the last request
 	defer f.calls.Unlock()
 	utilnet.CloseIdleConnectionsFor(f.clients.http.Transport)
 }
 
 // run starts the watch of a link.
 func (f *Feed) run(ctx context.Context, l *link, all *sync.WaitGroup) {
-	// client-go logs what happens to a watch for its developers; what concerns
-	// operators, link and health say. So its lines are for debugging.
+	// client-go logs the progress of a watch for its developers. link and health report
+	// what operators need, so client-go's lines are for debugging.
 	logger := klog.New(&logSink{logf: f.options.Logf})
 	ctx = klog.NewContext(ctx, logger)
 	if f.store.Restored() && !f.store.Synced() {
 		l.sink.resumes(f.store.Version())
 	}
 	r := cache.NewReflectorWithOptions(l.listWatch(ctx), l.resource.object, l.into, cache.ReflectorOptions{
-		Name: l.resource.name, TypeDescription: l.resource.name, Logger: &logger, Clock: impatient{ctx: ctx},
+		Name: l.resource.name, TypeDescription: l.resource.name, Logger: &logger, Clock: cancelableClock{ctx: ctx},
 	})
 	all.Go(func() { r.RunWithContext(ctx) })
 	if l.sink.holder != nil {
@@ -214,7 +213,7 @@ func (f *Feed) run(ctx context.Context, l *link, all *sync.WaitGroup) {
 	}
 }
 
-// Status tells how fresh each kind is that is watched.
+// Status returns how fresh each watched kind is.
 func (f *Feed) Status() []source.Status {
 	var out []source.Status
 	for _, l := range f.wide {
@@ -230,14 +229,14 @@ func (f *Feed) Status() []source.Status {
 	return out
 }
 
-// barrier marks the Store as synced when no kind is missing any more.
+// barrier marks the Store as synced when all expected lists have arrived.
 type barrier struct {
 	store   *cluster.Store
 	mu      sync.Mutex
 	missing int
 }
 
-// expect makes the Store wait for one more.
+// expect makes the Store wait for one more list.
 func (b *barrier) expect() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -252,16 +251,16 @@ func (b *barrier) listed() {
 	}
 }
 
-// impatient is the real clock, but for a Reflector that sleeps although its
-// context is done: in its backoff while the server refuses connections, which
-// would hold up a shutdown or reload for up to a minute.
-type impatient struct {
+// cancelableClock makes a Reflector's backoff return on context cancellation. With the real
+// clock, a Reflector sleeps through it while the server refuses connections, which would
+// delay a shutdown or reload by up to a minute.
+type cancelableClock struct {
 	clock.RealClock
 	ctx context.Context
 }
 
-// After fires after d, or when the context is done.
-func (c impatient) After(d time.Duration) <-chan time.Time {
+// After fires after d or when the context is done.
+func (c cancelableClock) After(d time.Duration) <-chan time.Time {
 	ctx, cancel := context.WithTimeout(c.ctx, d)
 	fired := make(chan time.Time, 1)
 	context.AfterFunc(ctx, func() {
@@ -271,4 +270,4 @@ func (c impatient) After(d time.Duration) <-chan time.Time {
 	return fired
 }
 
-var _ clock.WithTicker = impatient{}
+var _ clock.WithTicker = cancelableClock{}

@@ -115,7 +115,7 @@ func TestNewRefuses(t *testing.T) {
 		{"namespaces and selector", rest.Config{}, Options{Namespaces: []string{"a", "b"}, NamespaceSelector: "a"}, `namespaces a b and the namespace selector "a": want one of them`},
 		{"kind twice", rest.Config{}, Options{Kinds: []cluster.Kind{cluster.KindPod, cluster.KindPod}}, "watching pods: want each kind once"},
 		{"unknown kind", rest.Config{}, Options{Kinds: []cluster.Kind{99}}, "watching unknown: want each kind once"},
-		{"transport", rest.Config{Host: "https://a", TLSClientConfig: rest.TLSClientConfig{CAFile: "none"}}, Options{}, "preparing connections to https://a: "},
+		{"transport", rest.Config{Host: "https://a", TLSClientConfig: rest.TLSClientConfig{CAFile: "none"}}, Options{}, "prepare connections to https://a: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := New(&c.rc, cluster.NewStore(), c.o); err == nil || !strings.HasPrefix(err.Error(), c.want) {

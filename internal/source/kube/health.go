@@ -15,8 +15,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// health knows how one watch is, and tells people when that changes: one line when
-// it begins to fail, one when it works again.
+// health tracks the state of one watch and logs its changes: one line when it starts to
+// fail, and one when it recovers.
 type health struct {
 	kind      cluster.Kind
 	namespace string // empty: all
@@ -24,9 +24,9 @@ type health struct {
 
 	mu     sync.Mutex
 	status source.Status
-	reason metav1.StatusReason // of the failure that people were told of
-	since  uint64              // Failures when it began to fail
-	remind time.Time           // when people are told again
+	reason metav1.StatusReason // of the last logged failure
+	since  uint64              // value of Failures when it started to fail
+	remind time.Time           // time of the next log line
 }
 
 func (h *health) get() source.Status {
@@ -37,14 +37,14 @@ func (h *health) get() source.Status {
 	return st
 }
 
-// heard notes that the server said something.
+// heard records contact with the server.
 func (h *health) heard() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.status.LastEvent = time.Now()
 }
 
-// listed notes a complete list and reports whether it is the first.
+// listed records a complete list and reports whether it is the first.
 func (h *health) listed() (first bool) {
 	h.heard()
 	h.mu.Lock()
@@ -54,24 +54,24 @@ func (h *health) listed() (first bool) {
 	return first
 }
 
-// works notes that the watch is well. A list alone does not show that: there are
-// servers and proxies that give lists but end each watch.
+// works records that the watch works. A list alone does not prove that: some servers and
+// proxies return lists but end each watch.
 func (h *health) works() {
 	h.mu.Lock()
 	failures, tell := h.status.Failures-h.since, h.status.Failing
 	h.status.Failing = false
 	h.mu.Unlock()
 	if tell {
-		h.logf("info", "watching %s: works again after %d failures", h.what(), failures)
+		h.logf("info", "watching %s: recovered after %d failures", h.what(), failures)
 	}
 }
 
-// firstReminder is how long it fails until people are told again, with how old the data
-// is by then; after that each time that it is twice as long.
+// firstReminder is the time from the first failure to the second log line, which reports the
+// age of the data. The interval then doubles each time.
 const firstReminder = time.Minute
 
-// failed notes an error. A different reason is worth another line; the same one
-// in other words (ports, times) is not.
+// failed records an error. A different reason is logged again; a different text with the
+// same reason (ports, times) is not.
 func (h *health) failed(err error) {
 	text, reason := describe(h.kind, h.namespace, err), apierrors.ReasonForError(err)
 	h.mu.Lock()
@@ -91,14 +91,14 @@ func (h *health) failed(err error) {
 	if !tell {
 		return
 	}
-	rest := "nothing is known of them yet"
+	rest := "nothing is known yet"
 	if synced {
-		rest = fmt.Sprintf("what is known stays, the server was heard %v ago", age.Round(time.Second))
+		rest = fmt.Sprintf("keeping known objects, last contact with the server %v ago", age.Round(time.Second))
 	}
-	h.logf("error", "watching %s: %s; %s, trying again", h.what(), text, rest)
+	h.logf("error", "watching %s: %s; %s, retrying", h.what(), text, rest)
 }
 
-// what is watched.
+// what describes the watched objects.
 func (h *health) what() string {
 	if h.namespace == "" {
 		return h.kind.String()
@@ -106,7 +106,7 @@ func (h *health) what() string {
 	return h.kind.String() + " in the namespace " + h.namespace
 }
 
-// describe adds what a person can do about an error.
+// describe adds to an error how an operator can fix it.
 func describe(kind cluster.Kind, namespace string, err error) string {
 	r, role := resources[kind], "a ClusterRole"
 	if namespace != "" {
@@ -127,8 +127,8 @@ func describe(kind cluster.Kind, namespace string, err error) string {
 	return err.Error()
 }
 
-// withoutRequest says why a request got no answer. The whole URL is a line of its own, and
-// says nothing that the kind does not.
+// withoutRequest shortens the error of a request without response: the whole URL fills a
+// line and repeats the kind.
 func withoutRequest(err *url.Error) string {
 	if u, parseErr := url.Parse(err.URL); parseErr == nil {
 		return fmt.Sprintf("no answer from %s: %v", u.Host, err.Err)
@@ -136,7 +136,7 @@ func withoutRequest(err *url.Error) string {
 	return err.Err.Error()
 }
 
-// logSink takes the log lines of client-go.
+// logSink receives the log lines of client-go.
 type logSink struct {
 	logf func(level, format string, args ...any)
 	name string

@@ -7,35 +7,35 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// holdback is how long an address stays after the API took it from a slice. The
-// EndpointSlice controller writes slice after slice, and an address that it moves
-// may be gone from the one before it is in the other: by the time of one request,
-// a few milliseconds. Longer would only keep dead addresses.
+// holdback is how long an address stays after the API removed it from a slice. The
+// EndpointSlice controller writes one slice after another, so an address that it moves may
+// disappear from one slice before it appears in the other: for the duration of one request,
+// a few milliseconds. A longer time would only keep dead addresses.
 //
-// After that the next event takes the address along, for a reader that has to act on two
-// changes has hardly more to do than for one. No address waits for one longer than slack.
+// After that, the next event removes the address as well, because for a reader two changes
+// at once cost hardly more than one. No address waits for an event longer than slack.
 const (
 	holdback = 8 * time.Millisecond
 	slack    = 4 * time.Millisecond
 )
 
-// holder decides what the Store is told about EndpointSlices: additions and
-// changes at once, but a pod that would leave its Service stays in its slice
-// for holdback, whichever other pods have its address. Later events for the slice take the place of
-// earlier ones; a pod that came back is held no more.
+// holder decides what the Store shows of EndpointSlices: additions and changes at once, but
+// a pod that leaves its Service stays in its slice for holdback, even if other pods have its
+// address. Later events for the slice replace earlier ones; a pod that returns is no longer
+// held.
 //
-// It is pure: events and the time go in, changes come out. An event costs as much
-// as its slice has endpoints, and what is due costs what is due.
+// It is pure: events and times go in, changes come out. An event costs as much as its slice
+// has endpoints; due costs as much as is due.
 type holder struct {
 	slices map[cluster.Key]*heldSlice
-	queue  []deadline // in the order of time, since holdback is constant
+	queue  []deadline // ordered by time, because holdback is constant
 }
 
-// heldSlice is a slice that the Store shows with more than the API says.
+// heldSlice is a slice that the Store shows with more endpoints than the API.
 type heldSlice struct {
-	last      *cluster.Slice // what the API says; nil: it is deleted
-	base      *cluster.Slice // whose ports the held endpoints have while last is nil
-	endpoints []heldEndpoint // that last does not have
+	last      *cluster.Slice // the slice in the API; nil: deleted
+	base      *cluster.Slice // provides the ports of held endpoints while last is nil
+	endpoints []heldEndpoint // not in last
 }
 
 type heldEndpoint struct {
@@ -48,7 +48,7 @@ type deadline struct {
 	until time.Time
 }
 
-// change is what the Store must be told: the slice, or with nil that it is gone.
+// change is an update for the Store: the slice, or nil for its removal.
 type change struct {
 	key   cluster.Key
 	slice *cluster.Slice
@@ -56,8 +56,8 @@ type change struct {
 
 func newHolder() *holder { return &holder{slices: map[cluster.Key]*heldSlice{}} }
 
-// event takes what the API says about a slice, nil for deleted. The entry is the
-// Service as the Store shows it, nil if it does not.
+// event processes the slice as the API shows it, nil for deleted. e is the Service as the
+// Store shows it, or nil.
 func (h *holder) event(now time.Time, key cluster.Key, next *cluster.Slice, e *cluster.Entry) change {
 	shown := find(e, key)
 	if shown == nil || next != nil && next.Service != shown.Service {
@@ -88,8 +88,8 @@ func (h *holder) event(now time.Time, key cluster.Key, next *cluster.Slice, e *c
 	return change{key, held.merged()}
 }
 
-// lists reports whether a slice, which may be nil, has that pod at that address. A pod
-// that is not known is known by its hostname.
+// lists reports whether a slice, which may be nil, has the pod at this address. An endpoint
+// without pod is identified by its hostname.
 func lists(s *cluster.Slice, ep *cluster.Endpoint) bool {
 	return s != nil && slices.ContainsFunc(s.At(ep.Addr), func(o cluster.Endpoint) bool { return samePod(&o, ep) })
 }
@@ -98,8 +98,8 @@ func samePod(a, b *cluster.Endpoint) bool {
 	return a.Addr == b.Addr && a.Pod == b.Pod && (a.Pod != 0 || a.Hostname == b.Hostname)
 }
 
-// elsewhere reports whether another slice of the Service has the pod, other than
-// by being held there.
+// elsewhere reports whether another slice of the Service has the pod, other than as a held
+// endpoint.
 func (h *holder) elsewhere(e *cluster.Entry, key cluster.Key, ep *cluster.Endpoint) bool {
 	for _, other := range e.Slices {
 		if other.Key != key && lists(other, ep) && h.slices[other.Key].until(ep).IsZero() {
@@ -109,7 +109,7 @@ func (h *holder) elsewhere(e *cluster.Entry, key cluster.Key, ep *cluster.Endpoi
 	return false
 }
 
-// due returns the changes whose time has come.
+// due returns the changes whose deadline has passed.
 func (h *holder) due(now time.Time) []change {
 	var out []change
 	for len(h.queue) > 0 && !h.queue[0].until.After(now) {
@@ -122,7 +122,7 @@ func (h *holder) due(now time.Time) []change {
 		count := len(held.endpoints)
 		held.endpoints = slices.DeleteFunc(held.endpoints, func(ep heldEndpoint) bool { return !ep.until.After(now) })
 		switch len(held.endpoints) {
-		case count: // later events took over
+		case count: // a later event replaced it
 		case 0:
 			delete(h.slices, key)
 			out = append(out, change{key, held.last})
@@ -133,10 +133,10 @@ func (h *holder) due(now time.Time) []change {
 	return out
 }
 
-// holds reports whether the slice is shown with more than the API says.
+// holds reports whether the Store shows more of the slice than the API.
 func (h *holder) holds(key cluster.Key) bool { return h.slices[key] != nil }
 
-// next is when due is to be called if no event comes before; false when nothing is held.
+// next returns when to call due if no event comes first; false if nothing is held.
 func (h *holder) next() (time.Time, bool) {
 	if len(h.queue) == 0 {
 		return time.Time{}, false
@@ -144,10 +144,10 @@ func (h *holder) next() (time.Time, bool) {
 	return h.queue[0].until.Add(slack), true
 }
 
-// forget drops everything: a fresh list says how it is.
+// forget drops all held endpoints, because a fresh list is complete.
 func (h *holder) forget() { *h = *newHolder() }
 
-// until is when a held endpoint goes; zero if it is not held.
+// until returns when a held endpoint is removed; zero if it is not held.
 func (s *heldSlice) until(ep *cluster.Endpoint) time.Time {
 	if s != nil {
 		for i := range s.endpoints {
@@ -159,7 +159,7 @@ func (s *heldSlice) until(ep *cluster.Endpoint) time.Time {
 	return time.Time{}
 }
 
-// merged is what the Store shows: the slice and the endpoints held.
+// merged returns the slice with the held endpoints.
 func (s *heldSlice) merged() *cluster.Slice {
 	of, endpoints := s.base, []cluster.Endpoint(nil)
 	if s.last != nil {

@@ -13,16 +13,15 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 )
 
-// What a feed may ask of the server if nobody says otherwise: as much as a kubelet.
+// Default limits of requests: those of a kubelet.
 const (
 	defaultQPS   = 50
 	defaultBurst = 100
 )
 
-// limitRate makes all requests pass one token bucket: those of every API group,
-// retries, and the beginnings of watches. The limiter of client-go, which it
-// replaces, is one per group and lets watches pass, and with streamed lists
-// watches are all there is.
+// limitRate passes all requests through one token bucket: those of every API group,
+// retries, and the starts of watches. It replaces the limiter of client-go, which is one
+// per group and ignores watches, while with streamed lists all requests are watches.
 func limitRate(rc *rest.Config) {
 	qps, burst := rc.QPS, rc.Burst
 	rc.QPS, rc.Burst, rc.RateLimiter = -1, 0, nil
@@ -33,7 +32,7 @@ func limitRate(rc *rest.Config) {
 	case burst > 0:
 	case qps == 0:
 		burst = defaultBurst
-	default: // else a low rate would mean little for a few watches
+	default: // otherwise a low rate would have no effect on a few watches
 		burst = int(math.Ceil(float64(qps)))
 	}
 	if qps == 0 {
@@ -69,10 +68,9 @@ func (r *rated) RoundTrip(req *http.Request) (*http.Response, error) {
 // can be closed at the end.
 func (r *rated) WrappedRoundTripper() http.RoundTripper { return r.next }
 
-// gate lets a number of requests be in flight at once; nil lets all. A list is in
-// flight until it was read, a watch until it began, and one that begins with a
-// streamed list until that was read. A running watch is not: else as many as may
-// be in flight would keep out all others for ever.
+// gate limits the requests in flight; nil does not limit. A list is in flight until it is
+// read, a watch until it starts, and a watch with a streamed list until the list is read. A
+// running watch does not count, because it would block its place forever.
 type gate chan struct{}
 
 func newGate(most int) gate {
@@ -82,8 +80,8 @@ func newGate(most int) gate {
 	return make(gate, most)
 }
 
-// enter waits for a place, and returns what gives it back, which may be called
-// more than once.
+// enter waits for a place and returns the function that frees it, which may be called more
+// than once.
 func (g gate) enter(ctx context.Context) (leave func(), err error) {
 	if g == nil {
 		return func() {}, nil

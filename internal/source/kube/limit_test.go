@@ -87,7 +87,7 @@ func TestTokensTakeTheirTime(t *testing.T) {
 	l.feed, err = New(&rest.Config{Host: server.URL, QPS: 2}, l.store, l.feed.options)
 	must(t, err)
 	for _, w := range l.feed.wide {
-		w.patience.begin = 300 * time.Millisecond
+		w.timeouts.begin = 300 * time.Millisecond
 	}
 	l.run()
 	l.until("all watches", func() bool { return server.Watches() == len(threeKinds) })

@@ -26,20 +26,20 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// resource is one kind as the API has it.
+// resource describes one kind in the API.
 type resource struct {
 	group  schema.GroupVersion
 	name   string
 	object runtime.Object
 	fields string // field selector
-	labels string // selector of labels that all of the kind have
-	// optional: a server that does not have it, or does not give it, holds nothing up.
+	labels string // label selector that applies to all objects of the kind
+	// optional: the sync does not wait for a server that lacks the resource or refuses it.
 	optional bool
-	asked    bool // somebody asked for it by name, and is told that it is not there
+	asked    bool // the user configured it, so its absence is logged
 }
 
-// resources are all kinds, by cluster.Kind. Pods that have ended are left out by
-// the server: their addresses may be somebody else's by now.
+// resources are all kinds, by cluster.Kind. The server filters out pods that have ended:
+// other pods may use their addresses by now.
 var resources = [...]resource{
 	cluster.KindService:   {group: corev1.SchemeGroupVersion, name: "services", object: &corev1.Service{}},
 	cluster.KindSlice:     {group: discoveryv1.SchemeGroupVersion, name: "endpointslices", object: &discoveryv1.EndpointSlice{}},
@@ -61,7 +61,7 @@ var resources = [...]resource{
 	},
 }
 
-// clients are the ways to the API groups; they share their connections.
+// clients are the REST clients of the API groups; they share their connections.
 type clients struct {
 	http    *http.Client
 	byGroup map[schema.GroupVersion]*rest.RESTClient
@@ -69,8 +69,8 @@ type clients struct {
 
 func (c *clients) of(kind cluster.Kind) *rest.RESTClient { return c.byGroup[resources[kind].group] }
 
-// newClients makes clients that know the kinds above and no more: the clientset
-// of client-go would bring the whole API along.
+// newClients creates clients for these kinds only. The clientset of client-go would link the
+// whole API.
 func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (*clients, error) {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion,
@@ -87,7 +87,7 @@ func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (
 	out := &clients{byGroup: map[schema.GroupVersion]*rest.RESTClient{}}
 	var err error
 	if out.http, err = rest.HTTPClientFor(rc); err != nil {
-		return nil, fmt.Errorf("preparing connections to %s: %w", rc.Host, err)
+		return nil, fmt.Errorf("prepare connections to %s: %w", rc.Host, err)
 	}
 	for _, r := range resources {
 		if out.byGroup[r.group] != nil {
@@ -99,13 +99,13 @@ func newClients(rc *rest.Config, logf func(level, format string, args ...any)) (
 			rc.APIPath = "/api"
 		}
 		if out.byGroup[r.group], err = rest.RESTClientForConfigAndClient(rc, out.http); err != nil {
-			return nil, fmt.Errorf("preparing requests to %s: %w", rc.Host, err)
+			return nil, fmt.Errorf("prepare requests to %s: %w", rc.Host, err)
 		}
 	}
 	return out, nil
 }
 
-// warnings takes the Warning headers of answers (deprecated API versions).
+// warnings logs the Warning headers of responses (deprecated API versions).
 type warnings func(level, format string, args ...any)
 
 // HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
@@ -113,24 +113,24 @@ func (w warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, te
 	w("debug", "the API server warns: %s", text)
 }
 
-// link carries the lists and watches of one kind, and notes what becomes of them:
-// a Reflector keeps most errors to itself.
+// link lists and watches one kind, and records the results, because a Reflector does not
+// return most errors.
 type link struct {
 	resource  *resource
 	namespace string // empty: all
 	client    *rest.RESTClient
-	selector  string // of labels
-	fields    string // selector of fields
+	selector  string // label selector
+	fields    string // field selector
 	sink      *sink
 	into      cache.ReflectorStore // the sink, or what stands before it
 	gate      gate
 	calls     *sync.RWMutex
-	patience  patience
-	lost      atomic.Bool //  the watch before did not end as it was asked to
+	timeouts  timeouts
+	lost      atomic.Bool // the previous watch did not end as requested
 }
 
-// listWatch is what a Reflector asks through. It lists in a goroutine of its own, for
-// which it does not wait, and with a context that is never done: lists end with ctx.
+// listWatch returns what a Reflector lists and watches with. A Reflector lists in a goroutine
+// that it does not wait for, with a context that is never done; here lists end with ctx.
 func (l *link) listWatch(ctx context.Context) *cache.ListWatch {
 	list := func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) { return l.list(ctx, o) }
 	return &cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: l.watch}
@@ -142,11 +142,11 @@ func (l *link) request(o metav1.ListOptions) *rest.Request {
 	return l.client.Get().NamespaceIfScoped(l.namespace, l.namespace != "").Resource(l.resource.name).VersionedParams(&o, metav1.ParameterCodec)
 }
 
-// listTimeout ends a list that a server began and forgot: without it a watch
-// would never come. The server itself gives a list one minute.
+// listTimeout ends a list that the server started and abandoned; without it, no watch would
+// start. The server itself limits a list to one minute.
 const listTimeout = 90 * time.Second
 
-// list fetches one page, and converts it before the next one comes.
+// list fetches one page and converts it before the next one.
 func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	if o.Continue == "" {
 		l.sink.seeks()
@@ -166,7 +166,7 @@ func (l *link) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, 
 	return out, err
 }
 
-// page fetches one page as it is, within a time.
+// page fetches one page unchanged, within a time.
 func (l *link) page(ctx context.Context, within time.Duration, o metav1.ListOptions) (runtime.Object, error) {
 	l.calls.RLock()
 	defer l.calls.RUnlock()
@@ -187,8 +187,8 @@ func (l *link) page(ctx context.Context, within time.Duration, o metav1.ListOpti
 	return page, err
 }
 
-// failed notes an error, unless it is our own end or an ordinary relist. Nobody waits
-// for what is optional and not to be had, once people are told.
+// failed records an error, unless it is our own shutdown or an ordinary relist. The sync does
+// not wait for an optional resource that is unavailable; that is logged once.
 func (l *link) failed(ctx context.Context, err error) {
 	absent := apierrors.IsNotFound(err)
 	older := l.resource.optional && absent && !l.resource.asked // an older server, as it may be

@@ -10,29 +10,28 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// Programmed is a change that readers of the Store see now: what the DNS and the
-// network programming latency are measured by.
+// Programmed is a change that readers of the Store now see. The DNS and the network
+// programming latency are measured with it.
 type Programmed struct {
 	Kind     cluster.Kind     // KindService: the Service itself; KindSlice: its endpoints
-	Service  *cluster.Service // as it is now
-	Selector bool             // it finds its endpoints by a selector
-	IPv6     bool             // of endpoints: their addresses
+	Service  *cluster.Service // current state
+	Selector bool             // a selector determines its endpoints
+	IPv6     bool             // family of the endpoints
 	Since    time.Time        // when the change was made; never zero
-	Exact    bool             // Since is exact, not in whole seconds
+	Exact    bool             // Since has full precision instead of whole seconds
 }
 
-// programmed tells of changes that a watch brings: not of lists, which repeat what
-// may be true for days, nor of events that change nothing for us, and not of what
-// goes, since nobody notes when that was decided. A change that is held counts once
-// it is seen. With the sink locked.
+// programmed reports changes that a watch brings. It ignores lists, which repeat old state,
+// events without effect on the Store, and removals, because their time is not recorded. A
+// held change counts once readers see it. Its methods need the lock of the sink.
 type programmed struct {
 	store *cluster.Store
-	tell  func(Programmed) // nil: nobody asks
+	tell  func(Programmed) // nil: disabled
 
-	held map[cluster.Key]pending // slices that are shown with more than they have
+	held map[cluster.Key]pending // slices with held endpoints
 }
 
-// pending is a change of endpoints that is not yet seen in full.
+// pending is a change of endpoints that readers do not see completely yet.
 type pending struct {
 	service cluster.Key
 	change  Programmed
@@ -42,8 +41,8 @@ func newProgrammed(store *cluster.Store, tell func(Programmed)) *programmed {
 	return &programmed{store: store, tell: tell, held: map[cluster.Key]pending{}}
 }
 
-// service is to be called after an event with what the Store showed before; o is
-// what it shows now.
+// service is called after an event with what the Store showed before; o is what it shows
+// now.
 func (p *programmed) service(obj any, before *cluster.Entry, o cluster.Object) {
 	now, ok := o.(*cluster.Service)
 	if p.tell == nil || !ok || before != nil && before.Service.Alike(now) {
@@ -52,8 +51,8 @@ func (p *programmed) service(obj any, before *cluster.Entry, o cluster.Object) {
 	p.say(pending{now.Key, changeOf(obj, cluster.KindService)})
 }
 
-// slice is to be called after an event with what the Store showed before: next is
-// what the API says. What is not whole waits for release.
+// slice is called after an event with what the Store showed before; next is the slice in
+// the API. If the Store does not show it as a whole, it waits for release.
 func (p *programmed) slice(obj any, key cluster.Key, before, next *cluster.Slice, whole bool) {
 	if p.tell == nil {
 		return
@@ -70,7 +69,7 @@ func (p *programmed) slice(obj any, key cluster.Key, before, next *cluster.Slice
 	p.say(c)
 }
 
-// release tells of a slice that is now seen as it is.
+// release reports a slice that the Store now shows unchanged.
 func (p *programmed) release(key cluster.Key) {
 	if c, ok := p.held[key]; ok {
 		delete(p.held, key)
@@ -78,7 +77,7 @@ func (p *programmed) release(key cluster.Key) {
 	}
 }
 
-// forget drops what waits: a list came.
+// forget drops pending changes after a list.
 func (p *programmed) forget() { clear(p.held) }
 
 func changeOf(obj any, kind cluster.Kind) Programmed {
@@ -90,7 +89,7 @@ func changeOf(obj any, kind cluster.Kind) Programmed {
 	}
 }
 
-// say tells, if the time is known and the Service has names.
+// say reports a change if its time is known and the Service has names.
 func (p *programmed) say(c pending) {
 	e := p.store.Service(c.service.Namespace, c.service.Name)
 	if e == nil || c.change.Since.IsZero() {

@@ -19,40 +19,40 @@ import (
 	"github.com/signpost-dns/signpost/internal/loglimit"
 )
 
-// Bounds of a Recorder.
+// Limits of a Recorder.
 const (
-	mostNotes    = 256                    // that wait; more are dropped, the log has them all
-	mostTold     = 4096                   // that are remembered
-	notePause    = 100 * time.Millisecond // between two: the API server is for others, too
-	noteSpread   = 30 * time.Second       // within which nodes write what they have to say alike
+	mostNotes    = 256                    // queued; further ones are dropped, and the log has all
+	mostTold     = 4096                   // remembered
+	notePause    = 100 * time.Millisecond // between two Events, to limit the load on the API server
+	noteSpread   = 30 * time.Second       // random delay of Events that many nodes write alike
 	notePeriod   = 10 * time.Minute
-	mostOfOne    = 5    // of a Service in a notePeriod; Events of other Services go on
-	mostOfAll    = 600  // of all Services in a notePeriod
-	longestNote  = 1024 // of a message, in bytes: the API's limit
+	mostOfOne    = 5    // per Service in a notePeriod
+	mostOfAll    = 600  // for all Services in a notePeriod
+	longestNote  = 1024 // bytes of a message: the API's limit
 	notePatience = 10 * time.Second
 )
 
-// Recorder writes Events about Services and its own node. The name of an Event follows from what it says:
-// what many nodes have to say alike is one object, and what a process says again after a
-// restart is no second one. Make one with NewRecorder and start Run.
+// Recorder writes Events about Services and its own node. The name of an Event is a hash of
+// its content, so Events that many nodes write alike are one object, and a restarted process
+// does not write a second one. Create one with NewRecorder and start Run.
 type Recorder struct {
 	client    *rest.RESTClient
 	component string
 	node      string
 	logf      func(level, format string, args ...any)
 	notes     chan note
-	told      map[string]bool // names, only of Run
+	told      map[string]bool // names of written Events; only Run uses it
 	spread    time.Duration   // noteSpread
 	ofOne     *loglimit.Limiter
 	ofAll     *loglimit.Limiter
-	refused   bool // people know that there is no right for it, only of Run
+	refused   bool // the missing right is logged; only Run uses it
 }
 
 type note struct {
-	service         cluster.Key // zero: it is about the node
+	service         cluster.Key // zero: the Event is about the node
 	reason, message string
 	at              time.Time
-	normal          bool // it is no warning
+	normal          bool // type Normal instead of Warning
 }
 
 // NewRecorder returns a Recorder for a component on a node.
@@ -68,7 +68,7 @@ func NewRecorder(rc *rest.Config, component, node string, logf func(level, forma
 	}, nil
 }
 
-// Event asks for an Event of type Warning. It does not wait, and is safe for concurrent
+// Event queues an Event of type Warning. It does not block and is safe for concurrent
 // use.
 func (r *Recorder) Event(service cluster.Key, reason, message string) {
 	select {
@@ -77,8 +77,8 @@ func (r *Recorder) Event(service cluster.Key, reason, message string) {
 	}
 }
 
-// NodeEvent asks for an Event about the Recorder's node, of type Normal or Warning. Each is one of its own:
-// what was said before may be true again. It does not wait, and is safe for concurrent use.
+// NodeEvent queues an Event about the Recorder's node, of type Normal or Warning. Each call writes a new one, because
+// an earlier message may hold again. It does not block and is safe for concurrent use.
 func (r *Recorder) NodeEvent(normal bool, reason, message string) {
 	select {
 	case r.notes <- note{reason: reason, message: message, at: time.Now(), normal: normal}:
@@ -86,7 +86,7 @@ func (r *Recorder) NodeEvent(normal bool, reason, message string) {
 	}
 }
 
-// Run writes until ctx is done. What cannot be written is dropped: the log has it.
+// Run writes queued Events until ctx is done. It drops Events that cannot be written; the log has them.
 func (r *Recorder) Run(ctx context.Context) {
 	var last time.Time
 	for {
@@ -97,7 +97,7 @@ func (r *Recorder) Run(ctx context.Context) {
 		case n = <-r.notes:
 		}
 		pause := notePause
-		if n.service != (cluster.Key{}) && time.Since(last) >= r.spread { // nodes that have the same to say do not say it at once
+		if n.service != (cluster.Key{}) && time.Since(last) >= r.spread { // avoids that all nodes write at once
 			pause = rand.N(r.spread + notePause)
 		}
 		select {
@@ -110,7 +110,7 @@ func (r *Recorder) Run(ctx context.Context) {
 	}
 }
 
-// take writes what was not written before, up to the bounds: the log has the rest.
+// take writes an Event that was not written before, within the limits.
 func (r *Recorder) take(ctx context.Context, n note) {
 	name, now := r.name(n), time.Now()
 	r.ofOne.Due(now)
@@ -126,7 +126,7 @@ func (r *Recorder) take(ctx context.Context, n note) {
 	r.write(ctx, n)
 }
 
-// name is that of the Service with a number that follows from the rest, or that of the node with the time.
+// name returns the name of the Service with a hash of the content, or the name of the node with the time.
 func (r *Recorder) name(n note) string {
 	if n.service == (cluster.Key{}) {
 		return fmt.Sprintf("%s.%x", r.node, n.at.UnixNano())
@@ -158,14 +158,14 @@ func (r *Recorder) write(ctx context.Context, n note) {
 	case apierrors.IsForbidden(err) && r.refused:
 	case apierrors.IsForbidden(err):
 		r.refused = true
-		r.logf("warning", "writing an Event about the %s %s: %v: want a ClusterRole with the verb create on events; what Events would say is in this log alone", about.Kind, about.Name, err)
+		r.logf("warning", "write an Event about the %s %s: %v: want a ClusterRole with the verb create on events; until then only this log has the messages", about.Kind, about.Name, err)
 	default:
-		r.logf("warning", "writing an Event about the %s %s: %v", about.Kind, about.Name, err)
+		r.logf("warning", "write an Event about the %s %s: %v", about.Kind, about.Name, err)
 	}
 }
 
-// about is the object of an Event. A kubelet's Events about its node have the node's name for a UID, and
-// kubectl describe looks for that.
+// about returns the object of an Event. A kubelet's Events about its node have the node's name as UID, and
+// kubectl describe selects by that.
 func (r *Recorder) about(ctx context.Context, n note) corev1.ObjectReference {
 	if n.service == (cluster.Key{}) {
 		return corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.node, UID: types.UID(r.node)}
@@ -175,8 +175,8 @@ func (r *Recorder) about(ctx context.Context, n note) corev1.ObjectReference {
 	}
 }
 
-// uid asks for what kubectl describe finds Events by; "" if it is not to be had. A list of
-// one, because that is what we have the right to.
+// uid returns the UID of a Service, by which kubectl describe selects Events, or "". It lists with
+// a limit of one, because the forwarder has the right to list, not to get.
 func (r *Recorder) uid(ctx context.Context, service cluster.Key) types.UID {
 	var list corev1.ServiceList
 	err := r.client.Get().Namespace(service.Namespace).Resource("services").VersionedParams(&metav1.ListOptions{

@@ -14,32 +14,32 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// restores counts how often the API was restored from a backup while the feed ran. A
-// server that was restored takes a watch from a version that it has not reached yet, and
-// sends nothing until it has.
+// restores counts how often the API was restored from a backup while the feed ran. A restored
+// server accepts a watch from a version that it has not reached yet, and sends nothing
+// until it has.
 type restores struct {
 	store *cluster.Store
 	logf  func(level, format string, args ...any)
 
 	mu    sync.Mutex
 	count int
-	next  chan struct{} // closed at the next one
+	next  chan struct{} // closed at the next restore
 }
 
 func newRestores(store *cluster.Store, logf func(level, format string, args ...any)) *restores {
 	return &restores{store: store, logf: logf, next: make(chan struct{})}
 }
 
-// now returns how many restores are known, and what is closed when there is one more.
+// now returns the number of known restores, and a channel that closes at the next one.
 func (r *restores) now() (count int, next <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.count, r.next
 }
 
-// found notes that a watch which knows of so many restores was at one version and finds
-// the server at a lower one, and returns how many there are now. The first watch that
-// finds out tells people and the Store.
+// found records that a watch that knew of this many restores was at one version and finds the
+// server at a lower one. It returns the new number. The first watch to find a restore logs
+// it and informs the Store.
 func (r *restores) found(known int, was, is uint64) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,20 +48,20 @@ func (r *restores) found(known int, was, is uint64) int {
 		close(r.next)
 		r.next = make(chan struct{})
 		r.store.Rewind(is)
-		r.logf("warning", "the API server is at resourceVersion %d after %d, so it was restored from a backup: everything is listed anew", is, was)
+		r.logf("warning", "the API server is at resourceVersion %d after %d, so it was restored from a backup: listing everything again", is, was)
 	}
 	return r.count
 }
 
-// place is how far one watch has come. With the lock of its sink held.
+// place is the progress of one watch. The lock of its sink guards it.
 type place struct {
-	text    string // the resourceVersion; empty before the first list
-	version uint64 // the same as a number, or that of a snapshot before the first list
-	known   int    // restores when what it has was listed
-	listing int    // restores when its latest list began
+	text    string // resourceVersion; empty before the first list
+	version uint64 // the same as a number; before the first list, that of a snapshot
+	known   int    // number of restores when its content was listed
+	listing int    // number of restores when its latest list started
 }
 
-// reached notes a complete list at a version.
+// reached records a complete list at a version.
 func (p *place) reached(text string, r *restores) {
 	version := source.Version(text)
 	if version != 0 && version < p.version {
@@ -70,7 +70,7 @@ func (p *place) reached(text string, r *restores) {
 	p.text, p.version, p.known = text, version, p.listing
 }
 
-// seeks notes that a list begins.
+// seeks records the start of a list.
 func (s *sink) seeks() {
 	now, _ := s.restores.now()
 	s.mu.Lock()
@@ -78,9 +78,9 @@ func (s *sink) seeks() {
 	s.place.listing = now
 }
 
-// from is the version from which a request goes on, in place of the one that the
-// Reflector remembers: that may be of before a restore. A list that replaces a snapshot
-// must not come from a cache that is older.
+// from returns the version to request, instead of the one that the Reflector remembers, which
+// may be older than a restore. A list that replaces a snapshot must not come from an older
+// cache.
 func (s *sink) from(asked string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,8 +93,8 @@ func (s *sink) from(asked string) string {
 	return s.place.text
 }
 
-// behind reports whether the server was restored since the list of this watch began, and
-// returns what is closed when it is again.
+// behind reports whether the server was restored since the list of this watch started, and
+// returns a channel that closes at the next restore.
 func (s *sink) behind() (bool, <-chan struct{}) {
 	count, next := s.restores.now()
 	s.mu.Lock()
@@ -102,8 +102,8 @@ func (s *sink) behind() (bool, <-chan struct{}) {
 	return count != s.place.listing, next
 }
 
-// catchUp lists anew where the server was restored since this watch has begun. It asks
-// for the server's version when a watch was lost: by a list of one object.
+// catchUp lists again if the server was restored since this watch started. After a lost watch
+// it asks for the server's version with a list of one object.
 func (l *link) catchUp(ctx context.Context) error {
 	behind, _ := l.sink.behind()
 	if !behind {
@@ -113,18 +113,18 @@ func (l *link) catchUp(ctx context.Context) error {
 		if !l.lost.Load() || at.version == 0 {
 			return nil
 		}
-		page, err := l.page(ctx, l.patience.begin, metav1.ListOptions{Limit: 1})
+		page, err := l.page(ctx, l.timeouts.begin, metav1.ListOptions{Limit: 1})
 		if err != nil {
 			return err
 		}
 		if m, err := meta.ListAccessor(page); err != nil || source.Version(m.GetResourceVersion()) >= at.version {
-			return nil // a version that is no number says nothing
+			return nil // the version is no number, so it cannot be compared
 		}
 	}
 	return l.listAnew(ctx)
 }
 
-// listAnew does what the Reflector does at its start, which would wait before.
+// listAnew lists as the Reflector does at its start, but without its backoff.
 func (l *link) listAnew(ctx context.Context) error {
 	list, _, err := pager.New(pager.SimplePageFunc(func(o metav1.ListOptions) (runtime.Object, error) {
 		return l.list(ctx, o)
@@ -146,9 +146,9 @@ func (l *link) listAnew(ctx context.Context) error {
 	return l.into.Replace(items, m.GetResourceVersion())
 }
 
-// UpdateResourceVersion implements cache.ResourceVersionUpdater: it is called
-// after every event, so it hears of bookmarks too. They say that nothing changed
-// up to a version; the Store's own version moves with changes only.
+// UpdateResourceVersion implements cache.ResourceVersionUpdater. It is called after every
+// event, bookmarks included. A bookmark says that nothing changed up to a version; the
+// Store's own version moves with changes only.
 func (s *sink) UpdateResourceVersion(text string) {
 	s.health.heard()
 	s.mu.Lock()
@@ -156,7 +156,7 @@ func (s *sink) UpdateResourceVersion(text string) {
 	s.place.text, s.place.version = text, source.Version(text)
 }
 
-// resumes notes that the Store holds a snapshot of that version.
+// resumes records that the Store holds a snapshot of that version.
 func (s *sink) resumes(version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

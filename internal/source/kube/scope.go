@@ -11,23 +11,22 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// scope keeps watches in some namespaces in place of those over the whole
-// cluster: the server then sends nothing else, and Roles in these namespaces are
-// all the rights that are needed. Which namespaces these are is said at the start,
-// or by a watch of Namespaces with a selector.
+// scope runs watches of some namespaces instead of cluster-wide ones: the server then sends
+// nothing else, and Roles in these namespaces suffice. The configuration lists the
+// namespaces, or a watch of Namespaces with a selector finds them.
 type scope struct {
 	feed  *Feed
-	kinds []cluster.Kind // those that live in namespaces
+	kinds []cluster.Kind // namespaced kinds
 	wake  chan struct{}
 
 	mu     sync.Mutex
 	wanted map[string]bool         // namespaces
 	listed bool                    // wanted is complete
-	groups map[string]*group       // only run changes them, so it alone reads them without mu
-	past   map[cluster.Kind]uint64 // failures of watches that were ended
+	groups map[string]*group       // only run modifies it and may read it without mu
+	past   map[cluster.Kind]uint64 // failures of ended watches
 }
 
-// group are the watches of one namespace.
+// group holds the watches of one namespace.
 type group struct {
 	links []*link
 	stop  context.CancelFunc
@@ -71,7 +70,7 @@ func (s *scope) replace(namespaces []string) {
 	})
 }
 
-// change changes what is wanted, and wakes run if how says that it did.
+// change applies how to the wanted namespaces and wakes run if how returns true.
 func (s *scope) change(how func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,12 +83,12 @@ func (s *scope) change(how func() bool) {
 	}
 }
 
-// run starts and ends watches as namespaces come and go, until ctx is done.
+// run starts and ends watches as namespaces appear and disappear, until ctx is done.
 func (s *scope) run(ctx context.Context) {
 	for first := true; ; {
 		select {
 		case <-ctx.Done():
-			for _, g := range s.groups { // nobody changes them any more
+			for _, g := range s.groups { // no longer modified
 				<-g.done
 			}
 			return
@@ -113,7 +112,7 @@ func (s *scope) run(ctx context.Context) {
 	}
 }
 
-// follow makes the watches those that are wanted, and reports whether it ended any.
+// follow starts and ends watches to match the wanted namespaces, and reports whether it ended any.
 func (s *scope) follow(ctx context.Context, wanted map[string]bool) (ended bool) {
 	for name := range wanted {
 		if s.groups[name] == nil {
@@ -148,8 +147,8 @@ func (s *scope) start(ctx context.Context, namespace string) *group {
 	return g
 }
 
-// end waits until nothing of the group writes any more. What the start waits for
-// does not come from it.
+// end ends a group and waits until it writes nothing more. The initial sync no longer waits
+// for it.
 func (s *scope) end(name string, g *group) {
 	g.stop()
 	<-g.done
@@ -162,7 +161,7 @@ func (s *scope) end(name string, g *group) {
 	}
 }
 
-// links returns the watches of a kind, and how often those failed that were ended.
+// links returns the watches of a kind, and the failures of its ended watches.
 func (s *scope) links(kind cluster.Kind) (links []*link, past uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,7 +175,7 @@ func (s *scope) links(kind cluster.Kind) (links []*link, past uint64) {
 	return links, s.past[kind]
 }
 
-// follower is the sink of Namespaces that tells a scope which there are.
+// follower is the sink of Namespaces that informs a scope of the selected ones.
 type follower struct {
 	*sink
 	scope *scope
@@ -200,8 +199,8 @@ func (f follower) Update(obj any) error {
 	return f.sink.Update(obj)
 }
 
-// Delete implements cache.ReflectorStore: the namespace is gone, or was not
-// selected any more.
+// Delete implements cache.ReflectorStore: the namespace is gone or no longer
+// selected.
 func (f follower) Delete(obj any) error {
 	ref, _, err := f.ref(obj)
 	if err != nil {
@@ -224,8 +223,7 @@ func (f follower) Replace(list []any, resourceVersion string) error {
 	return err
 }
 
-// status is that of all watches of a kind together: as old as the oldest, and as
-// well as the least well.
+// status combines the watches of a kind: the oldest age and the worst state.
 func status(kind cluster.Kind, links []*link, past uint64) source.Status {
 	out := source.Status{Kind: kind, Synced: true, Failures: past}
 	for i, l := range links {

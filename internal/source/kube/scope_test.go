@@ -191,7 +191,7 @@ func TestSyncWaitsForEachNamespace(t *testing.T) {
 				t.Errorf("status %+v", st)
 			}
 			line := l.loud()[0]
-			for _, part := range []string{"error watching services in the namespace b: ", "want a Role there (or a ClusterRole) with the verbs list and watch on services", "nothing is known of them yet"} {
+			for _, part := range []string{"error watching services in the namespace b: ", "want a Role there (or a ClusterRole) with the verbs list and watch on services", "nothing is known yet"} {
 				if !strings.Contains(line, part) {
 					t.Errorf("log %q without %q", line, part)
 				}

@@ -15,22 +15,22 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// sink is what a Reflector writes into: it stands where an informer would have
-// its cache, and passes on to the cluster.Store.
+// sink receives the objects of a Reflector in place of an informer's cache, and passes them
+// on to the cluster.Store.
 type sink struct {
 	kind      cluster.Kind
-	namespace string // the only one that objects come from; empty: all
+	namespace string // of all objects; empty: any
 	store     *cluster.Store
 	options   source.Options
 	reports   *reports
 	health    *health
-	listed    func() // called once: after the first list
+	listed    func() // called once, after the first list
 	restores  *restores
 
 	mu     sync.Mutex  // orders the writes of the Reflector and of release
-	place  place       // how far the watch has come
+	place  place       // progress of the watch
 	holder *holder     // for EndpointSlices, else nil
-	timer  *time.Timer // fires when release is to look at the holder
+	timer  *time.Timer // wakes release to check the holder
 
 	programmed *programmed
 }
@@ -49,23 +49,23 @@ func newSink(kind cluster.Kind, store *cluster.Store, o source.Options, reports 
 	return s
 }
 
-// item is what is left of an API object while a list is gathered.
+// item is what remains of an API object while a list is collected.
 type item struct{ object cluster.Object }
 
-// GetObjectKind and DeepCopyObject make an item a runtime.Object, as lists want
-// their items; nobody asks for its kind or changes it.
+// GetObjectKind and DeepCopyObject make an item a runtime.Object, as lists require. They are
+// not used.
 func (*item) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
-// DeepCopyObject returns the item itself, which nobody changes.
+// DeepCopyObject returns the item itself, because it is immutable.
 func (i *item) DeepCopyObject() runtime.Object { return i }
 
-// Transformer makes a Reflector keep items in place of objects while the server
-// streams a list.
+// Transformer makes a Reflector keep items instead of objects while the server streams a
+// list.
 func (s *sink) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) { return s.item(obj), nil }
 }
 
-// item converts an object; an item stays as it is.
+// item converts an object; items stay as they are.
 func (s *sink) item(obj any) *item {
 	if i, ok := obj.(*item); ok {
 		return i
@@ -87,7 +87,7 @@ func (s *sink) Add(obj any) error { return s.Update(obj) }
 // Update implements cache.ReflectorStore.
 func (s *sink) Update(obj any) error { return s.write(obj, s.item(obj).object) }
 
-// Delete implements cache.ReflectorStore. The object is the last state.
+// Delete implements cache.ReflectorStore. The object is its last state.
 func (s *sink) Delete(obj any) error {
 	s.health.heard()
 	ref, _, err := s.ref(obj)
@@ -98,7 +98,7 @@ func (s *sink) Delete(obj any) error {
 	return s.write(obj, nil)
 }
 
-// ref tells which object an event is about, and at which version.
+// ref returns the object of an event, and its version.
 func (s *sink) ref(obj any) (cluster.Ref, uint64, error) {
 	m, err := meta.Accessor(obj)
 	if err != nil {
@@ -108,8 +108,8 @@ func (s *sink) ref(obj any) (cluster.Ref, uint64, error) {
 	return ref, source.Version(m.GetResourceVersion()), nil
 }
 
-// write tells the Store what has become of an object: o, or nil if there is
-// nothing for us in it any more.
+// write updates the Store with the current state of an object: o, or nil if it is not relevant
+// any more.
 func (s *sink) write(obj any, o cluster.Object) error {
 	ref, version, err := s.ref(obj)
 	if err != nil {
@@ -132,8 +132,8 @@ func (s *sink) write(obj any, o cluster.Object) error {
 	return nil
 }
 
-// hold sends the event about a slice through the holder. The Service of a slice
-// that goes is in its last state.
+// hold passes an event about a slice through the holder. For a deleted slice, its last state
+// names its Service.
 func (s *sink) hold(obj any, key cluster.Key, version uint64, o cluster.Object) {
 	next, _ := o.(*cluster.Slice)
 	of := next
@@ -147,13 +147,13 @@ func (s *sink) hold(obj any, key cluster.Key, version uint64, o cluster.Object) 
 	}
 	shown, now := find(e, key), time.Now()
 	c, due := s.holder.event(now, key, next, e), s.holder.due(now)
-	s.apply(version, append([]change{c}, due...)...) // in this order: one may be about the same slice
+	s.apply(version, append([]change{c}, due...)...) // in this order: both may be about the same slice
 	s.programmed.slice(obj, key, shown, next, !s.holder.holds(key))
 	s.released(due)
 	s.await()
 }
 
-// await has release wake up in time.
+// await schedules release.
 func (s *sink) await() {
 	if next, ok := s.holder.next(); ok {
 		s.timer.Reset(time.Until(next))
@@ -162,7 +162,7 @@ func (s *sink) await() {
 	}
 }
 
-// apply tells the Store of changes, in one write: who waits for changes takes them together.
+// apply writes changes to the Store in one step, so that readers see them together.
 func (s *sink) apply(version uint64, changes ...change) {
 	var put []cluster.Object
 	var gone []cluster.Ref
@@ -181,7 +181,7 @@ func (s *sink) apply(version uint64, changes ...change) {
 	}
 }
 
-// released tells of slices that are now seen as they are, after what was due was applied.
+// released reports the slices that the Store shows unchanged after due changes were applied.
 func (s *sink) released(due []change) {
 	for _, c := range due {
 		if !s.holder.holds(c.key) {
@@ -190,8 +190,7 @@ func (s *sink) released(due []change) {
 	}
 }
 
-// release applies what was held when its time has come and no event took it along, until ctx
-// is done.
+// release applies due changes that no event has applied, until ctx is done.
 func (s *sink) release(ctx context.Context) {
 	defer s.timer.Stop()
 	for {
@@ -204,7 +203,7 @@ func (s *sink) release(ctx context.Context) {
 	}
 }
 
-// letGo applies what is due.
+// letGo applies due changes.
 func (s *sink) letGo(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +213,7 @@ func (s *sink) letGo(now time.Time) {
 	s.await()
 }
 
-// Replace implements cache.ReflectorStore: a complete list, of items or objects.
+// Replace implements cache.ReflectorStore with a complete list of items or objects.
 func (s *sink) Replace(list []any, resourceVersion string) error {
 	objects := make([]cluster.Object, 0, len(list))
 	for _, obj := range list {
@@ -240,7 +239,7 @@ func (s *sink) Replace(list []any, resourceVersion string) error {
 	return nil
 }
 
-// without goes on as if the list were empty, until there is one.
+// without continues as if the list were empty, until there is one.
 func (s *sink) without() {
 	if s.health.listed() {
 		s.listed()
@@ -250,11 +249,11 @@ func (s *sink) without() {
 // Resync implements cache.ReflectorStore; the Store needs no reminders.
 func (s *sink) Resync() error { return nil }
 
-// largestReports is how many objects with problems are remembered.
+// largestReports limits the remembered objects with problems.
 const largestReports = 4096
 
-// reports passes problems on once per object, until they change: a slice with a
-// broken address may be updated every second.
+// reports passes problems on once per object, until they change: a slice with an invalid
+// address may be updated every second.
 type reports struct {
 	mu     sync.Mutex
 	report func(source.Problem)

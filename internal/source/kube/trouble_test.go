@@ -117,8 +117,8 @@ func TestAway(t *testing.T) {
 	l.stop()
 	for _, kind := range allKinds {
 		lines := slices.DeleteFunc(l.loud(), func(s string) bool { return !strings.Contains(s, " watching "+kind.String()+": ") })
-		if len(lines) != 2 || !strings.HasPrefix(lines[0], "error") || !strings.Contains(lines[0], "; what is known stays, the server was heard ") || !strings.HasSuffix(lines[0], "s ago, trying again") ||
-			!strings.HasPrefix(lines[1], "info watching "+kind.String()+": works again after ") {
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "error") || !strings.Contains(lines[0], "; keeping known objects, last contact with the server ") || !strings.HasSuffix(lines[0], "s ago, retrying") ||
+			!strings.HasPrefix(lines[1], "info watching "+kind.String()+": recovered after ") {
 			t.Errorf("logged %q", lines)
 		}
 	}
@@ -150,7 +150,7 @@ func TestRefused(t *testing.T) {
 				said = slices.DeleteFunc(l.loud(), func(line string) bool { return !strings.HasPrefix(line, "error watching endpointslices: ") })
 				return len(said) > 0
 			})
-			if len(said) != 1 || !strings.HasSuffix(said[0], "; nothing is known of them yet, trying again") {
+			if len(said) != 1 || !strings.HasSuffix(said[0], "; nothing is known yet, retrying") {
 				t.Errorf("logged %q", said)
 			}
 			if l.store.Synced() {
@@ -172,7 +172,7 @@ func TestReasonComesFirst(t *testing.T) {
 	l.until("a line of each kind", func() bool { return len(l.loud()) >= len(allKinds) })
 	host := strings.TrimPrefix(server.URL, "http://")
 	for _, kind := range allKinds {
-		want := fmt.Sprintf("error watching %v: no answer from %s: dial tcp %s: connect: connection refused; nothing is known of them yet, trying again", kind, host, host)
+		want := fmt.Sprintf("error watching %v: no answer from %s: dial tcp %s: connect: connection refused; nothing is known yet, retrying", kind, host, host)
 		if lines := l.loud(); !slices.Contains(lines, want) {
 			t.Errorf("logged %q, want %q", lines, want)
 		}
@@ -192,7 +192,7 @@ func TestStopWhileTheServerIsAway(t *testing.T) {
 func TestImpatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := impatient{ctx: ctx}
+		c := cancelableClock{ctx: ctx}
 		begin := time.Now()
 		if at := <-c.After(time.Hour); at.Sub(begin) != time.Hour {
 			t.Errorf("after %v", at.Sub(begin))

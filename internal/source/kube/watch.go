@@ -15,17 +15,17 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// patience is how long a server may say nothing until its watch counts as stuck: a proxy
-// on the way has forgotten the connection, or the server has.
-type patience struct {
-	begin time.Duration // from the request to the head of the answer
-	// quiet is between two bookmarks. An API server sends one a minute (k8s.io/apiserver,
-	// storage/cacher, bookmarkFrequency); one that sends none is not held to it.
+// timeouts decide when a watch counts as stuck: a proxy in between, or the server, may have
+// forgotten the connection.
+type timeouts struct {
+	begin time.Duration // from the request to the head of the response
+	// quiet is the time between two bookmarks. An API server sends one a minute (k8s.io/apiserver,
+	// storage/cacher, bookmarkFrequency). It does not apply to servers without bookmarks.
 	quiet time.Duration
-	over  time.Duration // past the end that the watch was asked for
+	over  time.Duration // after the requested end of the watch
 }
 
-var usual = patience{begin: 30 * time.Second, quiet: 3*time.Minute + 30*time.Second, over: 30 * time.Second}
+var usual = timeouts{begin: 30 * time.Second, quiet: 3*time.Minute + 30*time.Second, over: 30 * time.Second}
 
 func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
@@ -45,11 +45,11 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 	}
 	if err != nil {
 		if cause := context.Cause(opened); errors.Is(cause, errNoAnswer) {
-			err = fmt.Errorf("%w within %v", errNoAnswer, l.patience.begin)
+			err = fmt.Errorf("%w within %v", errNoAnswer, l.timeouts.begin)
 		}
 		cancel(nil)
 		if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
-			return nil, err // an older server: the Reflector lists instead
+			return nil, err // for example an older server: the Reflector lists instead
 		}
 		l.lost.Store(true)
 		l.failed(ctx, err)
@@ -57,7 +57,7 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 	}
 	end := time.Duration(0)
 	if o.TimeoutSeconds != nil {
-		end = time.Duration(*o.TimeoutSeconds)*time.Second + l.patience.over
+		end = time.Duration(*o.TimeoutSeconds)*time.Second + l.timeouts.over
 	}
 	closed := func() {
 		cancel(nil)
@@ -66,29 +66,29 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 	return l.observe(ctx, w, end, leave, closed), nil
 }
 
-// open asks for a watch, and cancels ctx if the server lets it wait. The time runs from
-// where the request leaves, which may be long after: it waits for its token before.
+// open starts a watch, and cancels ctx if the server does not respond in time. The time starts
+// when the request is sent, which may be much later, because it waits for its token first.
 func (l *link) open(ctx context.Context, cancel context.CancelCauseFunc, o metav1.ListOptions) (watch.Interface, error) {
 	late := time.AfterFunc(math.MaxInt64, func() { cancel(errNoAnswer) })
-	trace := &httptrace.ClientTrace{GetConn: func(string) { late.Reset(l.patience.begin) }}
+	trace := &httptrace.ClientTrace{GetConn: func(string) { late.Reset(l.timeouts.begin) }}
 	w, err := l.request(o).Watch(httptrace.WithClientTrace(ctx, trace))
-	if !late.Stop() && err == nil { // it came at the last moment
+	if !late.Stop() && err == nil { // the response arrived at the last moment
 		w.Stop()
 		err = errNoAnswer
 	}
 	return w, err
 }
 
-// veryShort is how long a watch must last to be one, as Reflectors see it.
+// veryShort is the minimum duration of a watch that Reflectors consider successful.
 const veryShort = time.Second
 
 var (
-	errShort    = errors.New("the watch ended at once: the connection is lost, or the server takes no watches")
+	errShort    = errors.New("the watch ended at once: the connection was lost, or the server does not support watches")
 	errNoAnswer = errors.New("the server does not answer")
 	errStuck    = errors.New("the watch hangs")
 )
 
-// observed is a watch that tells what comes through it.
+// observed is a watch that records what passes through it.
 type observed struct {
 	link     *link
 	upstream watch.Interface
@@ -96,7 +96,7 @@ type observed struct {
 	stopped  chan struct{}
 	once     sync.Once
 	works    bool
-	listed   func() // called when a streamed list at its beginning is over
+	listed   func() // called after the streamed list at its start
 }
 
 // ResultChan implements watch.Interface.
@@ -105,10 +105,10 @@ func (o *observed) ResultChan() <-chan watch.Event { return o.events }
 // Stop implements watch.Interface.
 func (o *observed) Stop() { o.once.Do(func() { close(o.stopped) }) }
 
-// observe passes the events on, until the watch ends or is given up: at its end, if that
-// is not 0, or because nothing comes that should. Then closed is called. The Reflector
-// begins another one where this ended. Where the watch begins with a streamed list, listed
-// is called at the bookmark that ends it.
+// observe forwards the events until the watch ends or is abandoned: at end, if that is not 0,
+// or because expected messages are missing. Then it calls closed. The Reflector starts
+// another watch where this one ended. If the watch starts with a streamed list, observe calls
+// listed at the bookmark that ends the list.
 func (l *link) observe(ctx context.Context, w watch.Interface, end time.Duration, listed, closed func()) watch.Interface {
 	o := &observed{link: l, upstream: w, events: make(chan watch.Event), stopped: make(chan struct{}), listed: listed}
 	l.calls.RLock()
@@ -119,23 +119,23 @@ func (l *link) observe(ctx context.Context, w watch.Interface, end time.Duration
 		defer w.Stop()
 		begin := time.Now()
 		o.run(ctx, end)
-		l.lost.Store(end == 0 || time.Since(begin) < end-l.patience.over-veryShort)
+		l.lost.Store(end == 0 || time.Since(begin) < end-l.timeouts.over-veryShort)
 	}()
 	return o
 }
 
-// run passes events on. A watch works when an event comes, or when it stays open although
-// none does. One that began before the server was restored ends.
+// run forwards events. A watch works when an event arrives, or when it stays open without
+// any. A watch that started before the server was restored ends.
 func (o *observed) run(ctx context.Context, end time.Duration) {
 	settled := time.NewTimer(veryShort)
 	defer settled.Stop()
-	over, quiet := time.NewTimer(end), time.NewTimer(o.link.patience.quiet)
+	over, quiet := time.NewTimer(end), time.NewTimer(o.link.timeouts.quiet)
 	defer over.Stop()
 	defer quiet.Stop()
 	if end == 0 {
 		over.Stop()
 	}
-	quiet.Stop() // until the server shows that it sends bookmarks
+	quiet.Stop() // until the server has sent a bookmark
 	regular := false
 	behind, restored := o.link.sink.behind()
 	for !behind {
@@ -148,10 +148,10 @@ func (o *observed) run(ctx context.Context, end time.Duration) {
 			o.works = true
 			o.link.sink.health.works()
 		case <-over.C:
-			o.link.failed(ctx, fmt.Errorf("%w: it is open %v after it was to end", errStuck, o.link.patience.over))
+			o.link.failed(ctx, fmt.Errorf("%w: still open %v after its requested end", errStuck, o.link.timeouts.over))
 			return
 		case <-quiet.C:
-			o.link.failed(ctx, fmt.Errorf("%w: no event and no bookmark for %v", errStuck, o.link.patience.quiet))
+			o.link.failed(ctx, fmt.Errorf("%w: no event and no bookmark for %v", errStuck, o.link.timeouts.quiet))
 			return
 		case ev, open := <-o.upstream.ResultChan():
 			if !open {
@@ -163,7 +163,7 @@ func (o *observed) run(ctx context.Context, end time.Duration) {
 			bookmark, ends := bookmarks(ev)
 			regular = regular || bookmark && !ends
 			if regular {
-				quiet.Reset(o.link.patience.quiet)
+				quiet.Reset(o.link.timeouts.quiet)
 			}
 			if !o.pass(ctx, ev) {
 				return
@@ -175,8 +175,8 @@ func (o *observed) run(ctx context.Context, end time.Duration) {
 	}
 }
 
-// bookmarks reports whether an event is a bookmark, and if so, whether it is the one that
-// ends a streamed list rather than one of those that come from time to time.
+// bookmarks reports whether an event is a bookmark and, if so, whether it ends a streamed list
+// or is a periodic one.
 func bookmarks(ev watch.Event) (is, endsList bool) {
 	if ev.Type != watch.Bookmark {
 		return false, false
@@ -188,7 +188,7 @@ func bookmarks(ev watch.Event) (is, endsList bool) {
 	return true, m.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"
 }
 
-// pass hands an event over; false: nobody wants it any more.
+// pass forwards an event; false: the receiver has stopped.
 func (o *observed) pass(ctx context.Context, ev watch.Event) bool {
 	if o.works = true; ev.Type == watch.Error {
 		o.link.lost.Store(true) // the Reflector does not wait for the end of run

@@ -38,8 +38,8 @@ func TestStuckWatch(t *testing.T) {
 		lasts  time.Duration
 		why    string
 	}{
-		{"nothing at all", nil, 0, end, "open 30s after it was to end"},
-		{"a server without bookmarks", []watch.Event{added, added}, 50 * time.Second, end, "open 30s after it was to end"},
+		{"nothing at all", nil, 0, end, "still open 30s after its requested end"},
+		{"a server without bookmarks", []watch.Event{added, added}, 50 * time.Second, end, "still open 30s after its requested end"},
 		{"the bookmark that ends a list", []watch.Event{added, mark(map[string]string{metav1.InitialEventsAnnotationKey: "true"})}, time.Second, end, "open 30s"},
 		{"bookmarks, then nothing", []watch.Event{mark(nil), mark(nil)}, 50 * time.Second, 100*time.Second + quiet, "no event and no bookmark for 1m0s"},
 		{"events show that it lives", []watch.Event{mark(nil), added, added}, 50 * time.Second, 150*time.Second + quiet, "no event and no bookmark for 1m0s"},
@@ -48,7 +48,7 @@ func TestStuckWatch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := &health{kind: cluster.KindService, logf: func(string, string, ...any) {}}
 				l := &link{
-					resource: &resources[cluster.KindService], calls: &sync.RWMutex{}, patience: patience{quiet: quiet, over: 30 * time.Second},
+					resource: &resources[cluster.KindService], calls: &sync.RWMutex{}, timeouts: timeouts{quiet: quiet, over: 30 * time.Second},
 					sink: newSink(cluster.KindService, cluster.NewStore(), source.Options{}, newReports(func(source.Problem) {}), h, newRestores(nil, h.logf), func() {}),
 				}
 				upstream, begin, closed := watch.NewFake(), time.Now(), false
@@ -168,7 +168,7 @@ func TestHang(t *testing.T) {
 	l.feed, err = New(rc, l.store, Options{Kinds: allKinds, Logf: l.logf})
 	must(t, err)
 	for _, w := range l.feed.wide {
-		w.patience = patience{begin: 300 * time.Millisecond, quiet: 300 * time.Millisecond, over: time.Minute}
+		w.timeouts = timeouts{begin: 300 * time.Millisecond, quiet: 300 * time.Millisecond, over: time.Minute}
 	}
 	l.run()
 	l.synced()
@@ -183,7 +183,7 @@ func TestHang(t *testing.T) {
 		return func() bool { return strings.Contains(strings.Join(l.said(), "\n"), what) }
 	}
 	server.Put(service("new", "10.0.0.9"))
-	l.until("it is noticed", said("the watch hangs: no event and no bookmark for 300ms; what is known stays"))
+	l.until("it is noticed", said("the watch hangs: no event and no bookmark for 300ms; keeping known objects"))
 	l.until("the next request is given up as well", said("the server does not answer within 300ms"))
 	l.equal(oneOfEach()...)
 	hole.open()
@@ -215,7 +215,7 @@ func TestReminders(t *testing.T) {
 			t.Fatalf("lines %q, want %d", lines, len(want))
 		}
 		for i, age := range want {
-			if lines[i] != "what is known stays, the server was heard "+age+" ago, trying again" {
+			if lines[i] != "keeping known objects, last contact with the server "+age+" ago, retrying" {
 				t.Errorf("line %q, want %s", lines[i], age)
 			}
 		}

@@ -16,26 +16,25 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// Options are what a Feed needs to know besides the folder.
+// Options configure a Feed besides its folder.
 type Options struct {
 	Source source.Options
 
-	// Which objects count, as the options of the same names in package kube. The
-	// zero values take all.
+	// Selection of objects, like the options of the same names in package kube. The zero
+	// values select everything.
 	Kinds             []cluster.Kind
 	LabelSelector     string
 	NamespaceSelector string
 	Namespaces        []string
 
-	// Report is told what cannot be used: in an object, or (with a zero Ref) of a
-	// whole file. It is called from one goroutine at a time. It may be nil.
+	// Report is called with each unusable part of an object, or (with a zero Ref) of a whole
+	// file, from one goroutine at a time. It may be nil.
 	Report func(source.Problem)
-	// Logf writes a line for people; the level is debug, info, warning or error.
-	// It may be nil.
+	// Logf writes a log line; the level is debug, info, warning or error. It may be nil.
 	Logf func(level, format string, args ...any)
 }
 
-// Feed keeps a Store equal to a folder. Make one with New.
+// Feed keeps a Store equal to a folder. Create one with New.
 type Feed struct {
 	dir        string
 	store      *cluster.Store
@@ -47,28 +46,28 @@ type Feed struct {
 	known  map[string]*known // by path
 
 	mu     sync.Mutex
-	status source.Status // but for its Kind
+	status source.Status // without its Kind
 	files  Files
 }
 
-// known is what the feed remembers of a file.
+// known is the state of a file.
 type known struct {
-	info   os.FileInfo       // when it was last read; nil if that went wrong
-	sum    [sha256.Size]byte // of the content then
-	broken string            // why it keeps its last good content; empty: it does not
-	empty  bool              // it was empty at the last look, and is to be looked at again
+	info   os.FileInfo       // at the last successful read, else nil
+	sum    [sha256.Size]byte // of the content at that time
+	broken string            // why it keeps its last valid content; empty: its content is current
+	empty  bool              // it was empty at the last check and has to be checked again
 }
 
-// Files counts what is in the folder.
+// Files counts the content of the folder.
 type Files struct {
-	Read       int // files, the broken ones too
-	Broken     int // files that keep what they last said
+	Read       int // files, including broken ones
+	Broken     int // files that keep their last valid content
 	Objects    int // in the Store
-	PassedOver int // documents of kinds that are not for us
+	PassedOver int // documents of ignored kinds
 }
 
-// New reads the folder into the store and marks it as synced. A folder that
-// cannot be read is an error; a file that cannot is reported.
+// New reads the folder into the store and marks the store as synced. An unreadable folder is
+// an error; an unreadable file is reported.
 func New(dir string, store *cluster.Store, o Options) (*Feed, error) {
 	if o.Report == nil {
 		o.Report = func(source.Problem) {}
@@ -90,10 +89,10 @@ func New(dir string, store *cluster.Store, o Options) (*Feed, error) {
 		err = errors.New("it is a file")
 	}
 	if err == nil {
-		_, err = f.lookAround()
+		_, err = f.scan()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the manifests in %s: %w: want a folder that this process can read", dir, err)
+		return nil, fmt.Errorf("read the manifests in %s: %w: want a folder that this process can read", dir, err)
 	}
 	for _, name := range o.Namespaces {
 		store.Put(0, &cluster.Namespace{Name: name})
@@ -102,8 +101,8 @@ func New(dir string, store *cluster.Store, o Options) (*Feed, error) {
 	return f, nil
 }
 
-// Status tells how fresh the folder is, once for every kind: it has no watch per
-// kind. LastEvent is when the folder was last found equal to the Store.
+// Status returns the freshness of the folder for every kind, because kinds have no separate
+// watches. LastEvent is when the folder was last found equal to the Store.
 func (f *Feed) Status() []source.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -119,17 +118,16 @@ func (f *Feed) Status() []source.Status {
 	return out
 }
 
-// Files counts what is in the folder now.
+// Files returns the current counts.
 func (f *Feed) Files() Files {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.files
 }
 
-// lookAround looks for files that came, changed or went, takes them over, and
-// returns the folders there are. If the folder itself cannot be read, nothing
-// changes: a volume that is away is no order to forget every name.
-func (f *Feed) lookAround() (folders []string, err error) {
+// scan reads new, changed and removed files and returns the existing folders. If the folder
+// itself is unreadable, it keeps the last state, because the volume may only be unmounted.
+func (f *Feed) scan() (folders []string, err error) {
 	l, err := list(f.dir)
 	if err != nil {
 		f.failed(err)
@@ -146,11 +144,11 @@ func (f *Feed) lookAround() (folders []string, err error) {
 			paths = append(paths, path)
 		}
 	}
-	if err := f.take(paths); err != nil {
+	if err := f.reload(paths); err != nil {
 		return nil, err
 	}
 	for path, err := range l.blind {
-		f.failed(fmt.Errorf("reading %s: %w: what is in it stays as it was", path, err))
+		f.failed(fmt.Errorf("read %s: %w: its content stays as it was", path, err))
 	}
 	if len(l.blind) == 0 {
 		f.recovered()
@@ -158,10 +156,10 @@ func (f *Feed) lookAround() (folders []string, err error) {
 	return l.folders, nil
 }
 
-// take reads these files and brings the Store up to date. The cost is that of the
-// files; those whose content is as before cost a read only. The error is that of the
-// folder: if it went away meanwhile, the files went with it, and that changes nothing.
-func (f *Feed) take(paths []string) error {
+// reload reads these files and updates the Store. Its cost depends on these files; a file
+// with unchanged content costs only the read. It returns an error of the folder: if the folder
+// disappeared meanwhile, its files did as well, and nothing changes.
+func (f *Feed) reload(paths []string) error {
 	e, gone := edits{}, []string(nil)
 	newest := uint64(0)
 	for _, path := range paths {
@@ -193,15 +191,15 @@ func (f *Feed) take(paths []string) error {
 	return away
 }
 
-// show takes edits over into the Store; newest is the time of the newest of them.
+// show applies edits to the Store; newest is the time of the newest edit.
 func (f *Feed) show(e edits, newest uint64) {
 	c := f.folder.apply(e)
 	for _, p := range c.repeated {
 		f.options.Report(p)
 	}
 	if len(c.put)+len(c.gone) > 0 {
-		// Without resourceVersions the times of the files stand in, so that the
-		// version moves with every change and does not go back with a restart.
+		// Without resourceVersions, the times of the files replace them, so that the version
+		// moves with every change and does not go back after a restart.
 		version := max(c.version, newest, f.store.Version()+1)
 		f.store.Put(version, c.put...)
 		f.store.Delete(version, c.gone...)
@@ -209,12 +207,12 @@ func (f *Feed) show(e edits, newest uint64) {
 	f.count()
 }
 
-// read reads one file and reports whether it is there; next is nil if it says what it
-// said before, or cannot be understood.
+// read reads one file and reports whether it exists. next is nil if the content is unchanged
+// or invalid.
 func (f *Feed) read(path string) (next *file, there bool) {
 	content, info, err := read(path)
 	for try := 0; try < 3 && errors.Is(err, fs.ErrNotExist); try++ {
-		// The way to it may just have led to the old version of a mounted ConfigMap.
+		// The path may have led to the previous version of a mounted ConfigMap.
 		content, info, err = read(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -231,8 +229,8 @@ func (f *Feed) read(path string) (next *file, there bool) {
 		return nil, true
 	}
 	if len(content) == 0 && f.folder.files[path] != nil {
-		// Most likely somebody writes it anew just now: that begins with an empty
-		// file. Look again before it counts, and even then it is no order to forget.
+		// Probably a program is writing the file, which starts with an empty one. Check
+		// again before it counts, and even then keep the last content.
 		if k.empty {
 			f.breaks(path, &broken{what: "the file is empty", want: "documents, or no file"})
 		}
@@ -255,20 +253,20 @@ func (f *Feed) read(path string) (next *file, there bool) {
 	}
 	if k.broken != "" {
 		k.broken = ""
-		f.options.Logf("info", "manifests: %s is understood again", path)
+		f.options.Logf("info", "manifests: %s is valid again", path)
 	}
 	return next, true
 }
 
-// breaks notes that a file keeps its last good content, and tells so once.
+// breaks records that a file keeps its last valid content, and reports that once.
 func (f *Feed) breaks(path string, why *broken) {
 	k := f.known[path]
-	p := source.Problem{Where: path, Field: why.what, Want: why.want + "; the file counts as it last was"}
+	p := source.Problem{Where: path, Field: why.what, Want: why.want + "; the file keeps its last valid content"}
 	if why.line > 0 {
 		p.Where = place(path, why.line)
 	}
 	if f.folder.files[path] == nil {
-		p.Want = why.want + "; the file is left out until then"
+		p.Want = why.want + "; the file is ignored until then"
 	}
 	text := p.String()
 	if k.broken == text {
@@ -282,7 +280,7 @@ func (f *Feed) breaks(path string, why *broken) {
 	f.status.LastError = text
 }
 
-// count brings the numbers up to date.
+// count updates the counts.
 func (f *Feed) count() {
 	n := Files{Read: len(f.known), Objects: len(f.folder.shown)}
 	for _, k := range f.known {
@@ -300,7 +298,7 @@ func (f *Feed) count() {
 	f.status.LastEvent = time.Now()
 }
 
-// failed notes that the folder cannot be read, and tells so once.
+// failed records that the folder is unreadable, and logs that once.
 func (f *Feed) failed(err error) {
 	f.mu.Lock()
 	tell := !f.status.Failing || f.status.LastError != err.Error()
@@ -313,13 +311,13 @@ func (f *Feed) failed(err error) {
 	}
 }
 
-// recovered notes that the folder can be read.
+// recovered records that the folder is readable.
 func (f *Feed) recovered() {
 	f.mu.Lock()
 	tell := f.status.Failing
 	f.status.Failing = false
 	f.mu.Unlock()
 	if tell {
-		f.options.Logf("info", "manifests: %s can be read again", f.dir)
+		f.options.Logf("info", "manifests: %s is readable again", f.dir)
 	}
 }

@@ -142,7 +142,7 @@ func TestFirstLoad(t *testing.T) {
 	slices.Sort(said)
 	want := []string{
 		`problem DIR/b.yaml:1: services default/a: also in "DIR/a.yaml:1": want each object in one place; the later one counts (file name, then line)`,
-		"problem DIR/broken.yaml:3: this is no object of the Kubernetes API: want apiVersion and kind; the file is left out until then",
+		"problem DIR/broken.yaml:3: this is no object of the Kubernetes API: want apiVersion and kind; the file is ignored until then",
 	}
 	if !slices.Equal(said, want) {
 		t.Errorf("said\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
@@ -182,7 +182,7 @@ func TestVersionMoves(t *testing.T) {
 	step := func(want uint64, edit func()) {
 		t.Helper()
 		edit()
-		_, err := l.feed.lookAround()
+		_, err := l.feed.scan()
 		l.do(err)
 		if got := l.store.Version(); got != want {
 			t.Errorf("version %d, want %d", got, want)
@@ -209,7 +209,7 @@ func TestOnlyChangesReachTheStore(t *testing.T) {
 	l.open()
 	a, b := l.store.Service("default", "a"), l.store.Service("default", "b")
 	l.write("a.yaml", "# comment\n---\n"+doc("a", "10.0.0.1")+"---\n"+doc("b", "10.0.0.3"))
-	_, err := l.feed.lookAround()
+	_, err := l.feed.scan()
 	l.do(err)
 	if l.store.Service("default", "a") != a {
 		t.Error("an unchanged object was put again")
@@ -250,7 +250,7 @@ func TestWatching(t *testing.T) {
 			l.do(os.Remove(filepath.Join(l.dir, "a.yaml")))
 			l.ip("a", "")
 			said := l.said()
-			if c.inotify && len(said) > 0 || !c.inotify && !slices.Equal(said, []string{"warning manifests: watching DIR: too many open files; looking at it every 1s instead"}) {
+			if c.inotify && len(said) > 0 || !c.inotify && !slices.Equal(said, []string{"warning manifests: watching DIR: too many open files; scanning it every 1s instead"}) {
 				t.Errorf("said %q", said)
 			}
 		})
@@ -277,8 +277,8 @@ func TestBrokenFileKeepsWhatItSaid(t *testing.T) {
 	l.ip("a", "10.0.0.3")
 	broken(0)
 	want := []string{
-		"problem DIR/a.yaml:3: this is no object of the Kubernetes API: want apiVersion and kind; the file counts as it last was",
-		"info manifests: DIR/a.yaml is understood again",
+		"problem DIR/a.yaml:3: this is no object of the Kubernetes API: want apiVersion and kind; the file keeps its last valid content",
+		"info manifests: DIR/a.yaml is valid again",
 	}
 	if said := l.said(); !slices.Equal(said, want) {
 		t.Errorf("said %q, want %q", said, want)
@@ -332,7 +332,7 @@ func TestFolderGoesAndComesBack(t *testing.T) {
 	l.ip("a", "10.0.0.3")
 	said := l.said()
 	if len(said) != 2 || !strings.HasPrefix(said[0], "error manifests: ") || !strings.HasSuffix(said[0], "the objects stay as they were") ||
-		said[1] != "info manifests: DIR can be read again" {
+		said[1] != "info manifests: DIR is readable again" {
 		t.Errorf("said %q", said)
 	}
 }
@@ -351,7 +351,7 @@ func TestTheFolderMayBeALink(t *testing.T) {
 	l.ip("a", "10.0.0.1")
 	l.do(os.Symlink("2", filepath.Join(parent, "new")))
 	l.do(os.Rename(filepath.Join(parent, "new"), l.dir))
-	_, err := l.feed.lookAround()
+	_, err := l.feed.scan()
 	l.do(err)
 	l.ip("a", "10.0.0.2")
 }
@@ -368,8 +368,8 @@ func TestUnreadable(t *testing.T) {
 	l.do(os.Chmod(filepath.Join(l.dir, "a.yaml"), 0))
 	l.do(os.Chmod(filepath.Join(l.dir, "sub"), 0))
 	t.Cleanup(func() { os.Chmod(filepath.Join(l.dir, "sub"), 0o755) })
-	l.do(l.feed.take([]string{filepath.Join(l.dir, "a.yaml")}))
-	_, err := l.feed.lookAround()
+	l.do(l.feed.reload([]string{filepath.Join(l.dir, "a.yaml")}))
+	_, err := l.feed.scan()
 	l.do(err)
 	l.ip("a", "10.0.0.1")
 	l.ip("b", "10.0.0.2")
@@ -378,7 +378,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	l.do(os.Chmod(filepath.Join(l.dir, "a.yaml"), 0o644))
 	l.do(os.Chmod(filepath.Join(l.dir, "sub"), 0o755))
-	_, err = l.feed.lookAround()
+	_, err = l.feed.scan()
 	l.do(err)
 	if f := l.feed.Files(); f.Broken != 0 || l.feed.Status()[0].Failing {
 		t.Errorf("%+v %+v", f, l.feed.Status()[0])

@@ -9,15 +9,15 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// folder is what all files say together. It is pure: files go in, and what
-// changes for the Store comes out.
+// folder is the combined content of all files. It is pure: files go in, and changes for the
+// Store come out.
 type folder struct {
 	files  map[string]*file         // by name
-	places map[cluster.Ref][]string // the files that an object stands in, sorted
-	shown  map[cluster.Ref]*item    // what the Store was told
+	places map[cluster.Ref][]string // the files with an object, sorted
+	shown  map[cluster.Ref]*item    // the content of the Store
 
-	// selective: only what is in a Namespace that the files have counts; the others
-	// were not selected.
+	// selective limits the objects to those in a Namespace that the files contain; other
+	// Namespaces were not selected.
 	selective bool
 }
 
@@ -27,10 +27,10 @@ func newFolder(selective bool) *folder {
 	}
 }
 
-// edits are new contents of files by name; nil for a file that is gone.
+// edits maps names to new contents of files; nil for a removed file.
 type edits map[string]*file
 
-// changes are what the Store must be told after edits.
+// changes are the updates of the Store for some edits.
 type changes struct {
 	put      []cluster.Object
 	version  uint64 // the highest of those put, 0 if none has one
@@ -38,7 +38,7 @@ type changes struct {
 	repeated []source.Problem
 }
 
-// apply takes edits over. The cost is that of the files edited.
+// apply applies edits. Its cost depends on the edited files.
 func (f *folder) apply(e edits) changes {
 	touched := map[cluster.Ref]struct{}{}
 	for name, next := range e {
@@ -95,8 +95,8 @@ func (f *folder) settle(touched map[cluster.Ref]struct{}) changes {
 	return c
 }
 
-// last is what the files say of an object: the last word counts. It is nil if
-// that was not selected, or if there is none.
+// last returns the applicable version of an object: the last one. It returns nil if that was
+// not selected, or if there is none.
 func (f *folder) last(ref cluster.Ref) *item {
 	names := f.places[ref]
 	if len(names) == 0 {
@@ -109,7 +109,7 @@ func (f *folder) last(ref cluster.Ref) *item {
 	return it
 }
 
-// selected reports whether the Namespace of an object is there, if that matters.
+// selected reports whether the Namespace of an object exists, if that matters.
 func (f *folder) selected(ref cluster.Ref) bool {
 	if !f.selective || !ref.Kind.Namespaced() && ref.Kind != cluster.KindNamespace {
 		return true
@@ -117,7 +117,7 @@ func (f *folder) selected(ref cluster.Ref) bool {
 	return f.last(cluster.Ref{Kind: cluster.KindNamespace, Key: cluster.Key{Name: namespaceOf(ref)}}) != nil
 }
 
-// touchNamespaces adds all objects of the Namespaces that come or go.
+// touchNamespaces adds all objects of Namespaces that appear or disappear.
 func (f *folder) touchNamespaces(touched map[cluster.Ref]struct{}) {
 	changed := map[string]bool{}
 	for ref := range touched {
@@ -135,7 +135,7 @@ func (f *folder) touchNamespaces(touched map[cluster.Ref]struct{}) {
 	}
 }
 
-// compareRefs puts Services before their slices, and gives all runs one order.
+// compareRefs sorts Services before their slices, and makes runs deterministic.
 func compareRefs(a, b cluster.Ref) int {
 	return cmp.Or(
 		cmp.Compare(a.Kind, b.Kind),

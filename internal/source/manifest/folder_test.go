@@ -154,14 +154,14 @@ func (m *machine) Write(t *rapid.T) {
 	path, content := m.path(t), anyContent(t)
 	m.write(t, path, content)
 	m.good[path], m.bad[path] = content, false
-	m.feed.take([]string{path}) // the event
+	m.feed.reload([]string{path}) // the event
 }
 
 func (m *machine) Break(t *rapid.T) {
 	path := m.path(t)
 	m.write(t, path, rapid.SampledFrom([]string{"{", "hello", "a: b: c", "{apiVersion: v1, kind: Service, spec: []}"}).Draw(t, "broken"))
 	m.bad[path] = true
-	m.feed.take([]string{path})
+	m.feed.reload([]string{path})
 }
 
 func (m *machine) Remove(t *rapid.T) {
@@ -172,7 +172,7 @@ func (m *machine) Remove(t *rapid.T) {
 	m.must(os.Remove(path))
 	m.gone(path)
 	if rapid.Bool().Draw(t, "event comes") {
-		m.feed.take([]string{path})
+		m.feed.reload([]string{path})
 	} else {
 		m.look()
 	}
@@ -196,7 +196,7 @@ func (m *machine) RemoveFolder(*rapid.T) {
 }
 
 func (m *machine) look() {
-	_, err := m.feed.lookAround()
+	_, err := m.feed.scan()
 	m.must(err)
 }
 

@@ -31,12 +31,12 @@ func TestFilesThatGoWithTheFolder(t *testing.T) {
 	l.open()
 	l.goAway()
 	path := filepath.Join(l.dir, "a.yaml")
-	if err := l.feed.take([]string{path}); err == nil || !l.feed.Status()[0].Failing {
+	if err := l.feed.reload([]string{path}); err == nil || !l.feed.Status()[0].Failing {
 		t.Errorf("error %v, status %+v, want a folder that is away", err, l.feed.Status()[0])
 	}
 	l.ip("a", "10.0.0.1")
 	l.do(os.Mkdir(l.dir, 0o755))
-	l.do(l.feed.take([]string{path}))
+	l.do(l.feed.reload([]string{path}))
 	l.ip("a", "")
 }
 
@@ -67,7 +67,7 @@ func TestFoldersComeAndGo(t *testing.T) {
 		default:
 		}
 		w.all = true
-		w.look()
+		w.flush()
 	}
 	l.ip("b", "")
 	if said := l.said(); len(said) > 0 || w.inotify == nil || len(w.watched) != 1 {
@@ -102,7 +102,7 @@ func TestMountedConfigMapIsAlwaysThere(t *testing.T) {
 			busy = false
 		default:
 		}
-		l.do(l.feed.take([]string{path}))
+		l.do(l.feed.reload([]string{path}))
 		if l.store.Service("default", "web") == nil {
 			t.Error("web is gone")
 			break

@@ -10,10 +10,10 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-// place is how a line of a file is written for people and editors.
+// place formats a line of a file for operators and editors.
 func place(name string, line int) string { return fmt.Sprintf("%s:%d", name, line) }
 
-// lineAt is the line of a byte, from 1.
+// lineAt returns the line of a byte, from 1.
 func lineAt(content []byte, offset int64) int {
 	return 1 + bytes.Count(content[:min(offset, int64(len(content)))], []byte("\n"))
 }
@@ -21,14 +21,14 @@ func lineAt(content []byte, offset int64) int {
 // document is one document of a file.
 type document struct {
 	text  []byte
-	line  int // on which the text begins, from 1
-	first int // on which its content begins
+	line  int // first line of text, from 1
+	first int // first line with content
 	root  *yamlv3.Node
 }
 
-// splitYAML cuts a file at its document markers, which stand at the begin of a
-// line and nowhere else (YAML 1.2 §9.1.2), and drops documents without content.
-// Each keeps its marker, because content may follow on the same line.
+// splitYAML splits a file at its document markers, which only occur at the start of a line
+// (YAML 1.2 §9.1.2), and drops documents without content. Each document keeps its marker,
+// because content may follow on the same line.
 func splitYAML(content []byte) []*document {
 	var out []*document
 	d := &document{line: 1}
@@ -72,10 +72,10 @@ func hasContent(line []byte) bool {
 	return len(line) > 0 && line[0] != '#' && line[0] != '%'
 }
 
-// saidLine finds the line in a message of the YAML parser, which counts in its document.
+// saidLine finds the line in a message of the YAML parser, relative to its document.
 var saidLine = regexp.MustCompile(`line (\d+): (.*)`)
 
-// syntaxError puts the line of the file into an error of the YAML parser.
+// syntaxError replaces the line in an error of the YAML parser with the line of the file.
 func (d *document) syntaxError(err error) error {
 	line, message := d.line, err.Error()
 	if m := saidLine.FindStringSubmatch(message); m != nil {
@@ -89,8 +89,8 @@ func (d *document) syntaxError(err error) error {
 	return &broken{min(line, last), strings.TrimPrefix(message, "yaml: "), "YAML"}
 }
 
-// lineOf returns the line of the field at path, or of the nearest thing around it
-// that is there. For that it parses the document a second time.
+// lineOf returns the line of the field at path, or of its nearest existing parent. It parses
+// the document a second time.
 func (d *document) lineOf(path string) int {
 	if path == "" {
 		return d.first
@@ -108,7 +108,7 @@ func (d *document) lineOf(path string) int {
 }
 
 // find follows a path: names of fields, and indexes of lists. The path of a
-// source.TypeError lacks the indexes: it ends at the list.
+// source.TypeError has no indexes, so it ends at the list.
 func find(n *yamlv3.Node, path []string) *yamlv3.Node {
 	last := n
 	for _, step := range path {
@@ -136,7 +136,7 @@ func find(n *yamlv3.Node, path []string) *yamlv3.Node {
 	return last
 }
 
-// splitPath reads a path as source.Problem has it: a.b[1].c and a[k.l/m].
+// splitPath splits a path in the form of source.Problem: a.b[1].c and a[k.l/m].
 func splitPath(path string) []string {
 	var out []string
 	for path != "" {
@@ -155,7 +155,7 @@ func splitPath(path string) []string {
 	return out
 }
 
-// dotted is a path to which a field can be appended.
+// dotted returns a path to which a field can be appended.
 func dotted(path string) string {
 	if path == "" {
 		return ""

@@ -11,14 +11,14 @@ import (
 	"syscall"
 )
 
-// largestFile is what a file may have: far more than any cluster needs, and less
-// than what would hurt when somebody drops a disk image here.
+// largestFile limits the size of a file: more than any cluster needs, and little enough for
+// a disk image in this folder to do no harm.
 const largestFile = 64 << 20
 
-// isHidden reports whether a name is none of our business; see the package doc.
+// isHidden reports whether a name is ignored; see the package doc.
 func isHidden(name string) bool { return strings.HasPrefix(name, ".") }
 
-// isManifest reports whether a file is read, judging by its name.
+// isManifest reports whether the name of a file is that of a manifest.
 func isManifest(name string) bool {
 	switch filepath.Ext(name) {
 	case ".yaml", ".yml", ".json":
@@ -27,14 +27,14 @@ func isManifest(name string) bool {
 	return false
 }
 
-// listing is what a look through the folder finds.
+// listing is the result of a scan of the folder.
 type listing struct {
-	files   map[string]os.FileInfo // by path, after following links
+	files   map[string]os.FileInfo // by path, with links resolved
 	folders []string
-	blind   map[string]error // subfolders that cannot be read: nobody knows what is in them
+	blind   map[string]error // unreadable subfolders
 }
 
-// list looks through the folder. The error is that of the folder itself.
+// list scans the folder. It returns an error of the folder itself.
 func list(dir string) (*listing, error) {
 	l := &listing{files: map[string]os.FileInfo{}, blind: map[string]error{}}
 	root, err := filepath.EvalSymlinks(dir) // WalkDir does not follow the root
@@ -50,7 +50,7 @@ func list(dir string) (*listing, error) {
 		switch {
 		case err != nil && path == dir:
 			return err
-		case errors.Is(err, fs.ErrNotExist): // since its parent was read
+		case errors.Is(err, fs.ErrNotExist): // removed after its parent was read
 		case err != nil:
 			l.blind[path] = err
 		case path != dir && isHidden(d.Name()):
@@ -60,8 +60,8 @@ func list(dir string) (*listing, error) {
 		case d.IsDir():
 			l.folders = append(l.folders, path)
 		case isManifest(d.Name()):
-			// What vanishes meanwhile, a link into nowhere, and what is no file
-			// (a socket, a link to a folder) are not there.
+			// Ignore files that vanish meanwhile, broken links, and what is not a regular
+			// file (a socket, a link to a folder).
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 				l.files[path] = info
 			}
@@ -70,13 +70,13 @@ func list(dir string) (*listing, error) {
 	})
 }
 
-// same reports whether a file is as it was, as far as can be told without reading it.
+// same reports whether a file appears unchanged without reading it.
 func same(a, b os.FileInfo) bool {
 	return a != nil && b != nil && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
 }
 
-// read reads a file, and tells how it was at that time. A file that is not there
-// gives fs.ErrNotExist.
+// read reads a file and returns its info at that time. It returns fs.ErrNotExist for a
+// missing file.
 func read(path string) (content []byte, info os.FileInfo, err error) {
 	// Without O_NONBLOCK, opening a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -97,7 +97,7 @@ func read(path string) (content []byte, info os.FileInfo, err error) {
 	return content, info, err
 }
 
-// hides reports whether a file is in a subfolder that cannot be read.
+// hides reports whether a file is in an unreadable subfolder.
 func (l *listing) hides(path string) bool {
 	for folder := range l.blind {
 		if strings.HasPrefix(path, folder+string(filepath.Separator)) {

@@ -15,31 +15,31 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// file is what one file says.
+// file is the content of one file.
 type file struct {
 	byRef      map[cluster.Ref]*item
-	passedOver int // documents of other kinds
+	passedOver int // documents of ignored kinds
 	problems   []source.Problem
 }
 
-// item is one object of a file.
+// item is one object in a file.
 type item struct {
 	object  cluster.Object
-	version uint64            // metadata.resourceVersion, 0 if there is none
+	version uint64            // metadata.resourceVersion, 0 if missing
 	sum     [sha256.Size]byte // of its JSON: equal sums mean equal objects
 	line    int
-	hidden  bool // it was not selected
+	hidden  bool // not selected
 }
 
-// broken is why a file cannot be taken.
+// broken explains why a file is not usable.
 type broken struct {
-	line       int // 0: the file as a whole
+	line       int // 0: the whole file
 	what, want string
 }
 
 func (b *broken) Error() string { return fmt.Sprintf("line %d: %s: want %s", b.line, b.what, b.want) }
 
-// parser turns the content of one file into objects.
+// parser parses the content of one file.
 type parser struct {
 	name    string
 	options source.Options
@@ -74,7 +74,7 @@ func (p *parser) yaml(content []byte) error {
 	return nil
 }
 
-// json reads the values of a JSON file, which usually is one.
+// json reads the values in a JSON file, usually one.
 func (p *parser) json(content []byte) error {
 	values := json.NewDecoder(bytes.NewReader(content))
 	for {
@@ -84,7 +84,7 @@ func (p *parser) json(content []byte) error {
 			return nil
 		}
 		if err != nil {
-			end := int64(len(content)) // cut off
+			end := int64(len(content)) // truncated
 			var syntax *json.SyntaxError
 			if errors.As(err, &syntax) {
 				end = syntax.Offset
@@ -99,7 +99,7 @@ func (p *parser) json(content []byte) error {
 	}
 }
 
-// head is what every object of the API begins with.
+// head is the common beginning of all API objects.
 type head struct {
 	APIVersion string            `json:"apiVersion"`
 	Kind       string            `json:"kind"`

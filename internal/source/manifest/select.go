@@ -10,8 +10,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/cluster"
 )
 
-// selection says which objects of the files count, as the options of a watch do
-// at an API server. The zero value takes all.
+// selection selects objects in the files, like the options of a watch. The zero value
+// selects everything.
 type selection struct {
 	kinds           []cluster.Kind  // empty: all
 	labels          labels.Selector // of Services, EndpointSlices and pods; nil: all
@@ -36,8 +36,8 @@ func (o *Options) selection() (selection, error) {
 	return s, nil
 }
 
-// takes reports whether an object counts as far as itself can tell; obj is what
-// o was made of.
+// takes reports whether an object is selected as far as the object itself shows; obj is its
+// API form.
 func (s *selection) takes(obj any, o cluster.Object) bool {
 	ref := o.Ref()
 	if !s.takesKind(ref.Kind) {
@@ -56,7 +56,7 @@ func (s *selection) takesKind(k cluster.Kind) bool {
 	return len(s.kinds) == 0 || slices.Contains(s.kinds, k)
 }
 
-// namespaceOf is the namespace that an object is in; of a Namespace its own name.
+// namespaceOf returns the namespace of an object; for a Namespace its own name.
 func namespaceOf(ref cluster.Ref) string {
 	if ref.Kind == cluster.KindNamespace {
 		return ref.Key.Name

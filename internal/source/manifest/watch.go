@@ -12,20 +12,19 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// How long the feed waits before it reads. Editors and `cp` write in steps: a file
-// is read when the folder was quiet for settle, but not later than patience after
-// the first event. Between events it looks around anyway, because links can
-// lead to files in folders that are not watched, and network file systems do not
-// tell; more often where there is no inotify at all.
+// Delays before the feed reads. Editors and `cp` write in steps, so a file is read when the
+// folder was quiet for settle, but not later than maxDelay after the first event. The feed
+// also scans the folder without events, because links can lead to files in unwatched folders
+// and network file systems send no events; it scans more often without inotify.
 const (
 	settle      = 20 * time.Millisecond
-	patience    = time.Second
+	maxDelay    = time.Second
 	pollWatched = 5 * time.Second
 	pollBlind   = time.Second
 )
 
-// Run keeps the Store equal to the folder until ctx is done. Then no goroutine
-// of it is left.
+// Run keeps the Store equal to the folder until ctx is done. All its goroutines have ended
+// when it returns.
 func (f *Feed) Run(ctx context.Context) {
 	w := newWatcher(f)
 	defer w.close()
@@ -43,21 +42,21 @@ func (f *Feed) Run(ctx context.Context) {
 			w.event(ev)
 		case err := <-w.errors:
 			// An overflow: events are lost.
-			f.options.Logf("debug", "manifests: watching %s: %v; looking through it", f.dir, err)
+			f.options.Logf("debug", "manifests: watching %s: %v; scanning it", f.dir, err)
 			w.note("")
 		case <-w.poll.C:
 			w.note("")
 		case <-w.timer.C:
-			w.look()
+			w.flush()
 		}
 	}
 }
 
-// watcher gathers what happens in the folder until it is time to look. It belongs
-// to the goroutine of Run.
+// watcher collects events of the folder until it is time to read. Only the goroutine of Run
+// uses it.
 type watcher struct {
 	feed    *Feed
-	inotify *fsnotify.Watcher // nil: only looking around
+	inotify *fsnotify.Watcher // nil: polling only
 	events  chan fsnotify.Event
 	errors  chan error
 	watched map[string]os.FileInfo // folders
@@ -65,8 +64,8 @@ type watcher struct {
 	timer   *time.Timer
 
 	paths map[string]struct{} // to be read
-	all   bool                // to be looked through
-	first time.Time           // when the oldest of them was noted; zero: nothing is
+	all   bool                // scan the whole folder
+	first time.Time           // time of the oldest event; zero: none
 }
 
 func newWatcher(f *Feed) *watcher {
@@ -83,7 +82,7 @@ func (w *watcher) interval() time.Duration {
 func (w *watcher) open() {
 	inotify, err := w.feed.newWatcher()
 	if err != nil {
-		w.feed.options.Logf("warning", "manifests: watching %s: %v; looking at it every %v instead", w.feed.dir, err, pollBlind)
+		w.feed.options.Logf("warning", "manifests: watching %s: %v; scanning it every %v instead", w.feed.dir, err, pollBlind)
 		return
 	}
 	w.inotify, w.events, w.errors = inotify, inotify.Events, inotify.Errors
@@ -96,8 +95,8 @@ func (w *watcher) close() {
 	w.inotify, w.events, w.errors = nil, nil, nil
 }
 
-// event notes what an event is about. A name that is no manifest may be a folder
-// or a link to one (the ..data of a mounted ConfigMap): then everything may have changed.
+// event records an event. A name that is no manifest may be a folder or a link to one (the
+// ..data of a mounted ConfigMap): then everything may have changed.
 func (w *watcher) event(ev fsnotify.Event) {
 	name := filepath.Base(ev.Name)
 	switch {
@@ -109,7 +108,7 @@ func (w *watcher) event(ev fsnotify.Event) {
 	}
 }
 
-// note remembers a path, or with "" everything, and waits for quiet.
+// note records a path, or with "" everything, and restarts the timer.
 func (w *watcher) note(path string) {
 	now := time.Now()
 	if w.first.IsZero() {
@@ -120,11 +119,11 @@ func (w *watcher) note(path string) {
 	} else {
 		w.paths[path] = struct{}{}
 	}
-	w.timer.Reset(min(settle, max(0, patience-now.Sub(w.first))))
+	w.timer.Reset(min(settle, max(0, maxDelay-now.Sub(w.first))))
 }
 
-// look reads what was noted.
-func (w *watcher) look() {
+// flush reads the recorded paths.
+func (w *watcher) flush() {
 	var paths []string
 	for path := range w.paths {
 		paths = append(paths, path)
@@ -133,17 +132,17 @@ func (w *watcher) look() {
 	all := w.all
 	w.all, w.first = false, time.Time{}
 	if len(paths) > 0 {
-		_ = w.feed.take(paths) // people are told
+		_ = w.feed.reload(paths) // already logged
 	}
 	if all {
-		if folders, err := w.feed.lookAround(); err == nil {
+		if folders, err := w.feed.scan(); err == nil {
 			w.watch(folders)
 		}
 	}
 }
 
-// watch watches exactly these folders. After a new one everything is looked
-// through again: files may have come before the watch.
+// watch watches exactly these folders. After adding a folder it scans everything again, because
+// files may have appeared before the watch.
 func (w *watcher) watch(folders []string) {
 	if w.inotify == nil {
 		return
@@ -158,13 +157,13 @@ func (w *watcher) watch(folders []string) {
 		if old := w.watched[folder]; old != nil && os.SameFile(old, info) {
 			continue
 		}
-		_ = w.inotify.Remove(folder) // another folder under the same name
+		_ = w.inotify.Remove(folder) // a new folder with the same name
 		switch err := w.inotify.Add(folder); {
-		case errors.Is(err, fs.ErrNotExist): // since it was found
+		case errors.Is(err, fs.ErrNotExist): // removed after the scan
 			delete(now, folder)
 			continue
 		case err != nil:
-			w.feed.options.Logf("warning", "manifests: watching %s: %v; looking at %s every %v instead",
+			w.feed.options.Logf("warning", "manifests: watching %s: %v; scanning %s every %v instead",
 				folder, err, w.feed.dir, pollBlind)
 			w.close()
 			w.poll.Reset(w.interval())
@@ -174,7 +173,7 @@ func (w *watcher) watch(folders []string) {
 	}
 	for folder := range w.watched {
 		if now[folder] == nil {
-			_ = w.inotify.Remove(folder) // it may live on under another name
+			_ = w.inotify.Remove(folder) // it may exist under another name
 		}
 	}
 	w.watched = now
