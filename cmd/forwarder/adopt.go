@@ -14,11 +14,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// adoptLimit is how long looking for rules may take. It starts programs.
+// adoptLimit limits the search for existing rules, which starts programs.
 const adoptLimit = 10 * time.Second
 
-// adopted returns the mode whose rules the kernel has from before the start, and whether there
-// is one. Mode iptables comes last: its chains may be what another mode of kube-proxy left.
+// adopted returns the mode whose rules were in the kernel before the start, and whether there
+// is one. Mode iptables comes last: another mode of kube-proxy may have left its chains.
 func adopted(log *slog.Logger) (mode, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), adoptLimit)
 	defer cancel()
@@ -36,8 +36,8 @@ func adopted(log *slog.Logger) (mode, bool) {
 	return mode{}, false
 }
 
-// frontendsBefore lists what the rules from before the start translate, in whatever mode. Flows to
-// frontends that went while no forwarder ran, or that another mode had, are found by it.
+// frontendsBefore lists what the rules from before the start translate, in any mode. It finds
+// flows to frontends that were removed while no forwarder ran, or that another mode had.
 func frontendsBefore(c *config.Config, log *slog.Logger) (all []vip.Frontend) {
 	for _, m := range modes {
 		list, err := m.frontends(c)
@@ -49,8 +49,8 @@ func frontendsBefore(c *config.Config, log *slog.Logger) (all []vip.Frontend) {
 	return all
 }
 
-// fallBack returns the configuration with which a process starts whose own cannot be used, for the reason
-// why: the one that was in force when the rules were written that the kernel has. Without rules from
+// fallBack returns the configuration for a process whose own configuration fails for the reason
+// why: the one that was active when the rules in the kernel were written. Without rules from
 // before the start, or without a configuration for them, the process cannot start.
 func fallBack(args []string, stderr io.Writer, why error) (*config.Config, error) {
 	log := slog.New(slog.NewTextHandler(stderr, nil))
@@ -68,7 +68,7 @@ func fallBack(args []string, stderr io.Writer, why error) (*config.Config, error
 	return nil, why
 }
 
-// fallBackIn settles the mode where the named one cannot work here: that of the rules from before the start.
+// fallBackIn returns the mode of the existing rules if the configured mode does not work on this node.
 func fallBackIn(c *config.Config, log *slog.Logger, why error) (mode, error) {
 	m, there := adopted(log)
 	if !there || m.name == c.Wire.Mode || c.Flags.ConfigFile == "" {
@@ -83,7 +83,7 @@ func fallBackIn(c *config.Config, log *slog.Logger, why error) (mode, error) {
 	return m, nil
 }
 
-// keep has the kernel keep the configuration for a start at which the file cannot be used.
+// keep stores the configuration in the kernel, for a start at which the file is not usable.
 func (f *forwarder) keep(c *config.Config) {
 	text, err := c.YAML()
 	if err == nil {

@@ -209,13 +209,13 @@ func TestExplainFromAPI(t *testing.T) {
 	server.Put(apiNode("node-1"), other, web, apiSlice("web", "10.244.1.2", nil), pod)
 	for _, c := range []struct{ args, want, wrong string }{
 		{"explain pod/shop/client web.shop:http --hostname-override=node-1", "10.244.1.9 > 10.96.0.20:80/tcp: to 10.244.1.2:8080", ""},
-		{"explain pod/client web.shop:http --hostname-override=node-1", "", "get pod default/client: it does not exist (give the address"},
-		{"explain 10.244.1.9 web:80 --hostname-override=node-1", "", "there is no Service default/web that this proxy routes; one of this name is in shop"},
+		{"explain pod/client web.shop:http --hostname-override=node-1", "", "get pod default/client: it does not exist (use the address"},
+		{"explain 10.244.1.9 web:80 --hostname-override=node-1", "", "no Service default/web that this proxy routes; one of this name is in shop"},
 		{"explain 10.244.1.9 192.0.2.2:30080 --hostname-override=node-1", "192.0.2.2 is an address of node node-2: explain with --hostname-override=node-2", ""},
 		{"explain 10.244.1.9 192.0.2.2:30080 --hostname-override=node-2", ": to 10.244.1.2:8080", ""},
 		{"explain 10.244.1.9 web.shop:80 --hostname-override=nosuch", `no Node object is named "nosuch"`, ""},
 		{"plan --hostname-override=nosuch", `# no Node object is named "nosuch"`, ""},
-		{"plan --hostname-override=node-1 --nodeport-addresses=primary,localhost", "# the forwarder itself takes TCP connections to NodePorts on 127.0.0.1, ::1", ""},
+		{"plan --hostname-override=node-1 --nodeport-addresses=primary,localhost", "# the forwarder itself accepts TCP connections to NodePorts on 127.0.0.1, ::1", ""},
 	} {
 		out, err := do(t, append(strings.Fields(c.args), "--master="+server.URL)...)
 		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) || !strings.Contains(out, c.want) {

@@ -12,9 +12,9 @@ import (
 
 const explainUsage = "forwarder explain SOURCE[@INTERFACE] DESTINATION:PORT[/PROTOCOL] [flags]"
 
-// explain prints what becomes of a packet on this node (or another, by
-// --hostname-override), and why; on the node itself, with the rights for that, also what
-// its kernel makes of it. It changes nothing.
+// explain prints what happens to a packet on this node (or another, with
+// --hostname-override), and why. On the node itself, with the required rights, it also prints
+// the kernel's state. It changes nothing.
 func explain(ctx context.Context, c *config.Config, env environment, q question) error {
 	v, err := look(ctx, c, env)
 	if err != nil {
@@ -29,7 +29,7 @@ func explain(ctx context.Context, c *config.Config, env environment, q question)
 	if v.config.HostnameOverride == "" || v.isHere() {
 		kernel = inspect(ctx, v, &x)
 	}
-	if kernel != nil { // with mode auto only the node knows which one it is
+	if kernel != nil { // with mode auto, the kernel shows which mode routes
 		v.mode, v.host.DropsUnused, v.host.BindsExternal = kernel.mode, kernel.mode.dropsUnused, kernel.mode.bindsExternal
 		x = v.table.Explain(&v.host.Host, p)
 	}
@@ -45,7 +45,7 @@ func explain(ctx context.Context, c *config.Config, env environment, q question)
 	return err
 }
 
-// behind prints what is behind the decision about a packet: the endpoints, other claims, another node.
+// behind prints what led to the decision about a packet: the endpoints, conflicting claims, another node.
 func (v *view) behind(ctx context.Context, x *vip.Explanation) (text string) {
 	r := x.Route
 	if r == nil {

@@ -24,7 +24,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// forward routes until ctx is done. The rules stay. refused says why c is not what the user configured; nil: it is.
+// forward routes until ctx is done and leaves the rules in place. refused is why the user's configuration is not c; nil: it is.
 func forward(ctx context.Context, c *config.Config, env environment, refused error) error {
 	log := newLog(c, env.stderr)
 	name, err := node.Name(c.HostnameOverride)
@@ -53,30 +53,30 @@ func forward(ctx context.Context, c *config.Config, env environment, refused err
 	defer f.close()
 	f.refused = refused
 	err = f.run(ctx)
-	log.Info("forwarder ends; the rules stay")
+	log.Info("forwarder stopped; the rules stay")
 	return err
 }
 
-// warnOf logs what of a configuration has no effect.
+// warnOf logs the settings without effect.
 func warnOf(notes []string, log *slog.Logger) {
 	for _, note := range notes {
 		log.Warn("configuration", "note", note)
 	}
 }
 
-// claim makes this the only forwarder of the node, as far as that can be had.
+// claim makes this process the only forwarder of the node, if possible.
 func claim(log *slog.Logger) (release func(), err error) {
 	release, foreign, err := node.Claim()
 	if foreign != "" {
-		log.Warn("another program has the name that forwarders claim: a second forwarder would not be detected", "holder", foreign)
+		log.Warn("another program holds the name that forwarders claim: a second forwarder would not be detected", "holder", foreign)
 	}
 	return release, err
 }
 
-// forwarder is what runs together.
+// forwarder holds the parts that run together.
 type forwarder struct {
-	config  *config.Config                // as the process started
-	current atomic.Pointer[config.Config] // as it is now
+	config  *config.Config                // at the start of the process
+	current atomic.Pointer[config.Config] // now
 	log     *slog.Logger
 	objects feed
 	machine *node.Machine
@@ -87,14 +87,14 @@ type forwarder struct {
 	relay   *relay.Relay
 	events  *kube.Recorder // nil without an API
 	servers []healthcheck.Server
-	traffic *traffic.Counter // nil: nobody's is counted
+	traffic *traffic.Counter // nil: disabled
 
-	refused  error  // why the file of --config is not in force; only of watchConfig once it runs
+	refused  error  // why the file of --config is not used; only watchConfig accesses it once it runs
 	told     string // what was reported of it
 	refusals prometheus.Gauge
 }
 
-// assemble puts the parts together and starts none.
+// assemble creates the parts and starts none.
 func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwarder, err error) {
 	f = &forwarder{config: c, log: log}
 	f.current.Store(c)
@@ -125,7 +125,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 		return f, err
 	}
 	f.refusals = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "signpost_config_refused", Help: "1 while the configuration file cannot be used and the configuration before goes on.",
+		Name: "signpost_config_refused", Help: "1 while the configuration file is not usable and the previous configuration stays active.",
 	})
 	registry.MustRegister(freshness{f.objects}, tracked{}, f.refusals)
 	if f.machine, err = node.NewMachine(); err != nil {
@@ -154,7 +154,7 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	return f, nil
 }
 
-// programmed passes on when endpoints changed. Other changes are not dated well enough.
+// programmed passes on when endpoints changed. The times of other changes are too imprecise.
 func (f *forwarder) programmed(p kube.Programmed) {
 	if p.Kind != cluster.KindSlice || !p.Exact {
 		return
@@ -166,7 +166,7 @@ func (f *forwarder) programmed(p kube.Programmed) {
 	f.agent.Programmed(family, p.Service.Key, p.Since)
 }
 
-// options are what the configuration says to an agent.
+// options returns the agent's options from the configuration.
 func options(c *config.Config, name string, store *cluster.Store) agent.Options {
 	p, m := c.LocalPods, planned(c)
 	return agent.Options{
@@ -178,7 +178,7 @@ func options(c *config.Config, name string, store *cluster.Store) agent.Options 
 	}
 }
 
-// guardedPorts are those of the node that the configuration keeps from Services.
+// guardedPorts returns the ports of the node that no Service may claim.
 func guardedPorts(c *config.Config) (out []vip.Port) {
 	protocols := map[string]cluster.Protocol{"tcp": cluster.TCP, "udp": cluster.UDP, "sctp": cluster.SCTP}
 	for _, p := range append(c.OwnPorts(), c.Flags.ProtectedPorts...) {
@@ -187,7 +187,7 @@ func guardedPorts(c *config.Config) (out []vip.Port) {
 	return out
 }
 
-// run runs all parts until ctx is done or one of them cannot go on.
+// run runs all parts until ctx is done or one of them fails.
 func (f *forwarder) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { f.objects.Run(ctx); return nil })
@@ -212,24 +212,24 @@ func (f *forwarder) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// close lets go of the kernel; nothing runs any more. The rules stay.
+// close closes the kernel's sockets after all parts have stopped. The rules stay.
 func (f *forwarder) close() {
 	if f.cleaner != nil {
 		f.cleaner.Close()
 	}
 	if f.traffic != nil {
 		if err := f.traffic.Close(); err != nil {
-			f.log.Warn("closing the counters of traffic", "error", err)
+			f.log.Warn("closing the traffic counters failed", "err", err)
 		}
 	}
 	if f.plane != nil {
 		if err := f.plane.Close(); err != nil {
-			f.log.Warn("closing the dataplane", "error", err)
+			f.log.Warn("closing the dataplane failed", "err", err)
 		}
 	}
 }
 
-// families are those that this node can route.
+// families returns the IP families that this node can route.
 func families(f node.Facts) []healthcheck.Family {
 	if f.IPv6 {
 		return []healthcheck.Family{healthcheck.IPv4, healthcheck.IPv6}

@@ -10,8 +10,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/config"
 )
 
-// closed returns a line for each Service whose spec.externalIPs the feature gate turns off,
-// sorted; with an address only for those that have it.
+// closed returns a line for each Service whose spec.externalIPs the feature gate disables,
+// sorted. With an address it returns only Services that have it.
 func (v *view) closed(at netip.Addr) (lines []string) {
 	if v.config.ExternalIPs {
 		return nil

@@ -63,7 +63,7 @@ func TestModeSwitchUnderLoad(t *testing.T) {
 		t.Helper()
 		f.mode = mode
 		f.config()
-		if code := p.ends(); code != 1 || !strings.Contains(p.logged(), "changed in mode: start again") {
+		if code := p.ends(); code != 1 || !strings.Contains(p.logged(), "changed in mode: want a restart") {
 			t.Errorf("at another mode the forwarder ended with %d:\n%s", code, p.logged())
 		}
 		p = f.start()
@@ -91,7 +91,7 @@ func TestModeSwitchUnderLoad(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	become("nftables")
 	p.until("it says that connections go on", func() (bool, string) {
-		return strings.Contains(p.logged(), "connections of another mode go on"), p.logged()
+		return strings.Contains(p.logged(), "connections use rules of another mode"), p.logged()
 	})
 	time.Sleep(2 * time.Second) // of looks
 	if err := say(moved, "hello\n", 5*time.Second); err != nil {
@@ -151,7 +151,7 @@ func TestRightsIPVS(t *testing.T) {
 	}
 	p := startCommand(t, n, exec.Command("setpriv", append([]string{"--bounding-set=-all,+net_admin", self}, args...)...))
 	p.until("the rules are in place", func() (bool, string) { return strings.Contains(p.logged(), "rules are in place"), p.logged() })
-	if strings.Contains(p.logged(), "level=WARN msg=\"a kernel parameter") || strings.Contains(p.logged(), "modprobe") {
+	if strings.Contains(p.logged(), "level=WARN msg=\"kernel parameter not set") || strings.Contains(p.logged(), "modprobe") {
 		t.Errorf("it complains:\n%s", p.logged())
 	}
 	c.answers(c.pods["client"], "tcp", "10.96.0.20:80", "a", "b")

@@ -17,10 +17,10 @@ import (
 	"github.com/signpost-dns/signpost/internal/source"
 )
 
-// verbose is the level of -v from which on all is logged that happens to a Service.
+// verbose is the level of -v from which changes of each Service are logged.
 const verbose = 4
 
-// newLog returns the log of the process. Its libraries write to it, too.
+// newLog returns the log of the process and redirects libraries to it.
 func newLog(c *config.Config, to io.Writer) *slog.Logger {
 	log := slog.New(loglimit.NewHandler(logHandler(c, to)))
 	takeOverLibraries(log)
@@ -38,11 +38,11 @@ func logHandler(c *config.Config, to io.Writer) slog.Handler {
 	return slog.NewTextHandler(to, &o)
 }
 
-// takeOverLibraries gives the lines of libraries the form of ours: those of Kubernetes' by klog, that for IPVS
-// by logrus, and net/http by package log.
+// takeOverLibraries redirects the logs of libraries: klog of Kubernetes, logrus of the IPVS library, and
+// package log of net/http.
 func takeOverLibraries(to *slog.Logger) {
 	log := slog.New(libraryHandler{to.Handler()})
-	klog.StopFlushDaemon() // it reads what the next line sets, and there are no files
+	klog.StopFlushDaemon() // it races with the next line, and there are no log files
 	klog.SetSlogLogger(log)
 	slog.SetLogLoggerLevel(slog.LevelWarn)
 	slog.SetDefault(log)
@@ -51,7 +51,7 @@ func takeOverLibraries(to *slog.Logger) {
 	logrus.AddHook(logrusHook{log})
 }
 
-// libraryHandler counts all lines of libraries as one cause: parts of their messages change.
+// libraryHandler counts all lines of libraries as one cause, because their messages vary.
 type libraryHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
@@ -69,8 +69,8 @@ func (h libraryHandler) WithGroup(name string) slog.Handler {
 	return libraryHandler{h.Handler.WithGroup(name)}
 }
 
-// logrusHook passes on lines of logrus as details. Only the library for IPVS writes such: that modprobe failed, also where
-// the kernel loads the module by itself, and that there is no IPVS, which our error says, too.
+// logrusHook logs lines of logrus at level debug. Only the IPVS library writes such lines: that modprobe failed, even if
+// the kernel loads the module itself, and that IPVS is missing, which our own error reports as well.
 type logrusHook struct{ log *slog.Logger }
 
 // Levels implements logrus.Hook.
@@ -82,10 +82,10 @@ func (h logrusHook) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// longestLine is how many bytes of a text of a source are logged.
+// longestLine limits the bytes of a logged line of a source.
 const longestLine = 2048
 
-// logf is how sources log.
+// logf returns the log function for sources.
 func logf(log *slog.Logger) func(level, format string, args ...any) {
 	levels := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn, "error": slog.LevelError,
@@ -96,14 +96,14 @@ func logf(log *slog.Logger) func(level, format string, args ...any) {
 	}
 }
 
-// report counts and logs what of an object cannot be used, and writes an Event if it is a
-// Service. events and count may be nil.
+// report counts and logs problems of objects, and writes an Event for a Service. events and
+// count may be nil.
 func report(log *slog.Logger, events agent.Events, count *prometheus.CounterVec) func(source.Problem) {
 	return func(p source.Problem) {
 		if count != nil {
 			count.WithLabelValues(p.Ref.Kind.String()).Inc()
 		}
-		log.Warn("an object is not used as it stands", "object", p.Ref.Key.String(), "problem", p.String())
+		log.Warn("object not fully usable", "object", p.Ref.Key.String(), "problem", p.String())
 		if events != nil && p.Ref.Kind == cluster.KindService && p.Ref != (cluster.Ref{}) {
 			events.Event(p.Ref.Key, "FieldIgnored", p.String())
 		}

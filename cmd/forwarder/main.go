@@ -1,16 +1,16 @@
-// Command forwarder routes the virtual addresses of Services on a node: one process
-// per node, in place of kube-proxy. It takes kube-proxy's flags and configuration file.
+// Command forwarder routes the virtual addresses of Services on a node. It replaces
+// kube-proxy: one process per node, with kube-proxy's flags and configuration file.
 //
 //	forwarder [flags]        run until SIGTERM; the rules stay
 //	forwarder plan [flags]   print the table and the rules, and change nothing
 //	forwarder explain SOURCE[@INTERFACE] DESTINATION:PORT[/PROTOCOL] [flags]
-//	                         print what becomes of a packet, and why
+//	                         print what happens to a packet, and why
 //
-// The words and the flags may come in any order.
+// Words and flags may be in any order.
 //
-// The command is wiring: what is wanted comes from package config, what is there from
-// package node and a source, what is to be done from package vip, and package agent
-// brings it into the kernel.
+// The command is wiring: package config reads the configuration, package node and a source
+// provide the facts, package vip builds the table, and package agent writes it to the
+// kernel through a dataplane.
 package main
 
 import (
@@ -29,11 +29,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 )
 
-// environment is what the process gets from outside, but for the kernel.
+// environment is the process's access to the outside, except the kernel.
 type environment struct{ stdout, stderr io.Writer }
 
 func main() {
-	relax()
+	setTimerSlack()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:], environment{os.Stdout, os.Stderr}); err != nil {
@@ -42,7 +42,7 @@ func main() {
 	}
 }
 
-// run does what the arguments say and returns when it is done or ctx is.
+// run executes the arguments and returns when it is done or ctx is.
 func run(ctx context.Context, args []string, env environment) error {
 	var refused error
 	words := config.Arguments(args)
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, env environment) error {
 	if errors.Is(err, config.ErrHelp) {
 		_, err = fmt.Fprintf(env.stdout, "Usage:\n  forwarder [flags]        route the addresses of Services on this node\n"+
 			"  forwarder plan [flags]   print the table and the rules, and change nothing\n  "+explainUsage+
-			"\n                           print what becomes of a packet, and why\n\nSOURCE is an address, pod/NAME or pod/NAMESPACE/NAME, DESTINATION an address or "+
+			"\n                           print what happens to a packet, and why\n\nSOURCE is an address, pod/NAME or pod/NAMESPACE/NAME, DESTINATION an address or "+
 			"a Service such as web.default.\n\nFlags:\n%s", config.Usage())
 		return err
 	}
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, env environment) error {
 		log := newLog(c, env.stderr)
 		err := prepare(c, log)
 		if _, there := adopted(log); err != nil && there {
-			log.Error("the node is not prepared as configured; it has rules from before, which go on", "error", err)
+			log.Error("the node is not prepared as configured; existing rules stay active", "err", err)
 			err = nil
 		}
 		return err
@@ -87,10 +87,10 @@ func run(ctx context.Context, args []string, env environment) error {
 	return forward(ctx, c, env, refused)
 }
 
-// show does what the words of the command line say. It changes nothing on the node.
+// show executes a command that changes nothing on the node.
 func show(ctx context.Context, words []string, c *config.Config, env environment) error {
 	if f := c.Flags; f.Cleanup || f.InitOnly || f.WriteConfigTo != "" {
-		return fmt.Errorf("argument %q beside --cleanup, --init-only or --write-config-to: expected one of them", words[0])
+		return fmt.Errorf("argument %q with --cleanup, --init-only or --write-config-to: want one of them", words[0])
 	}
 	unknown := words[0]
 	switch {
@@ -104,22 +104,22 @@ func show(ctx context.Context, words []string, c *config.Config, env environment
 	case unknown == "explain" && len(words) == 3:
 		q, err := asked(words[1], words[2])
 		if err != nil {
-			return fmt.Errorf("%w: expected %s", err, explainUsage)
+			return fmt.Errorf("%w: want %s", err, explainUsage)
 		}
 		return explain(ctx, c, env, q)
 	case unknown == "explain":
-		return fmt.Errorf("explaining %q: expected %s", strings.Join(words[1:], " "), explainUsage)
+		return fmt.Errorf("explain %q: want %s", strings.Join(words[1:], " "), explainUsage)
 	}
-	return fmt.Errorf("argument %q: expected plan or explain, or flags only, each with two dashes (forwarder --help lists them)", unknown)
+	return fmt.Errorf("argument: got %q, want plan or explain, or flags only, each with two dashes (forwarder --help lists them)", unknown)
 }
 
-// cleanup leaves nothing of ours in the kernel, nor of a kube-proxy. A forwarder that runs
-// would only write it again, so there must be none; the rules of a kube-proxy that runs
-// are in use.
+// cleanup removes everything that a forwarder or a kube-proxy wrote to the kernel. It fails
+// while a forwarder runs, which would rewrite its rules. The rules of a running kube-proxy
+// are in use and stay.
 func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	release, err := claim(log)
 	if err != nil {
-		return fmt.Errorf("removing the rules: %w: stop it first", err)
+		return fmt.Errorf("remove the rules: %w: stop it first", err)
 	}
 	defer release()
 	warnOf(c.Notes, log)
@@ -131,7 +131,7 @@ func cleanup(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		}
 	}
 	if err := removeOthers(ctx, c, "", nil, peerRuns, log); err != nil {
-		return fmt.Errorf("removing the rules: %w", err)
+		return fmt.Errorf("remove the rules: %w", err)
 	}
 	return nil
 }
@@ -142,12 +142,12 @@ func writeConfig(c *config.Config) error {
 		err = os.WriteFile(c.Flags.WriteConfigTo, text, 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("writing the configuration to the file of --write-config-to: %w", err)
+		return fmt.Errorf("write the configuration to the file of --write-config-to: %w", err)
 	}
 	return nil
 }
 
-// version is what the module was built from.
+// version returns the version of the module and of Go.
 func version() string {
 	v, revision := build()
 	if revision != "" {

@@ -13,13 +13,13 @@ import (
 	"github.com/signpost-dns/signpost/internal/config"
 )
 
-// metricsPage serves our own metrics, and those of the process and of client-go, which Kubernetes'
-// libraries keep in a registry of the whole process.
+// metricsPage serves the forwarder's metrics, and those of the process and of client-go, which
+// Kubernetes' libraries keep in a global registry.
 func metricsPage(registry *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(prometheus.Gatherers{registry, legacyregistry.DefaultGatherer}, promhttp.HandlerOpts{})
 }
 
-// registerInfo registers what the process is and in which mode it routes.
+// registerInfo registers metrics about the build and the mode.
 func registerInfo(registry *prometheus.Registry, c *config.Config) {
 	info := func(name, help string, labels prometheus.Labels) {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels})
@@ -27,13 +27,13 @@ func registerInfo(registry *prometheus.Registry, c *config.Config) {
 		registry.MustRegister(g)
 	}
 	v, revision := build()
-	info("signpost_build_info", "1; the labels say what the program was built from.", prometheus.Labels{
+	info("signpost_build_info", "1; the labels describe the build.", prometheus.Labels{
 		"version": v, "revision": revision, "goversion": runtime.Version(), "goos": runtime.GOOS, "goarch": runtime.GOARCH,
 	})
-	info("signpost_mode_info", "1; the label is the mode by which this node routes.", prometheus.Labels{"mode": string(c.Wire.Mode)})
+	info("signpost_mode_info", "1; the label is the mode of this node.", prometheus.Labels{"mode": string(c.Wire.Mode)})
 }
 
-// build returns the version of the module and the commit, which is empty where the build does not know it.
+// build returns the version of the module and the commit, which is empty if the build lacks it.
 func build() (version, revision string) {
 	version = "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {

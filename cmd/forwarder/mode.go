@@ -20,39 +20,39 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// mode is one way to route.
+// mode is one way to route, with the functions of its dataplane package.
 type mode struct {
 	name  v1alpha1.ProxyMode
-	probe func(*config.Config) error // why this node cannot
+	probe func(*config.Config) error // why this node does not support it
 	open  func(*config.Config, *slog.Logger) (dataplane.Dataplane, error)
 	plan  func(*config.Config, dataplane.Host, *vip.Table) (string, error)
-	// auto says whether auto may choose it.
+	// auto reports whether mode auto may choose it.
 	auto bool
-	// schedules says whether a Service may choose how backends are chosen.
+	// schedules reports whether a Service may choose its scheduler.
 	schedules bool
-	// dropsUnused and bindsExternal are what vip.Host says about the mode.
+	// dropsUnused and bindsExternal are set in vip.Host.
 	dropsUnused, bindsExternal bool
-	// inspect tells what the kernel has for a frontend, and whether that is right.
+	// inspect describes what the kernel has for a frontend, and whether that is as intended.
 	inspect func(ctx context.Context, v *view, f vip.Frontend, r *vip.Route) ([]string, error)
-	// clean removes our rules of this mode, and says what that was. Where kube-proxy's
-	// cannot be told from ours it removes these too, unless one runs.
+	// clean removes our rules of this mode and describes them. It also removes kube-proxy's if they
+	// look the same as ours, unless a kube-proxy runs.
 	clean func(ctx context.Context, c *config.Config, peerRuns bool) (string, error)
-	// there reports whether the kernel has rules of this mode, by which it routes.
+	// there reports whether the kernel routes by rules of this mode.
 	there func(context.Context) (bool, error)
 	// frontends lists what the rules of this mode translate, ours or kube-proxy's. It changes nothing.
 	frontends func(*config.Config) ([]vip.Frontend, error)
-	// leads says whether rules of this mode are there, and whether connections end when clean
-	// removes these. Nil: none does.
+	// leads reports whether rules of this mode exist, and whether clean would end connections.
+	// Nil: clean never does.
 	leads func() (there, leads bool, err error)
-	// yield leaves new connections to the rules of another mode, once these are in place. Nil:
-	// they have them anyway.
+	// yield passes new connections to the rules of another mode, which exist already. Nil:
+	// they get them anyway.
 	yield func() error
-	// cleanPeer removes kube-proxy's rules of this mode, where they can be told from ours, which are
-	// those of own; own is nil if another mode routes.
+	// cleanPeer removes kube-proxy's rules of this mode if they differ from ours, which
+	// belong to own; own is nil if another mode routes.
 	cleanPeer func(ctx context.Context, own dataplane.Dataplane) (string, error)
 }
 
-// modes are in the order in which auto tries those that it may choose.
+// modes are in the order in which mode auto tries them.
 var modes = []mode{
 	{
 		name: config.ModeNFTables, auto: true, dropsUnused: true,
@@ -91,7 +91,7 @@ var modes = []mode{
 		clean:     cleanIPTables,
 		cleanPeer: func(ctx context.Context, own dataplane.Dataplane) (string, error) {
 			d, routes := own.(*iptables.Dataplane)
-			if !routes { // clean removed all
+			if !routes { // clean removed everything
 				return "", nil
 			}
 			n, err := d.CleanupOther(ctx)
@@ -122,7 +122,7 @@ var modes = []mode{
 	},
 }
 
-// ipvsOptions are what the configuration says about mode ipvs.
+// ipvsOptions returns the options of mode ipvs from the configuration.
 func ipvsOptions(c *config.Config, log *slog.Logger) ipvs.Options {
 	w := c.Wire.IPVS
 	return ipvs.Options{
@@ -131,9 +131,9 @@ func ipvsOptions(c *config.Config, log *slog.Logger) ipvs.Options {
 	}
 }
 
-// cleanIPVS removes the virtual servers and kube-ipvs0, which are a kube-proxy's if one runs: it would
-// make them anew. The companion is ours alone. What IPVS still leads is to meet the rules of
-// the other mode, if there are any.
+// cleanIPVS removes the virtual servers and kube-ipvs0, unless a kube-proxy runs: they are its own
+// then, and it would recreate them. The auxiliary table is always ours. Release lets flows of IPVS
+// meet the rules of the other mode, if there are any.
 func cleanIPVS(ctx context.Context, c *config.Config, peerRuns bool) (string, error) {
 	if peerRuns {
 		return "", ipvs.CleanupBeside(ctx)
@@ -145,11 +145,11 @@ func cleanIPVS(ctx context.Context, c *config.Config, peerRuns bool) (string, er
 	}
 	_, before := conntrack.Release()
 	said, failed := ipvs.Cleanup(ctx, ipvsOptions(c, nil))
-	_, after := conntrack.Release() // what an answer began again meanwhile
+	_, after := conntrack.Release() // flows that a reply has recreated meanwhile
 	return said, errors.Join(err, before, failed, after)
 }
 
-// ipvsLeads is leads of mode ipvs.
+// ipvsLeads implements mode.leads for mode ipvs.
 func ipvsLeads() (there, leads bool, err error) {
 	if there, err = ipvs.InUse(); there {
 		leads, err = conntrack.HasIPVSConnections()
@@ -166,7 +166,7 @@ func cleanIPTables(ctx context.Context, _ *config.Config, peerRuns bool) (string
 	return chains(n), err
 }
 
-// chains says how many chains of mode iptables were removed.
+// chains formats the number of removed iptables chains.
 func chains(n int) string {
 	if n == 0 {
 		return ""
@@ -174,7 +174,7 @@ func chains(n int) string {
 	return fmt.Sprintf("%d chains KUBE-*", n)
 }
 
-// choose gives the mode that the user named, or else the first that this node can do.
+// choose returns the configured mode, or else the first that this node supports.
 func choose(c *config.Config, log *slog.Logger) (mode, error) {
 	var errs []error
 	for _, m := range modes {
@@ -184,7 +184,7 @@ func choose(c *config.Config, log *slog.Logger) (mode, error) {
 		err := m.probe(c)
 		if err == nil {
 			for _, e := range errs {
-				log.Warn("this node cannot do a mode", "instead", string(m.name), "error", e)
+				log.Warn("mode not supported on this node", "chosen", string(m.name), "err", e)
 			}
 			c.Choose(m.name)
 			return m, nil
@@ -194,7 +194,7 @@ func choose(c *config.Config, log *slog.Logger) (mode, error) {
 	return mode{}, errors.Join(errs...)
 }
 
-// planned is the mode that plan shows: auto is settled on the node only.
+// planned returns the mode that plan shows: auto is resolved on the node only.
 func planned(c *config.Config) mode {
 	for _, m := range modes {
 		if m.name == c.Wire.Mode {
@@ -204,9 +204,9 @@ func planned(c *config.Config) mode {
 	return modes[0]
 }
 
-// removeOthers removes what is not of the mode that routes: our own rules of the other modes,
-// counters that nobody asked for and, if none runs, all of a kube-proxy. own is the dataplane of
-// that mode; nil: none routes.
+// removeOthers removes the rules of all modes except the one that routes, counters that are not
+// configured and, if none runs, everything of a kube-proxy. own is the dataplane of that mode;
+// nil: none routes.
 func removeOthers(ctx context.Context, c *config.Config, routes v1alpha1.ProxyMode, own dataplane.Dataplane, peerRuns bool, log *slog.Logger) error {
 	var errs []error
 	note := func(what string, err error) {

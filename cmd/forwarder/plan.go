@@ -17,14 +17,14 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// planPatience is how long an API may take for its first complete answer.
-const planPatience = time.Minute
+// planTimeout limits the wait for the first complete list of an API.
+const planTimeout = time.Minute
 
-// view is what a node has to do, by the objects as they are now.
+// view is the table of a node, built from the current objects.
 type view struct {
 	config *config.Config
 	log    *slog.Logger
-	mode   mode // by which it routes, as far as that is known
+	mode   mode // by which the node routes, if known
 	store  *cluster.Store
 	object *cluster.Node // nil: there is no Node object
 	node   vip.Node
@@ -32,7 +32,7 @@ type view struct {
 	table  *vip.Table
 }
 
-// look reads the objects once. The node may be another one, by --hostname-override.
+// look builds a view of this node, or of another with --hostname-override.
 func look(ctx context.Context, c *config.Config, env environment) (*view, error) {
 	log := newLog(c, env.stderr)
 	c = asItRuns(ctx, c, log)
@@ -55,7 +55,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	}
 	v.object = v.store.Node(name)
 	networks := machine.Networks()
-	if v.object != nil && !meets(v.object.Addrs, machine.Addrs()) { // the plan is for another machine
+	if v.object != nil && !meets(v.object.Addrs, machine.Addrs()) { // the plan is for a different machine
 		networks = nil
 	}
 	v.node, v.host = agent.Surroundings(options(c, name, v.store), addresses(v.object, machine), networks)
@@ -70,8 +70,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	return v, nil
 }
 
-// plan prints the table of a node and the rules for it. It needs no rights and changes
-// nothing.
+// plan prints the table of a node and its rules. It needs no rights and changes nothing.
 func plan(ctx context.Context, c *config.Config, env environment) error {
 	v, err := look(ctx, c, env)
 	if err != nil {
@@ -88,7 +87,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	return refused
 }
 
-// asItRuns returns the configuration of the forwarder that runs on this node. Where the command line says how to
+// asItRuns returns the configuration of the forwarder that runs on this node. If the command line says how to
 // route, or no forwarder answers, it returns that of the command line.
 func asItRuns(ctx context.Context, c *config.Config, log *slog.Logger) *config.Config {
 	at := c.Wire.MetricsBindAddress
@@ -97,35 +96,35 @@ func asItRuns(ctx context.Context, c *config.Config, log *slog.Logger) *config.C
 	}
 	running, err := healthcheck.Ask(ctx, at, node.Trust)
 	if err != nil {
-		log.Info("no forwarder of this node says how it is configured: flags and defaults count", "asked", at, "error", err)
+		log.Info("no running forwarder reports its configuration: using flags and defaults", "address", at, "err", err)
 		return c
 	}
 	of, err := c.Of(running.Config, running.Flags)
 	if err != nil {
-		log.Warn("the configuration of the forwarder of this node cannot be used: flags and defaults count", "from", at, "error", err)
+		log.Warn("the configuration of the running forwarder is not usable: using flags and defaults", "address", at, "err", err)
 		return c
 	}
-	log.Info("the configuration is that of the forwarder of this node", "from", at, "mode", string(of.Wire.Mode))
+	log.Info("using the configuration of the running forwarder", "address", at, "mode", string(of.Wire.Mode))
 	return of
 }
 
-// stranger returns a line about a node that has no Node object, unless manifests need none.
+// stranger returns a line about a node without Node object, unless manifests need none.
 func (v *view) stranger() []string {
 	if v.object != nil || v.config.HostnameOverride == "" && v.config.Flags.Manifests != "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("no Node object is named %q: its zone and pod networks are not known, no endpoint is on it, and addresses are those of this machine\n", v.node.Name)}
+	return []string{fmt.Sprintf("no Node object is named %q: its zone and pod networks are unknown, it has no endpoints, and addresses are those of this machine\n", v.node.Name)}
 }
 
-// relayed returns a line about the NodePorts that the process serves.
+// relayed returns a line about the NodePorts that the process itself serves.
 func (v *view) relayed() []string {
 	if len(v.host.NodePortRelay) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("the forwarder itself takes TCP connections to NodePorts on %s\n", texts(v.host.NodePortRelay))}
+	return []string{fmt.Sprintf("the forwarder itself accepts TCP connections to NodePorts on %s\n", texts(v.host.NodePortRelay))}
 }
 
-// scheduled returns a line about a scheduler that a Service asks for and the mode does not have.
+// scheduled returns a line about a scheduler that the mode does not support.
 func (v *view) scheduled(r *vip.Route) string {
 	if r.Scheduler == "" || v.mode.schedules {
 		return ""
@@ -133,7 +132,7 @@ func (v *view) scheduled(r *vip.Route) string {
 	return fmt.Sprintf("the scheduler %s of %v (annotation signpost.dev/scheduler) has no effect in mode %s\n", r.Scheduler, r.Owner.Service, v.mode.name)
 }
 
-// unscheduled returns the lines about schedulers, sorted, one for each Service.
+// unscheduled returns the lines about schedulers, sorted, one per Service.
 func (v *view) unscheduled() (lines []string) {
 	for r := range v.table.All() {
 		if line := v.scheduled(r); line != "" {
@@ -144,7 +143,7 @@ func (v *view) unscheduled() (lines []string) {
 	return slices.Compact(lines)
 }
 
-// addresses are those of a node by its object; without one, of this machine.
+// addresses returns the addresses of a node by its object; without one, of this machine.
 func addresses(object *cluster.Node, machine *node.Machine) []netip.Addr {
 	if object != nil {
 		return object.Addrs
@@ -157,26 +156,26 @@ func meets(a, b []netip.Addr) bool {
 	return slices.ContainsFunc(a, func(x netip.Addr) bool { return slices.Contains(b, x) })
 }
 
-// fill runs the feed until the store is complete.
+// fill runs the feed until the store has synced.
 func fill(ctx context.Context, store *cluster.Store, objects feed) error {
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { defer close(ended); objects.Run(running) }()
 	defer func() { stop(); <-ended }()
-	patience := time.After(planPatience)
+	patience := time.After(planTimeout)
 	for !store.Synced() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-patience:
-			return fmt.Errorf("reading objects: nothing complete after %v%s", planPatience, lastErrors(objects))
+			return fmt.Errorf("read objects: no complete list within %v%s", planTimeout, lastErrors(objects))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return nil
 }
 
-// lastErrors says what a source has against it.
+// lastErrors formats the last errors of a source.
 func lastErrors(objects feed) string {
 	for _, s := range objects.Status() {
 		if s.LastError != "" {

@@ -11,13 +11,13 @@ import (
 	"github.com/signpost-dns/signpost/internal/node"
 )
 
-// prepare sets the kernel's parameters: all that --init-only does, with all
-// privileges. Without them it finds them set.
+// prepare sets the kernel parameters: what --init-only does with all privileges. Without
+// them, it checks that they are set.
 func prepare(c *config.Config, log *slog.Logger) error {
 	cpus, err := node.CPUs()
 	if err != nil {
 		cpus = runtime.NumCPU()
-		log.Warn("counting processors", "error", err, "assumed", cpus)
+		log.Warn("counting CPUs failed", "err", err, "assumed", cpus)
 	}
 	t := c.Wire.Conntrack
 	tracking := node.Tracking{
@@ -26,12 +26,12 @@ func prepare(c *config.Config, log *slog.Logger) error {
 		UDP: t.UDPTimeout.Duration, UDPStream: t.UDPStreamTimeout.Duration,
 	}
 	settings := tracking.Sysctls(cpus)
-	if c.NodePorts.Loopback { // else the kernel lets no packet from 127.0.0.0/8 leave
+	if c.NodePorts.Loopback { // otherwise the kernel drops packets from 127.0.0.0/8 to other hosts
 		settings = append(settings, node.Sysctl{Key: "net/ipv4/conf/all/route_localnet", Value: 1})
 	}
 	changed, err := node.Apply(settings)
 	for _, s := range changed {
-		log.Info("set a kernel parameter", "parameter", s.String())
+		log.Info("kernel parameter set", "parameter", s.String())
 	}
 	if c.Wire.Mode == config.ModeIPVS {
 		if failed := ipvs.Prepare(ipvsOptions(c, log)); failed != nil {
@@ -41,8 +41,8 @@ func prepare(c *config.Config, log *slog.Logger) error {
 	return err
 }
 
-// prepareQuietly does the same where it is not what the process is for: routing works
-// without, so that what cannot be set is told and not fatal.
+// prepareQuietly is prepare for a process that can work without it: it logs failures
+// instead of returning them.
 func prepareQuietly(c *config.Config, log *slog.Logger) {
 	err := prepare(c, log)
 	if err == nil {
@@ -56,6 +56,6 @@ func prepareQuietly(c *config.Config, log *slog.Logger) {
 		list = many.Unwrap()
 	}
 	for _, e := range list {
-		log.Warn("a kernel parameter stays as it is; run forwarder --init-only with all privileges, or set it on the node", "error", e)
+		log.Warn("kernel parameter not set; run forwarder --init-only with all privileges, or set it on the node", "err", e)
 	}
 }

@@ -188,7 +188,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("the second forwarder ended with %d:\n%s", code, second.logged())
 	}
 	p.Signal(unix.SIGTERM)
-	if code := p.ends(); code != 0 || !strings.Contains(p.logged(), `"msg":"forwarder ends; the rules stay"`) {
+	if code := p.ends(); code != 0 || !strings.Contains(p.logged(), `"msg":"forwarder stopped; the rules stay"`) {
 		t.Errorf("ended with %d:\n%s", code, p.logged())
 	}
 	p.routes0("10.244.1.2", "10.244.1.4")

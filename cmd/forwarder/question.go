@@ -13,19 +13,19 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// question is the packet that explain is asked about, as the user names its ends.
+// question is the packet that explain describes, as the user names its ends.
 type question struct {
 	source  netip.Addr  // not valid: pod is the source
-	pod     cluster.Key // whose address is to be looked up
-	in      string      // the interface that it comes in by
+	pod     cluster.Key // whose address is the source
+	in      string      // incoming interface
 	target  netip.Addr  // not valid: service is the destination
-	service cluster.Key // whose cluster IP is to be looked up
+	service cluster.Key // whose cluster IP is the destination
 	port    string      // a number, or the name of a port of service
-	// protocol is 0 if the user gives none: TCP, unless the Service has the port for another one only.
+	// protocol is 0 if the user names none: TCP, unless the Service has the port for another protocol only.
 	protocol cluster.Protocol
 }
 
-// asked reads a question.
+// asked parses a question.
 func asked(from, to string) (q question, err error) {
 	name, in, _ := strings.Cut(from, "@")
 	q.in = in
@@ -36,7 +36,7 @@ func asked(from, to string) (q question, err error) {
 		}
 		q.pod = cluster.Key{Namespace: namespace, Name: pod}
 	} else if q.source, err = netip.ParseAddr(name); err != nil {
-		return q, fmt.Errorf("source %q: expected an address, pod/NAME or pod/NAMESPACE/NAME", name)
+		return q, fmt.Errorf("source: got %q, want an address, pod/NAME or pod/NAMESPACE/NAME", name)
 	}
 	to, protocol, named := strings.Cut(to, "/")
 	for _, p := range []cluster.Protocol{cluster.TCP, cluster.UDP, cluster.SCTP} {
@@ -45,7 +45,7 @@ func asked(from, to string) (q question, err error) {
 		}
 	}
 	if named && q.protocol == 0 {
-		return q, fmt.Errorf("protocol %q: expected tcp, udp or sctp", protocol)
+		return q, fmt.Errorf("protocol: got %q, want tcp, udp or sctp", protocol)
 	}
 	if a, err := netip.ParseAddrPort(to); err == nil {
 		q.target, q.port = a.Addr(), strconv.Itoa(int(a.Port()))
@@ -58,7 +58,7 @@ func asked(from, to string) (q question, err error) {
 	labels := strings.Split(strings.TrimSuffix(to[:max(i, 0)], "."), ".")
 	_, badAddr := netip.ParseAddr(to)
 	if i < 1 || i == len(to)-1 || badAddr == nil || len(labels) > 2 && labels[2] != "svc" || slices.Contains(labels, "") {
-		return q, fmt.Errorf("destination %q: expected an address or a Service with a port, such as 10.96.0.1:443, [fd00::1]:443 or web.default:80", to)
+		return q, fmt.Errorf("destination: got %q, want an address or a Service with a port, such as 10.96.0.1:443, [fd00::1]:443 or web.default:80", to)
 	}
 	q.service = cluster.Key{Namespace: "default", Name: labels[0]}
 	if len(labels) > 1 {
@@ -68,7 +68,7 @@ func asked(from, to string) (q question, err error) {
 	return q, nil
 }
 
-// packet looks up what the question names. The lines say what that is.
+// packet looks up the addresses of a question. The lines describe what it found.
 func (q question) packet(ctx context.Context, v *view) (p vip.Packet, lines []string, err error) {
 	sources := []netip.Addr{q.source}
 	if !q.source.IsValid() {
@@ -82,10 +82,10 @@ func (q question) packet(ctx context.Context, v *view) (p vip.Packet, lines []st
 	if !q.target.IsValid() {
 		e := v.store.Service(q.service.Namespace, q.service.Name)
 		if e == nil {
-			return p, nil, fmt.Errorf("there is no Service %v that this proxy routes%s", q.service, v.namesakes(q.service.Name))
+			return p, nil, fmt.Errorf("no Service %v that this proxy routes%s", q.service, v.namesakes(q.service.Name))
 		}
 		if targets, ports = e.Service.ClusterIPs, e.Service.Ports; len(targets) == 0 {
-			return p, nil, fmt.Errorf("the Service %v has no cluster IP, so that no packet to it is translated: its name leads to its endpoints or to another name", q.service)
+			return p, nil, fmt.Errorf("the Service %v has no cluster IP, so no packet to it is translated: its name resolves to its endpoints or to another name", q.service)
 		}
 		lines = append(lines, fmt.Sprintf("Service %v has %s\n", q.service, texts(targets)))
 	}
@@ -103,7 +103,7 @@ func (q question) packet(ctx context.Context, v *view) (p vip.Packet, lines []st
 	return p, nil, fmt.Errorf("%s and %s are of two IP families", texts(sources), texts(targets))
 }
 
-// portOf is the port and the protocol of a question. The ports are those of its Service, if it names one.
+// portOf returns the port and protocol of a question. ports are those of its Service, if it names one.
 func portOf(q question, ports []cluster.ServicePort) (uint16, cluster.Protocol, error) {
 	number, err := strconv.ParseUint(q.port, 10, 16)
 	fits := func(p cluster.ServicePort) bool {
@@ -121,16 +121,16 @@ func portOf(q question, ports []cluster.ServicePort) (uint16, cluster.Protocol, 
 	case err == nil:
 		return uint16(number), q.protocol, nil
 	case len(ports) == 0:
-		return 0, 0, fmt.Errorf("port %q: expected a number from 0 to 65535", q.port)
+		return 0, 0, fmt.Errorf("port: got %q, want a number from 0 to 65535", q.port)
 	}
 	var have []string
 	for _, p := range ports {
 		have = append(have, strings.TrimPrefix(fmt.Sprintf("%s:%d/%v", p.Name, p.Number, p.Protocol), ":"))
 	}
-	return 0, 0, fmt.Errorf("port %q: expected one of the Service %v, which has %s", q.port, q.service, strings.Join(have, ", "))
+	return 0, 0, fmt.Errorf("port: got %q, want one of the Service %v, which has %s", q.port, q.service, strings.Join(have, ", "))
 }
 
-// addressesOf looks a pod up among the manifests, or asks the API for it.
+// addressesOf looks up a pod in the manifests or the API.
 func (v *view) addressesOf(ctx context.Context, pod cluster.Key) ([]netip.Addr, error) {
 	for p := range v.store.Pods() {
 		if p.Key == pod {
@@ -138,7 +138,7 @@ func (v *view) addressesOf(ctx context.Context, pod cluster.Key) ([]netip.Addr, 
 		}
 	}
 	if v.config.Flags.Manifests != "" {
-		return nil, fmt.Errorf("there is no pod %v with an address in the manifests: give its address", pod)
+		return nil, fmt.Errorf("no pod %v with an address in the manifests: want its address instead", pod)
 	}
 	rc, err := connection(v.config)
 	if err != nil {
@@ -146,12 +146,12 @@ func (v *view) addressesOf(ctx context.Context, pod cluster.Key) ([]netip.Addr, 
 	}
 	p, err := kube.Pod(ctx, rc, pod)
 	if err != nil {
-		return nil, fmt.Errorf("%w (give the address of the pod where its name cannot be looked up)", err)
+		return nil, fmt.Errorf("%w (use the address of the pod if its name cannot be looked up)", err)
 	}
 	return p.Addrs, nil
 }
 
-// nodeAt returns the Node that has an address, from the manifests or the API; nil: none is known.
+// nodeAt returns the Node with an address, from the manifests or the API; nil: unknown.
 func (v *view) nodeAt(ctx context.Context, a netip.Addr) *cluster.Node {
 	for n := range v.store.Nodes() {
 		if slices.Contains(n.Addrs, a) {
@@ -167,12 +167,12 @@ func (v *view) nodeAt(ctx context.Context, a netip.Addr) *cluster.Node {
 	}
 	n, err := kube.NodeAt(ctx, rc, a)
 	if err != nil {
-		v.log.Warn("looking for the node that has the address", "address", a.String(), "error", err)
+		v.log.Warn("finding the node with an address failed", "address", a.String(), "err", err)
 	}
 	return n
 }
 
-// namesakes says in which namespaces there is a Service of a name.
+// namesakes lists the namespaces that have a Service of this name.
 func (v *view) namesakes(name string) string {
 	var in []string
 	for e := range v.store.Services() {

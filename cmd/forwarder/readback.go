@@ -21,15 +21,14 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// found is what this machine's kernel has for a frontend, and in which mode.
+// found describes this machine's kernel state for a frontend, and its mode.
 type found struct {
 	mode  mode
 	lines []string
 }
 
-// inspect reads what this machine's kernel has for the frontend that a packet meets. It
-// returns nil where no proxy works or the rights are missing, since explain can be asked
-// from anywhere.
+// inspect reads this machine's kernel state for the frontend of a packet. It returns nil if no
+// proxy runs here or the rights are missing, because explain works on any machine.
 func inspect(ctx context.Context, v *view, x *vip.Explanation) *found {
 	if !node.ReadFacts().NetAdmin {
 		return nil
@@ -47,7 +46,7 @@ func inspect(ctx context.Context, v *view, x *vip.Explanation) *found {
 	return nil
 }
 
-// frontendOf is the frontend that a packet meets, or would meet.
+// frontendOf returns the frontend that a packet meets, or would meet.
 func frontendOf(x *vip.Explanation) vip.Frontend {
 	if x.Route != nil {
 		return x.Route.Frontend
@@ -55,8 +54,8 @@ func frontendOf(x *vip.Explanation) vip.Frontend {
 	return vip.Frontend{Addr: x.Destination.Addr(), Port: x.Destination.Port(), Protocol: x.Protocol}
 }
 
-// readBack prints what the kernel has, which flows it tracks for the frontend, and whether
-// the backends answer.
+// readBack formats the kernel state, the tracked flows of the frontend, and whether the
+// backends answer.
 func (k *found) readBack(ctx context.Context, v *view, x *vip.Explanation) string {
 	text := "kernel " + strings.Join(k.lines, "\nkernel ") + "\n"
 	flows, err := conntrack.Find(frontendOf(x), v.host.NodePortAddrs)
@@ -76,25 +75,25 @@ func (k *found) readBack(ctx context.Context, v *view, x *vip.Explanation) strin
 	return text + reachable(ctx, x)
 }
 
-// isHere reports whether the view is that of this machine: it has the node's address.
+// isHere reports whether the view is of this machine, which has the node's address.
 func (v *view) isHere() bool {
 	machine, err := node.NewMachine()
 	return err == nil && meets(v.node.Addrs, machine.Addrs())
 }
 
-// reachablePatience is how long a backend may take to answer, and mostAsked how many are
+// reachableTimeout limits the wait for a backend, and mostAsked the number of backends that are
 // asked.
 const (
-	reachablePatience = time.Second
-	mostAsked         = 100
+	reachableTimeout = time.Second
+	mostAsked        = 100
 )
 
-// reachable dials the backends that a packet may be led to. Only of TCP can it be told.
+// reachable connects to the backends of a packet. That works for TCP only.
 func reachable(ctx context.Context, x *vip.Explanation) string {
 	if x.Protocol != cluster.TCP {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, reachablePatience)
+	ctx, cancel := context.WithTimeout(ctx, reachableTimeout)
 	defer cancel()
 	lines := make([]string, min(len(x.Answers), mostAsked))
 	var all sync.WaitGroup
@@ -117,7 +116,7 @@ func answers(ctx context.Context, to netip.AddrPort) string {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "refuses: nothing listens there"
 	case errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil:
-		return fmt.Sprintf("does not answer within %v", reachablePatience)
+		return fmt.Sprintf("does not answer within %v", reachableTimeout)
 	}
 	return "cannot be reached: " + err.Error()
 }

@@ -94,7 +94,7 @@ func TestExplainGoesByTheRunningForwarder(t *testing.T) {
 	const service = "10.244.1.9 echo:80"
 	nodePort := "203.0.113.7 " + netip.AddrPortFrom(c.lab.Node(1).IPv4, 30080).String()
 	for _, tt := range []struct{ packet, want string }{
-		{service, "the configuration is that of the forwarder of this node"},
+		{service, "using the configuration of the running forwarder"},
 		{service, "from a pod: 10.244.1.9 is in 10.244.0.0/16"},
 		{service, "masqueraded: the configuration says so for all"},
 		{service, "kernel as intended"},
@@ -107,7 +107,7 @@ func TestExplainGoesByTheRunningForwarder(t *testing.T) {
 		}
 	}
 	p.Kill()
-	if out := c.explained(service); !strings.Contains(out, "10.96.0.20:80") || strings.Contains(out, "that of the forwarder") {
+	if out := c.explained(service); !strings.Contains(out, "10.96.0.20:80") || strings.Contains(out, "of the running forwarder") {
 		t.Errorf("no forwarder runs:\n%s", out)
 	}
 }

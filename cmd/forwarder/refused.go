@@ -8,8 +8,8 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// refused returns a line for each external address or port that a Service asks for and does
-// not get on this node, sorted; with a destination only for those that it would meet.
+// refused returns a line for each external address or port that a Service claims and this node
+// refuses, sorted. With a destination it returns only those that match it.
 func (v *view) refused(at netip.AddrPort) (lines []string) {
 	for e := range v.store.Services() {
 		for _, r := range vip.Refused(e, v.node) {

@@ -18,7 +18,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// servers are the two of them, less those that the user turned off.
+// servers returns the two servers, except those that the user disabled.
 func servers(current *atomic.Pointer[config.Config], a *agent.Agent, store *cluster.Store, health *healthcheck.Health,
 	metrics *agent.Metrics, registry *prometheus.Registry, name string) []healthcheck.Server {
 	c := current.Load()
@@ -40,8 +40,8 @@ func servers(current *atomic.Pointer[config.Config], a *agent.Agent, store *clus
 	return out
 }
 
-// eligible reports whether this node should get new connections from outside. Until objects are known
-// it should, as with kube-proxy: what the kernel has routes. A folder of manifests may have no Node objects.
+// eligible reports whether this node should get new connections from outside. It is true until the
+// objects are known, as in kube-proxy: the rules in the kernel route. A folder of manifests may have no Node objects.
 func eligible(store *cluster.Store, name string, manifests bool) bool {
 	if n := store.Node(name); n != nil {
 		return !n.Leaving
@@ -49,7 +49,7 @@ func eligible(store *cluster.Store, name string, manifests bool) bool {
 	return manifests || !store.Synced()
 }
 
-// warn tells what will not work, or work differently, with this machine or configuration.
+// warn logs limitations that follow from this machine or configuration.
 func warn(c *config.Config, f node.Facts, log *slog.Logger) {
 	log.Info("machine", "kernel", f.Kernel, "ipv6", f.IPv6, "forwarding4", f.Forwarding4, "forwarding6", f.Forwarding6)
 	if !f.Forwarding4 {
@@ -59,14 +59,14 @@ func warn(c *config.Config, f node.Facts, log *slog.Logger) {
 		log.Warn("this node does not forward IPv6: pods will not reach IPv6 Services; set net.ipv6.conf.all.forwarding = 1 if there are any")
 	}
 	if p := c.LocalPods; len(p.CIDRs) == 0 && !p.NodeCIDR && p.Interface == "" && p.Prefix == "" {
-		log.Warn("clusterCIDR is not set (detectLocalMode ClusterCIDR): pods cannot be told from others, and connections from outside to cluster IPs keep their source address")
+		log.Warn("clusterCIDR is not set (detectLocalMode ClusterCIDR): traffic from local pods cannot be identified, and connections from outside to cluster IPs keep their source address")
 	}
 	if err := node.SetOOMScore(*c.Wire.OOMScoreAdj); err != nil {
-		log.Debug("the kernel may kill this process when memory is short", "error", err)
+		log.Debug("the kernel may kill this process when memory is short", "err", err)
 	}
 }
 
-// cleaned takes note of what became of stale flows.
+// cleaned records the results of removing stale flows.
 func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
 	told := ""
 	return func(r conntrack.Result) {
@@ -74,37 +74,37 @@ func cleaned(m *agent.Metrics, log *slog.Logger) func(conntrack.Result) {
 		switch {
 		case r.Err != nil && r.Err.Error() != told:
 			told = r.Err.Error()
-			log.Warn("removing stale flows; it will be tried again", "error", r.Err)
+			log.Warn("removing stale flows failed; it will be retried", "err", r.Err)
 		case r.Removed+r.Shortened > 0:
 			log.Debug("removed stale flows", "flows", r.Removed, "shortened", r.Shortened, "took", r.Took.String())
 		}
 	}
 }
 
-// portTaken tells of a healthCheckNodePort that cannot be bound, by the Event that
-// kube-proxy writes, too. events may be nil.
+// portTaken reports a healthCheckNodePort that cannot be bound, with the Event that
+// kube-proxy writes. events may be nil.
 func portTaken(name string, events agent.Events, log *slog.Logger) func(*vip.Route, error) {
 	return func(r *vip.Route, err error) {
 		if events != nil {
 			events.Event(r.Owner.Service, "FailedToStartServiceHealthcheck", fmt.Sprintf("on node %s: healthCheckNodePort %d: %v", name, r.Port, err))
 		}
-		log.Error("a load balancer cannot ask whether this node has endpoints of a Service; it will be tried again",
-			"service", r.Owner.Service.String(), "healthCheckNodePort", r.Port, "error", err)
+		log.Error("healthCheckNodePort not served; it will be retried",
+			"service", r.Owner.Service.String(), "healthCheckNodePort", r.Port, "err", err)
 	}
 }
 
-// loopbackTaken tells of a NodePort that cannot be served on a loopback address.
+// loopbackTaken reports a NodePort that cannot be served on a loopback address.
 func loopbackTaken(log *slog.Logger) func(*vip.Route, error) {
 	return func(r *vip.Route, err error) {
-		log.Error("a NodePort is not served on a loopback address; it will be tried again",
-			"service", r.Owner.Service.String(), "nodePort", r.Port, "error", err)
+		log.Error("NodePort not served on a loopback address; it will be retried",
+			"service", r.Owner.Service.String(), "nodePort", r.Port, "err", err)
 	}
 }
 
 // loopbackCount counts the connections to NodePorts on loopback addresses.
 func loopbackCount(registry *prometheus.Registry) func(relay.Result) {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "signpost_localhost_connections_total", Help: "Connections to NodePorts on loopback addresses that the forwarder took, by what became of them.",
+		Name: "signpost_localhost_connections_total", Help: "Connections to NodePorts on loopback addresses that the forwarder accepted, by outcome.",
 	}, []string{"result"})
 	registry.MustRegister(c)
 	for _, r := range relay.Results {
@@ -117,25 +117,25 @@ func warning(log *slog.Logger) func(format string, args ...any) {
 	return func(format string, args ...any) { log.Warn(fmt.Sprintf(format, args...)) }
 }
 
-// newProblems counts what of objects cannot be used.
+// newProblems registers the counter of problems in objects.
 func newProblems(registry *prometheus.Registry) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "signpost_object_problems_total", Help: "Parts of objects that cannot be used, by the kind of the object; the log and Events say which.",
+		Name: "signpost_object_problems_total", Help: "Unusable parts of objects, by the kind of the object. The log and Events name them.",
 	}, []string{"kind"})
 	registry.MustRegister(c)
 	return c
 }
 
-// freshness tells Prometheus how old the data is.
+// freshness exports the age of the data.
 type freshness struct{ feed feed }
 
 var (
 	lastEvent = prometheus.NewDesc("signpost_watch_last_event_timestamp_seconds",
-		"When the source last said something about objects of this kind; 0: never.", []string{"kind"}, nil)
+		"Time of the last contact with the source about objects of this kind; 0: never.", []string{"kind"}, nil)
 	watchFailing = prometheus.NewDesc("signpost_watch_failing",
-		"1 while the source does not answer; what is known is kept.", []string{"kind"}, nil)
+		"1 while the source does not respond. Known objects are kept.", []string{"kind"}, nil)
 	watchFailures = prometheus.NewDesc("signpost_watch_failures_total",
-		"Attempts to reach the source that failed.", []string{"kind"}, nil)
+		"Failed attempts to reach the source.", []string{"kind"}, nil)
 )
 
 // Describe implements prometheus.Collector.

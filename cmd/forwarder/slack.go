@@ -8,23 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slack is by how many nanoseconds the kernel may let our timers be late: prctl(2),
-// PR_SET_TIMERSLACK; unless said otherwise 50,000.
+// slack is the timer slack of this process in nanoseconds: how late the kernel may fire our
+// timers (prctl(2), PR_SET_TIMERSLACK). The default is 50,000.
 //
-// Go's runtime has a thread that looks after the others, sysmon in runtime/proc.go. From
-// a system call until nothing runs any more it sleeps 20 µs at a time. A hundred changes a
-// second, of half a millisecond each, have it wake thirteen times a change to find nothing,
-// for a quarter of all our processor time; with this slack it wakes two or three times
-// (BenchmarkForwarder: processor time of 1,000 changes). What we wait for ourselves takes
-// milliseconds or more, and may take a few longer.
+// A thread of Go's runtime, sysmon in runtime/proc.go, monitors the others. From a system
+// call until the process is idle, it wakes every 20 µs. With a hundred changes a second, of
+// half a millisecond each, it wakes thirteen times per change to find nothing, which costs a
+// quarter of our CPU time. With this slack it wakes two or three times
+// (BenchmarkForwarder: processor time of 1,000 changes). Our own timers take milliseconds or
+// more and tolerate the delay.
 const slack = 4_000_000
 
-// relax gives this process the slack. A thread inherits it from the one that starts it, and
-// of one that runs it can be set only with more capabilities than we have, so the
-// program is started once more in its own place: same process, arguments and environment. It
-// returns in the process that has the slack, and where it cannot be had, for that is no
-// reason not to work.
-func relax() {
+// setTimerSlack re-executes the process with this timer slack. A thread inherits the slack
+// from its creator, and changing it for a running thread needs more capabilities than we
+// have, so the program starts again in its own place: same process, arguments and
+// environment. setTimerSlack returns in the process that has the slack, and if setting it
+// fails, because the forwarder works without.
+func setTimerSlack() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if now, err := timerSlack(); err != nil || now >= slack {
@@ -33,7 +33,7 @@ func relax() {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, slack, 0, 0, 0); err != nil {
 		return
 	}
-	// Threads with a real-time policy have none, and would be started again for ever.
+	// Threads with a real-time policy have no slack and would be re-executed forever.
 	if now, err := timerSlack(); err != nil || now < slack {
 		return
 	}
@@ -42,5 +42,5 @@ func relax() {
 	}
 }
 
-// timerSlack is that of the thread, in nanoseconds.
+// timerSlack returns the timer slack of the thread in nanoseconds.
 func timerSlack() (int, error) { return unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0) }

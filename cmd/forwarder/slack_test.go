@@ -15,7 +15,7 @@ const beRelaxed = "SIGNPOST_TEST_RELAX"
 
 // relaxed prints the slack of two of its threads, its process id and its arguments.
 func relaxed() {
-	relax()
+	setTimerSlack()
 	runtime.LockOSThread()
 	own, err := timerSlack()
 	other := make(chan int)
@@ -26,9 +26,9 @@ func relaxed() {
 	fmt.Println(own, err, <-other, os.Getpid(), os.Args[1:])
 }
 
-// TestRelax: the process that goes on is the one that was started, with the slack in all
+// TestSetTimerSlack: the process that goes on is the one that was started, with the slack in all
 // of its threads.
-func TestRelax(t *testing.T) {
+func TestSetTimerSlack(t *testing.T) {
 	for name, before := range map[string]int{"the kernel's own": 50_000, "more than ours": 2 * slack} {
 		t.Run(name, func(t *testing.T) {
 			runtime.LockOSThread() // the child has the slack of the thread that starts it

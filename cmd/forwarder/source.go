@@ -14,18 +14,18 @@ import (
 	"github.com/signpost-dns/signpost/internal/source/manifest"
 )
 
-// feed keeps a Store equal to where the objects come from.
+// feed keeps a Store equal to a source of objects.
 type feed interface {
 	Run(context.Context)
 	Status() []source.Status
 }
 
-// forUs selects what a proxy routes: not Services that say that another proxy does,
-// and no endpoints that are only to be resolved. Slices have the labels of their Service.
+// forUs selects what a proxy routes: no Services of other proxies, and no
+// headless endpoints. Slices have the labels of their Service.
 const forUs = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
 // newFeed connects the store with a folder of manifests or with the API; name is that of
-// this node. programmed, which may be nil, is called for changes that the API dates.
+// this node. programmed, which may be nil, is called for changes with a timestamp.
 func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logger, report func(source.Problem), programmed func(kube.Programmed)) (feed, error) {
 	if dir := c.Flags.Manifests; dir != "" {
 		log.Info("reading objects", "from", dir)
@@ -42,10 +42,10 @@ func newFeed(c *config.Config, name string, store *cluster.Store, log *slog.Logg
 	})
 }
 
-// component is what the forwarder is called in Events.
+// component is the forwarder's name in Events.
 const component = "signpost-forwarder"
 
-// newRecorder returns what writes Events; nil where objects come from a folder.
+// newRecorder returns a recorder for Events, or nil if objects come from a folder.
 func newRecorder(c *config.Config, name string, log *slog.Logger) (*kube.Recorder, error) {
 	if c.Flags.Manifests != "" {
 		return nil, nil
@@ -57,10 +57,10 @@ func newRecorder(c *config.Config, name string, log *slog.Logger) (*kube.Recorde
 	return kube.NewRecorder(rc, component, name, logf(log))
 }
 
-// connection finds the way to the API. It must not be one that the forwarder itself
-// has to make: on a node that just started nobody routes the address of
-// default/kubernetes yet. So --master goes before the server of the kubeconfig and
-// before KUBERNETES_SERVICE_HOST; the credentials are those of the kubeconfig or the pod.
+// connection returns the connection to the API. It must not depend on the forwarder's own
+// routes: on a node that just started, the address of default/kubernetes is not routed yet.
+// So --master takes precedence over the server of the kubeconfig and over
+// KUBERNETES_SERVICE_HOST. The credentials come from the kubeconfig or the pod.
 func connection(c *config.Config) (*rest.Config, error) {
 	k := kube.Config{
 		Kubeconfig: c.Wire.ClientConnection.Kubeconfig,
@@ -71,14 +71,14 @@ func connection(c *config.Config) (*rest.Config, error) {
 	rc, err := k.REST()
 	if c.Flags.Master == "" {
 		if err != nil {
-			return nil, fmt.Errorf("finding the API server: %w (or --master, or --manifests for no API at all)", err)
+			return nil, fmt.Errorf("find the API server: %w (or --master, or --manifests to use no API)", err)
 		}
 		return rc, nil
 	}
 	if err != nil && k.Kubeconfig != "" {
-		return nil, fmt.Errorf("finding the credentials for the API server %s: %w", c.Flags.Master, err)
+		return nil, fmt.Errorf("find the credentials for the API server %s: %w", c.Flags.Master, err)
 	}
-	if err != nil { // not in a pod: a server that wants no credentials
+	if err != nil { // not in a pod: use the server without credentials
 		k.Endpoint = c.Flags.Master
 		return k.REST()
 	}

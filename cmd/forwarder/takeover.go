@@ -10,11 +10,11 @@ import (
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 )
 
-// otherPoll is the time between looks whether a kube-proxy still runs.
+// otherPoll is the period of the check whether another proxy still runs.
 const otherPoll = time.Second
 
-// takeOver removes what a kube-proxy left, or a forwarder in another mode, once our own rules are in place: so there is no
-// moment without any. As long as one runs its rules stay; it would write them again.
+// takeOver removes the rules of a kube-proxy, or of a forwarder in another mode, after our own rules are in place, so
+// that the node always has rules. While another proxy runs, its rules stay; it would write them again.
 func (f *forwarder) takeOver(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -29,24 +29,24 @@ func (f *forwarder) takeOver(ctx context.Context) {
 			f.log.Warn("rules of another mode still get new connections", "mode", string(m.name), "err", err)
 		}
 	}
-	f.alone(ctx)
-	f.outlast(ctx)
-	f.alone(ctx)
+	f.waitForOthers(ctx)
+	f.waitForDrain(ctx)
+	f.waitForOthers(ctx)
 	if ctx.Err() != nil {
 		return
 	}
 	if err := removeOthers(ctx, f.config, f.config.Wire.Mode, f.plane, false, f.log); err != nil && ctx.Err() == nil {
-		f.log.Warn("rules of another mode or proxy stay beside ours; forwarder --cleanup removes all", "error", err)
+		f.log.Warn("rules of another mode or proxy remain; forwarder --cleanup removes them", "err", err)
 	}
 }
 
-// alone waits until no other proxy runs on this node.
-func (f *forwarder) alone(ctx context.Context) {
+// waitForOthers waits until no other proxy runs on this node.
+func (f *forwarder) waitForOthers(ctx context.Context) {
 	told := false
 	for healthcheck.Other(ctx, healthAddress(f.config)) {
 		if !told {
 			told = true
-			f.log.Warn("another proxy runs on this node, kube-proxy by its answers: its rules stay beside ours until it ends",
+			f.log.Warn("another proxy runs on this node (probably kube-proxy): its rules stay until it ends",
 				"healthAddress", healthAddress(f.config))
 		}
 		select {
@@ -57,16 +57,16 @@ func (f *forwarder) alone(ctx context.Context) {
 	}
 }
 
-// outlasting is how long rules of another mode may stay because connections need them. It is as long as IPVS
-// remembers a connection on which nothing is sent.
-const outlasting = 15 * time.Minute
+// drainTimeout limits how long rules of another mode stay for existing connections. It is IPVS's timeout of
+// idle connections.
+const drainTimeout = 15 * time.Minute
 
-// outlast waits until no connection needs the rules of another mode any more. New ones meet ours. A single look could
-// miss one that just comes about, so it takes two.
-func (f *forwarder) outlast(ctx context.Context) {
+// waitForDrain waits until no connection needs the rules of another mode. New connections use ours. It checks twice
+// in a row, because one check could miss a connection that is being established.
+func (f *forwarder) waitForDrain(ctx context.Context) {
 	told := false
 	begin := time.Now()
-	for free := 0; free < 2 && time.Since(begin) < outlasting; {
+	for free := 0; free < 2 && time.Since(begin) < drainTimeout; {
 		start := time.Now()
 		there, leads := f.othersLead()
 		if !there {
@@ -77,25 +77,25 @@ func (f *forwarder) outlast(ctx context.Context) {
 		}
 		if leads && !told {
 			told = true
-			f.log.Info("connections of another mode go on; its rules stay beside ours until these end", "timeout", outlasting)
+			f.log.Info("connections use rules of another mode; these stay until the connections end", "timeout", drainTimeout)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(otherPoll, 20*time.Since(start))): // a look may take its time
+		case <-time.After(max(otherPoll, 20*time.Since(start))): // limits the cost of slow checks
 		}
 	}
 }
 
-// Of a kube-proxy that has started just now: how long its metrics may be out of reach, and how
-// often the log says that its rules are waited for. In a large cluster they take minutes.
+// For a kube-proxy that has just started: the timeout for its metrics, and the period of the log line
+// while its first rules are missing. In a large cluster those take minutes.
 const (
-	metricsPatience = 10 * time.Second
-	sayWaiting      = 10 * time.Second
+	metricsTimeout = 10 * time.Second
+	logWaiting     = 10 * time.Second
 )
 
-// waitForPeer waits until a kube-proxy that runs has written rules, without which nothing routes
-// once ours are gone.
+// waitForPeer waits until a running kube-proxy has written rules, because the node routes
+// nothing if ours are removed earlier.
 func waitForPeer(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	at := c.Wire.MetricsBindAddress
 	said := time.Now()
@@ -104,22 +104,22 @@ func waitForPeer(ctx context.Context, c *config.Config, log *slog.Logger) error 
 		switch {
 		case wrote:
 			return nil
-		case err != nil && time.Since(start) > metricsPatience:
-			log.Warn("it is not known whether that kube-proxy has written its rules: ours go all the same", "metricsAddress", at, "error", err)
+		case err != nil && time.Since(start) > metricsTimeout:
+			log.Warn("could not read kube-proxy's metrics, removing our rules anyway", "metricsAddress", at, "err", err)
 			return nil
-		case time.Since(said) > sayWaiting:
+		case time.Since(said) > logWaiting:
 			said = time.Now()
-			log.Info("waiting for the first rules of that kube-proxy; ours stay until then", "waited", time.Since(start).Round(time.Second).String())
+			log.Info("waiting for kube-proxy's first rules; ours stay until then", "waited", time.Since(start).Round(time.Second).String())
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the first rules of kube-proxy: %w", context.Cause(ctx))
+			return fmt.Errorf("wait for kube-proxy's first rules: %w", context.Cause(ctx))
 		case <-time.After(otherPoll / 4):
 		}
 	}
 }
 
-// othersLead is leads of all modes but the one that routes. What cannot be told is not waited for.
+// othersLead combines leads of all modes except the one that routes. Modes whose check fails are not waited for.
 func (f *forwarder) othersLead() (there, leads bool) {
 	for _, m := range modes {
 		if m.leads == nil || m.name == f.config.Wire.Mode {
@@ -127,15 +127,15 @@ func (f *forwarder) othersLead() (there, leads bool) {
 		}
 		some, of, err := m.leads()
 		if err != nil {
-			f.log.Warn("looking for connections of another mode", "mode", string(m.name), "error", err)
+			f.log.Warn("checking connections of another mode failed", "mode", string(m.name), "err", err)
 		}
 		there, leads = there || some, leads || of
 	}
 	return there, leads
 }
 
-// healthAddress is where a proxy with this configuration, ours or kube-proxy, serves
-// /healthz.
+// healthAddress returns the address of /healthz of a proxy with this configuration, ours or
+// kube-proxy.
 func healthAddress(c *config.Config) string {
 	if c.Wire.HealthzBindAddress == "" {
 		return "127.0.0.1:10256"

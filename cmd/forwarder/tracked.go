@@ -10,26 +10,26 @@ import (
 	"github.com/signpost-dns/signpost/internal/node"
 )
 
-// trackedLook is between looks at how full the kernel's table of connections is.
+// trackedLook is the period of the check of the conntrack table.
 const trackedLook = 10 * time.Second
 
-// watchTracked says when the table is nearly full and when that is over, until ctx is done. read is
+// watchTracked logs when the conntrack table is nearly full and when it has room again, until ctx is done. read is
 // node.ReadTracked.
 func watchTracked(ctx context.Context, look time.Duration, read func() (node.Tracked, error), log *slog.Logger) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	crowded := false
 	for {
-		if t, err := read(); err == nil { // else the kernel tracks nothing yet
+		if t, err := read(); err == nil { // an error means that the kernel tracks nothing yet
 			before := crowded
 			crowded = t.Crowded(before)
 			switch {
 			case crowded && !before:
-				log.Warn("the kernel's table of connections is nearly full; when it is, first packets of new ones are dropped and "+
+				log.Warn("the conntrack table is nearly full; a full table drops the first packets of new connections, and "+
 					"Services seem not to answer: raise conntrack.maxPerCore, or net.netfilter.nf_conntrack_max on the node",
 					"connections", t.Connections, "limit", t.Limit)
 			case before && !crowded:
-				log.Info("the kernel's table of connections has room again", "connections", t.Connections, "limit", t.Limit)
+				log.Info("the conntrack table has room again", "connections", t.Connections, "limit", t.Limit)
 			}
 		}
 		select {
@@ -40,12 +40,12 @@ func watchTracked(ctx context.Context, look time.Duration, read func() (node.Tra
 	}
 }
 
-// tracked tells Prometheus the same. While the kernel tracks nothing there are no such metrics.
+// tracked exports the same as metrics. While the kernel tracks nothing, there are none.
 type tracked struct{}
 
 var (
 	trackedEntries = prometheus.NewDesc("signpost_conntrack_entries", "Connections that the kernel tracks on this node.", nil, nil)
-	trackedLimit   = prometheus.NewDesc("signpost_conntrack_entries_limit", "How many it can track; at more it drops the packets of new ones.", nil, nil)
+	trackedLimit   = prometheus.NewDesc("signpost_conntrack_entries_limit", "Maximum number of tracked connections. A full table drops packets of new connections.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

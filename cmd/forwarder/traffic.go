@@ -11,7 +11,7 @@ import (
 	"github.com/signpost-dns/signpost/internal/traffic"
 )
 
-// newTraffic makes what counts the traffic of the Services that the user lists, nil without any.
+// newTraffic returns the traffic counter for the configured Services, or nil if there are none.
 func newTraffic(c *config.Config, facts node.Facts, registry *prometheus.Registry, log *slog.Logger) (*traffic.Counter, error) {
 	var services []cluster.Key
 	for _, s := range c.Flags.CountTraffic {

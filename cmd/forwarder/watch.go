@@ -17,17 +17,17 @@ import (
 	"github.com/signpost-dns/signpost/internal/node"
 )
 
-// How often the file is looked at besides events: some file systems tell nothing.
+// configPoll is the period of the check of the file, in addition to events: some file systems send none.
 const configPoll = time.Minute
 
-// configAway is how long the file may be away before that is reported: another one may be about to take its
-// place.
+// configAway is how long the file may be missing before that is reported: a new one may be about to replace
+// it.
 const configAway = 2 * time.Second
 
-// watchConfig takes over what changes in the configuration file. What a running process
-// cannot take over is an error, as any change is with kube-proxy: whoever starts the
-// process starts it again, which costs no traffic, for the rules stay meanwhile. A configuration that
-// cannot be read, or cannot work on this node, changes nothing.
+// watchConfig adopts changes of the configuration file. If a running process cannot adopt a
+// change, it returns an error, as kube-proxy does for any change: the kubelet or systemd then
+// restarts the process, without effect on traffic because the rules stay. A configuration
+// that is invalid, or does not work on this node, changes nothing.
 func (f *forwarder) watchConfig(ctx context.Context) error {
 	path := f.config.Flags.ConfigFile
 	if path == "" {
@@ -43,7 +43,7 @@ func (f *forwarder) watchConfig(ctx context.Context) error {
 	var events chan fsnotify.Event
 	if w, err := fsnotify.NewWatcher(); err == nil {
 		defer w.Close()
-		// The folder: editors and ConfigMaps put another file into its place.
+		// Watch the folder: editors and ConfigMaps replace the file.
 		if w.Add(filepath.Dir(path)) == nil {
 			events = w.Events
 		}
@@ -80,8 +80,8 @@ func (f *forwarder) watchConfig(ctx context.Context) error {
 	}
 }
 
-// reconfigure takes over the configuration as it is now. The error is about a change for which the
-// process must start again.
+// reconfigure adopts the current configuration file. It returns an error for a change that
+// needs a restart.
 func (f *forwarder) reconfigure() error {
 	now := f.current.Load()
 	path := now.Flags.ConfigFile
@@ -91,7 +91,7 @@ func (f *forwarder) reconfigure() error {
 		return nil
 	}
 	if later.Wire.Mode == config.ModeAuto {
-		later.Choose(now.Wire.Mode) // what is chosen works
+		later.Choose(now.Wire.Mode) // the chosen mode works
 	}
 	alive, restart := now.Difference(later)
 	if len(restart) > 0 {
@@ -99,7 +99,7 @@ func (f *forwarder) reconfigure() error {
 			f.report(err)
 			return nil
 		}
-		return fmt.Errorf("the configuration in %s changed in %s: start again to use it", path, strings.Join(restart, ", "))
+		return fmt.Errorf("the configuration in %s changed in %s: want a restart to use it", path, strings.Join(restart, ", "))
 	}
 	f.report(nil)
 	warnOf(slices.DeleteFunc(slices.Clone(later.Notes), func(n string) bool { return slices.Contains(now.Notes, n) }), f.log)
@@ -107,14 +107,14 @@ func (f *forwarder) reconfigure() error {
 	if len(alive) == 0 {
 		return nil
 	}
-	f.log.Info("the configuration changed", "file", path, "fields", strings.Join(alive, ", "))
+	f.log.Info("configuration changed", "file", path, "fields", strings.Join(alive, ", "))
 	f.keep(later)
 	prepareQuietly(later, f.log)
 	f.agent.Reconfigure(options(later, "", nil))
 	return nil
 }
 
-// possible says why a process with a later configuration could not start on this node.
+// possible returns why a process with a later configuration could not start on this node.
 func possible(now, later *config.Config, log *slog.Logger) error {
 	if later.Wire.Mode != now.Wire.Mode {
 		trial := *later
@@ -133,8 +133,8 @@ func possible(now, later *config.Config, log *slog.Logger) error {
 	return nil
 }
 
-// report tells in the log, a metric and an Event that the configuration is refused, once for each reason, or
-// with nil that it is used again.
+// report reports in the log, a metric and an Event that the configuration is refused, once per reason, or,
+// with nil, that it is used again.
 func (f *forwarder) report(why error) {
 	before := f.told
 	f.refused, f.told = why, ""
@@ -147,13 +147,13 @@ func (f *forwarder) report(why error) {
 	path := f.config.Flags.ConfigFile
 	if why == nil {
 		f.refusals.Set(0)
-		f.log.Info("the configuration can be used again", "file", path)
-		f.nodeEvent(true, "ForwarderConfigAccepted", "the configuration of the forwarder can be used again")
+		f.log.Info("the configuration is usable again", "file", path)
+		f.nodeEvent(true, "ForwarderConfigAccepted", "the configuration of the forwarder is usable again")
 		return
 	}
 	f.refusals.Set(1)
-	f.log.Error("the configuration cannot be used; the one before goes on", "file", path, "error", why)
-	f.nodeEvent(false, "ForwarderConfigRefused", "the forwarder goes on with the configuration before: "+why.Error())
+	f.log.Error("the configuration is not usable; the previous one stays active", "file", path, "err", why)
+	f.nodeEvent(false, "ForwarderConfigRefused", "the forwarder keeps its previous configuration: "+why.Error())
 }
 
 func (f *forwarder) nodeEvent(normal bool, reason, message string) {

@@ -86,7 +86,7 @@ func TestChangedConfiguration(t *testing.T) {
 	p.until("a field that does not exist is noted", func() (bool, string) {
 		return strings.Contains(p.logged(), "conntrack.max has no effect"), p.logged()
 	})
-	p.refuses("a file that can be used", "the configuration can be used again", 0)
+	p.refuses("a file that can be used", "the configuration is usable again", 0)
 	write("conntrack: {maxPerCore: 0}\nmode: ipvs\nipvs: {scheduler: none-such}\n")
 	p.refuses("a mode that this node cannot do", "mode ipvs", 1)
 	if err := os.Remove(file); err != nil {
@@ -95,14 +95,14 @@ func TestChangedConfiguration(t *testing.T) {
 	p.refuses("no file", "no such file", 1)
 	write("conntrack: {maxPerCore: 0, udpTimeout: 62s}\nclusterCIDR: 10.247.0.0/16\nnftables: {masqueradeBit: 7}\nportRange: x\n")
 	rules("after them", "10.247.0.0/16", "10.246.0.0/16")
-	p.refuses("a file that can be used again", "the configuration can be used again", 0)
+	p.refuses("a file that can be used again", "the configuration is usable again", 0)
 	p.until("it shows what is in force", func() (bool, string) {
 		_, body := p.get("http://127.0.0.1:10249/configz")
 		return strings.Contains(body, `"clusterCIDR":"10.247.0.0/16"`), body
 	})
 
 	write("metricsBindAddress: 127.0.0.1:10248\n")
-	if code := p.ends(); code != 1 || !strings.Contains(p.logged(), file+" changed in metricsBindAddress: start again") {
+	if code := p.ends(); code != 1 || !strings.Contains(p.logged(), file+" changed in metricsBindAddress: want a restart") {
 		t.Errorf("ended with %d:\n%s", code, p.logged())
 	}
 	p.routes0("10.244.1.2")
@@ -164,12 +164,12 @@ func TestStartWithRefusedConfiguration(t *testing.T) {
 		}
 		p = start(t, n.Host, false, args...)
 		p.routes(pod)
-		p.refuses("it says so", "the one before goes on", 1)
+		p.refuses("it says so", "the previous one stays active", 1)
 		if rules := nft(t, n.Host, "", "list", "ruleset"); !strings.Contains(rules, "10.77.0.0/16") {
 			t.Errorf("the network of the pods is not as before:\n%s", rules)
 		}
 		write(good)
-		p.refuses("the file is right again", "the configuration can be used again", 0)
+		p.refuses("the file is right again", "the configuration is usable again", 0)
 		p.Kill()
 	}
 	write(good + "udpIdleTimeout: 250ms\n")

@@ -77,7 +77,7 @@ func (l *lane) add(k cluster.Key, large bool) {
 	l.queued[k] = true
 }
 
-// clear empties the lane because everything is built anew without it. It returns the
+// clear empties the lane because everything is rebuilt without it. It returns the
 // unfinished jobs.
 func (l *lane) clear() []*job {
 	jobs := slices.Concat(l.building, l.moves, l.written)

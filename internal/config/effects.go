@@ -59,7 +59,7 @@ var effects = map[string]effect{
 
 	"mode": {refuse: "kernelspace is Windows"},
 
-	"iptables.masqueradeBit":      {unused: forIPTables}, // but for an empty mode: see setMode
+	"iptables.masqueradeBit":      {unused: forIPTables}, // except for an empty mode: see setMode
 	"iptables.masqueradeAll":      {unused: forIPTables},
 	"iptables.localhostNodePorts": {unused: forIPTables},
 	"iptables.syncPeriod":         {unused: forIPTables},

@@ -108,8 +108,8 @@ func (s *sink) ref(obj any) (cluster.Ref, uint64, error) {
 	return ref, source.Version(m.GetResourceVersion()), nil
 }
 
-// write updates the Store with the current state of an object: o, or nil if it is not relevant
-// any more.
+// write updates the Store with the current state of an object: o, or nil if it is no longer
+// relevant.
 func (s *sink) write(obj any, o cluster.Object) error {
 	ref, version, err := s.ref(obj)
 	if err != nil {
