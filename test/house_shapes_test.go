@@ -32,7 +32,7 @@ var functionFields = map[string]int{
 var wideStructs = map[string]int{
 	"cmd/forwarder.forwarder":            16,
 	"cmd/forwarder.mode":                 15,
-	"internal/agent.Agent":               28,
+	"internal/agent.Agent":               24,
 	"internal/agent.lane":                13,
 	"internal/cluster.Store":             23,
 	"internal/dataplane/nftables.layout": 15,

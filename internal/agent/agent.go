@@ -21,7 +21,7 @@ import (
 const (
 	syncPoll      = 20 * time.Millisecond  // period of the check whether the Store has synced
 	syncLogPeriod = 30 * time.Second       // period of the warning while it has not
-	inspectPeriod = time.Second            // period of the check that the rules are unchanged
+	tickPeriod    = time.Second            // period of the dataplane's Tick while nothing is due
 	retryFirst    = 100 * time.Millisecond // first pause after a failed write
 	retryLast     = 30 * time.Second
 	routesFirst   = 10 * time.Second // first pause after the kernel rejected single routes
@@ -113,11 +113,19 @@ type Agent struct {
 	inPlace      chan struct{} // closed after the first successful sync
 	closeInPlace func()
 
-	dirty      bool // the last write failed: the kernel state is unknown and only a Sync repairs it
-	retry      *time.Timer
-	pause      backoff // after a failed write
-	routes     backoff // after rejected routes
-	inspectErr string  // the last error of Intact, logged once
+	upkeep
+}
+
+// upkeep is the state of the kernel's rules between two writes.
+type upkeep struct {
+	dirty   bool        // the last write failed: the kernel state is unknown and only a Sync repairs it
+	due     time.Time   // when the dataplane continues the last changes; zero: they are complete
+	ticks   *time.Timer // fires at due
+	tickErr string      // the last State.Unseen of Tick, logged once
+
+	retry  *time.Timer
+	pause  backoff // after a failed write
+	routes backoff // after rejected routes
 }
 
 // New returns an Agent. Run starts it.
@@ -130,7 +138,10 @@ func New(o Options) *Agent {
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		latency: newLatency(),
 		flows:   newFlows(o.CutHalfOpen, o.Before), conflicts: newConflicts(), failing: failing{}, refusals: refusals{of: map[cluster.Key][]vip.Refusal{}}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
-		pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
+		upkeep: upkeep{
+			ticks: stoppedTimer(), retry: stoppedTimer(),
+			pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},
+		},
 	}
 }
 
@@ -167,18 +178,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	if !a.waitForStore(ctx) {
 		return nil
 	}
-	a.retry = time.NewTimer(retryLast)
-	a.retry.Stop()
 	defer a.retry.Stop()
-	inspect := time.NewTicker(inspectPeriod)
-	defer inspect.Stop()
+	defer a.ticks.Stop()
+	ticker := time.NewTicker(tickPeriod)
+	defer ticker.Stop()
 
-	a.refreshNode()
-	a.latency.take()
-	a.take(a.changes.Take(), true)
-	a.enforce()
-	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
-		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
+	if err := a.start(ctx); err != nil {
+		return err
 	}
 	rest := newRest()
 	defer rest.timer.Stop()
@@ -202,13 +208,12 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.begin(jobs)
 		case <-a.lane.rest.timer.C:
 			a.lane.rest.resting = false
-		case <-a.lane.ready():
-			select { // small Services first: select picks at random between ready cases
-			case <-wake:
-				rest.after(func() { a.follow(ctx) })
-			default:
-			}
+		case <-a.ready():
+			a.followFirst(ctx, wake, rest)
 			a.step(ctx)
+		case <-a.ticks.C:
+			a.followFirst(ctx, wake, rest)
+			a.finishChanges(ctx)
 		case <-a.Machine.Changed():
 			a.change(ctx, nil)
 		case o := <-a.settings:
@@ -216,9 +221,31 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.change(ctx, nil)
 		case <-a.retry.C:
 			_ = a.sync(ctx, "retry")
-		case <-inspect.C:
-			a.inspect(ctx)
+		case <-ticker.C:
+			a.tick(ctx)
 		}
+	}
+}
+
+// start writes the whole table for the first time. It returns an error if another process owns the rules.
+func (a *Agent) start(ctx context.Context) error {
+	a.refreshNode()
+	a.latency.take()
+	a.take(a.changes.Take(), true)
+	a.enforce()
+	if err := a.sync(ctx, "start"); errors.Is(err, dataplane.ErrInUse) {
+		return fmt.Errorf("writing the rules of node %s: %w", a.NodeName, err)
+	}
+	return nil
+}
+
+// followFirst processes pending changes of small Services before a part of a large change: select picks at random
+// between ready cases.
+func (a *Agent) followFirst(ctx context.Context, wake <-chan struct{}, rest *rest) {
+	select {
+	case <-wake:
+		rest.after(func() { a.follow(ctx) })
+	default:
 	}
 }
 

@@ -246,7 +246,7 @@ func TestRepair(t *testing.T) {
 		s.pass(10 * time.Second)
 		s.checkCounts(1, 0)
 		s.kernel.flush()
-		s.pass(inspectPeriod)
+		s.pass(tickPeriod)
 		s.checkCounts(2, 0)
 		s.checkKernel()
 		if n := s.metric("signpost_repairs_total"); n != 1 {
@@ -255,7 +255,7 @@ func TestRepair(t *testing.T) {
 		if log := s.notes.take(); !strings.Contains(log, "another program changed the rules") {
 			t.Errorf("log %q", log)
 		}
-		s.rig(func(k *kernel) { k.intact = func() (bool, error) { return false, errors.New("cannot look") } })
+		s.rig(func(k *kernel) { k.unseen = errors.New("cannot look") })
 		s.pass(time.Minute)
 		s.checkCounts(2, 0) // who cannot look does not write
 		if n := strings.Count(s.notes.take(), "cannot look"); n != 1 {
@@ -459,7 +459,7 @@ func TestStaleFlows(t *testing.T) {
 		s.del(ref("dns"))
 		happened("the Service is gone", "apply", "clean [10.96.0.10 udp 53 keep [] 192.0.2.9 udp 53 keep []]")
 		s.kernel.flush()
-		s.pass(inspectPeriod)
+		s.pass(tickPeriod)
 		happened("repair without UDP", "sync", "clean [10.96.0.20 tcp 80 keep what a rule translated]")
 		s.put(service("late", "10.96.0.30"))
 		happened("a Service of TCP is new", "apply", "clean [10.96.0.30 tcp 80 keep what a rule translated]")
@@ -467,6 +467,50 @@ func TestStaleFlows(t *testing.T) {
 		happened("a Service of TCP is gone", "apply")
 		if len(s.agent.flows.serving)+len(s.agent.flows.ports)+len(s.agent.flows.look) != 0 {
 			t.Errorf("left: %+v", s.agent.flows)
+		}
+	})
+}
+
+// Flows to backends that the dataplane has yet to remove are removed after that. Other changes do not wait for it.
+func TestFlowsWaitForBackendsToLeave(t *testing.T) {
+	play(t, func(s *stage) {
+		dns, web := service("dns", "10.96.0.10", "udp"), service("web", "10.96.0.20")
+		s.put(dns, slice(dns, "10.244.1.2", "10.244.1.3"), web)
+		s.store.MarkSynced()
+		s.start()
+		s.kernel.happened()
+		const leaves = 20 * time.Millisecond
+		s.rig(func(k *kernel) { k.leaves = leaves })
+		happened := func(name string, after time.Duration, want ...string) {
+			t.Helper()
+			s.pass(after)
+			if got := s.kernel.happened(); !slices.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
+		}
+		s.put(slice(dns, "10.244.1.3"))
+		happened("a backend leaves", leaves/2, "apply")
+		s.put(slice(web, "10.244.1.9"))
+		happened("another Service meanwhile", 0, "apply")
+		const clean = "clean [10.96.0.10 udp 53 keep [10.244.1.3:8053]]"
+		happened("the backend has left, the other change not", leaves/2, "finish", clean)
+		happened("the other has, too", leaves/2, "finish", clean)
+		happened("nothing is left", 3*tickPeriod)
+
+		// Without a pause of changes, flows are removed each time that something is due.
+		var cleaned int
+		for i := range 20 {
+			s.put(slice(dns, fmt.Sprintf("10.244.1.%d", 10+i)))
+			s.pass(leaves / 4)
+			cleaned += strings.Count(strings.Join(s.kernel.happened(), "\n"), "clean")
+		}
+		s.pass(leaves)
+		got := s.kernel.happened()
+		if last := "clean [10.96.0.10 udp 53 keep [10.244.1.29:8053]]"; len(got) == 0 || got[len(got)-1] != last {
+			t.Errorf("at the end: %q, want %q", got, last)
+		}
+		if cleaned == 0 {
+			t.Error("no flow is removed as long as changes come")
 		}
 	})
 }

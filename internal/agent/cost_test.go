@@ -22,10 +22,12 @@ import (
 type nowhere struct{}
 
 func (nowhere) Sync(context.Context, dataplane.Host, *vip.Table) error { return nil }
-func (nowhere) Apply(context.Context, []vip.Change) error              { return nil }
-func (nowhere) Intact() (bool, error)                                  { return true, nil }
-func (nowhere) Close() error                                           { return nil }
-func (nowhere) Clean([]netip.Addr, []conntrack.Keep)                   {}
+func (nowhere) Apply(context.Context, []vip.Change) (time.Time, error) { return time.Time{}, nil }
+func (nowhere) Tick(context.Context, time.Time) (dataplane.State, error) {
+	return dataplane.State{}, nil
+}
+func (nowhere) Close() error                         { return nil }
+func (nowhere) Clean([]netip.Addr, []conntrack.Keep) {}
 
 // loaded is an agent that has so many Services, each with five endpoints and every
 // tenth of UDP; toggle changes an endpoint of one of them in the Store, and follow brings
@@ -42,7 +44,6 @@ func loaded(t testing.TB, services int) (toggle, follow func()) {
 		Store: store, Dataplane: nowhere{}, Machine: &machine{}, Flows: nowhere{}, Log: slog.New(slog.DiscardHandler),
 		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry(), modeNFTables), NodeName: "node-1", MasqueradeMark: 1,
 	})
-	a.retry = time.NewTimer(time.Hour)
 	changes := a.changes
 	a.refreshNode()
 	a.take(changes.Take(), true)

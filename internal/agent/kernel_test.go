@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/conntrack"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -29,7 +30,9 @@ type kernel struct {
 	refuse                  func(*vip.Route) error // asked for each route; nil: never
 	hold                    chan struct{}          // each write waits for one; nil: none does
 	working                 chan struct{}          // told when a write waits
-	intact                  func() (bool, error)   // nil: what gone says
+	unseen                  error                  // why Tick cannot look
+	leaves                  time.Duration          // until what an Apply leaves is due
+	left                    []time.Time            // when what Applies left is due
 	order                   []string               // what happened, with conntrack
 }
 
@@ -47,7 +50,7 @@ func (k *kernel) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) er
 		k.routes = map[vip.Frontend]*vip.Route{} // half done, as far as anybody knows
 		return err
 	}
-	k.host, k.gone = host, false
+	k.host, k.gone, k.left = host, false, nil
 	clear(k.missing)
 	k.routes = map[vip.Frontend]*vip.Route{}
 	var errs []error
@@ -57,7 +60,7 @@ func (k *kernel) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) er
 	return errors.Join(errs...)
 }
 
-func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
+func (k *kernel) Apply(ctx context.Context, changes []vip.Change) (time.Time, error) {
 	k.wait(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -65,10 +68,10 @@ func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
 	k.changes += len(changes)
 	k.order = append(k.order, "apply")
 	if err := k.failure(); err != nil {
-		return err
+		return time.Time{}, err
 	}
 	if k.gone {
-		return errors.New("no such table")
+		return time.Time{}, errors.New("no such table")
 	}
 	var errs []error
 	seen := map[vip.Frontend]bool{}
@@ -87,7 +90,10 @@ func (k *kernel) Apply(ctx context.Context, changes []vip.Change) error {
 			errs = append(errs, k.put(c.New))
 		}
 	}
-	return errors.Join(errs...)
+	if k.leaves > 0 {
+		k.left = append(k.left, time.Now().Add(k.leaves))
+	}
+	return k.due(), errors.Join(errs...)
 }
 
 func (k *kernel) put(r *vip.Route) error {
@@ -123,13 +129,22 @@ func (k *kernel) wait(ctx context.Context) {
 	}
 }
 
-func (k *kernel) Intact() (bool, error) {
+func (k *kernel) Tick(_ context.Context, now time.Time) (dataplane.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.intact != nil {
-		return k.intact()
+	if due := k.due(); !due.IsZero() && !due.After(now) {
+		k.left = slices.DeleteFunc(k.left, func(at time.Time) bool { return !at.After(now) })
+		k.order = append(k.order, "finish")
 	}
-	return !k.gone, nil
+	return dataplane.State{Due: k.due(), Changed: k.gone && k.unseen == nil, Unseen: k.unseen}, nil
+}
+
+// due returns when the first of what is left is due.
+func (k *kernel) due() time.Time {
+	if len(k.left) == 0 {
+		return time.Time{}
+	}
+	return k.left[0]
 }
 
 func (k *kernel) Close() error { return nil }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
-	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -116,9 +115,10 @@ var anyTime = func() <-chan struct{} {
 	return c
 }()
 
-// ready returns a channel that is ready while there is a step to take.
-func (l *lane) ready() <-chan struct{} {
-	if len(l.moves)+len(l.written) == 0 || l.rest.resting {
+// ready returns a channel that is ready while there is a step to take. The dataplane finishes the last one first.
+func (a *Agent) ready() <-chan struct{} {
+	l := &a.lane
+	if len(l.moves)+len(l.written) == 0 || l.rest.resting || a.unfinished() {
 		return nil
 	}
 	return anyTime
@@ -175,29 +175,22 @@ func (a *Agent) step(ctx context.Context) {
 		a.begin(jobs)
 	default:
 	}
-	var changes []vip.Change
-	unfinished := a.unfinished()
-	if !unfinished {
-		changes = a.advance()
-	}
-	if !a.dirty && (unfinished || len(changes) > 0) {
+	if changes := a.advance(); !a.dirty && len(changes) > 0 {
 		a.apply(ctx, changes)
 	}
-	large := false
-	if !a.unfinished() {
-		large = a.end(ctx)
-	}
+	a.endStep(ctx, start)
+}
+
+// endStep ends the jobs that are written once the dataplane has finished them, and lets the lane rest after the
+// last job and after a large one.
+func (a *Agent) endStep(ctx context.Context, start time.Time) {
+	l := &a.lane
+	large := !a.unfinished() && a.end(ctx)
 	l.took += time.Since(start)
 	if len(l.moves)+len(l.written)+len(l.small)+len(l.big) == 0 || large {
 		l.rest.begin(l.took)
 		l.took = 0
 	}
-}
-
-// unfinished reports whether the dataplane is still writing the last changes.
-func (a *Agent) unfinished() bool {
-	d, slices := a.Dataplane.(dataplane.Sliced)
-	return slices && !a.dirty && d.Unfinished()
 }
 
 // end removes the written jobs from the lane and reports whether one of them was large.

@@ -17,10 +17,13 @@ type rest struct {
 	resting bool
 }
 
-func newRest() *rest {
-	r := &rest{timer: time.NewTimer(restMost)}
-	r.timer.Stop()
-	return r
+func newRest() *rest { return &rest{timer: stoppedTimer()} }
+
+// stoppedTimer returns a timer that fires once it is reset.
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
 
 // after runs work and starts the pause that matches its duration.

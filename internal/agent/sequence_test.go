@@ -112,7 +112,7 @@ func (st step) do(s *stage) {
 		s.store.MarkSynced()
 	case "flush":
 		s.kernel.flush()
-		s.pass(inspectPeriod)
+		s.pass(tickPeriod)
 	case "fail":
 		s.rig(func(k *kernel) { k.fail = func() error { return errors.New("busy") } })
 	case "refuse":

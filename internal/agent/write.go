@@ -191,7 +191,7 @@ func (a *Agent) write(ctx context.Context, changes []vip.Change) {
 		a.Health.Updated()
 		a.finish()
 	}
-	if !a.dirty {
+	if !a.dirty && !a.due.After(time.Now()) { // else once the removed backends have left
 		a.clean() // even without changed routes: a draining backend that disappears has no route
 	}
 }
@@ -199,8 +199,9 @@ func (a *Agent) write(ctx context.Context, changes []vip.Change) {
 // apply writes changes and handles the result.
 func (a *Agent) apply(ctx context.Context, changes []vip.Change) {
 	start := time.Now()
-	err := a.Dataplane.Apply(ctx, changes)
+	due, err := a.Dataplane.Apply(ctx, changes)
 	took := time.Since(start)
+	a.schedule(due)
 	touched := make([]vip.Frontend, 0, len(changes))
 	verbose := a.Log.Enabled(ctx, slog.LevelDebug)
 	for _, c := range changes {
@@ -218,6 +219,7 @@ func (a *Agent) sync(ctx context.Context, why string) error {
 	a.Health.Queued()
 	err := a.Dataplane.Sync(ctx, a.host, a.table)
 	took := time.Since(start)
+	a.schedule(time.Time{})
 	if !a.settled(ctx, everything, took, err, nil) {
 		return err
 	}
@@ -232,6 +234,11 @@ func (a *Agent) sync(ctx context.Context, why string) error {
 func (a *Agent) clean() {
 	if stale := a.flows.stale(a.table); len(stale) > 0 {
 		a.Flows.Clean(a.host.NodePortAddrs, stale)
+		if a.due.After(time.Now()) { // a client may begin a flow to a backend that has not left yet
+			for _, k := range stale {
+				a.flows.lookAt(k.Frontend)
+			}
+		}
 	}
 }
 
@@ -298,26 +305,63 @@ const (
 // maxLines limits the log lines about rejected routes per write.
 const maxLines = 10
 
-// inspect checks that the rules are unchanged and rewrites them if they are not.
-func (a *Agent) inspect(ctx context.Context) {
-	moved := a.enforce() // a pause may have ended
-	if a.dirty {
-		return // the retry rewrites them anyway
-	}
-	if moved {
-		_ = a.sync(ctx, "enforced ServiceCIDRs changed")
+// schedule notes when the dataplane continues the last changes.
+func (a *Agent) schedule(due time.Time) {
+	if a.due = due; due.IsZero() {
+		a.ticks.Stop()
 		return
 	}
-	intact, err := a.Dataplane.Intact()
-	if err != nil {
-		if a.inspectErr != err.Error() {
-			a.inspectErr = err.Error()
-			a.Log.Warn("checking the rules failed", "err", err)
+	a.ticks.Reset(time.Until(due))
+}
+
+// unfinished reports whether the dataplane has to continue the last changes at once.
+func (a *Agent) unfinished() bool { return !a.due.IsZero() && !a.due.After(time.Now()) }
+
+// finishChanges continues the last changes, and then removes the flows that they end.
+func (a *Agent) finishChanges(ctx context.Context) {
+	start := time.Now()
+	state, err := a.Dataplane.Tick(ctx, start)
+	a.schedule(state.Due)
+	if a.settled(ctx, changed, time.Since(start), err, []vip.Frontend{}) {
+		a.repair(ctx, state)
+	}
+	if !a.dirty {
+		a.clean()
+	}
+	a.endStep(ctx, start)
+}
+
+// tick lets the dataplane do its periodic work, and rewrites the rules if another program changed them.
+func (a *Agent) tick(ctx context.Context) {
+	moved := a.enforce() // a pause may have ended
+	switch {
+	case a.dirty: // the retry rewrites them anyway
+		return
+	case moved:
+		_ = a.sync(ctx, "enforced ServiceCIDRs changed")
+		return
+	case !a.due.IsZero(): // finishChanges runs soon
+		return
+	}
+	start := time.Now()
+	state, err := a.Dataplane.Tick(ctx, start)
+	a.schedule(state.Due)
+	if err == nil || a.settled(ctx, changed, time.Since(start), err, []vip.Frontend{}) {
+		a.repair(ctx, state)
+	}
+}
+
+// repair rewrites the rules if another program changed them.
+func (a *Agent) repair(ctx context.Context, state dataplane.State) {
+	if state.Unseen != nil {
+		if text := state.Unseen.Error(); a.tickErr != text && ctx.Err() == nil {
+			a.tickErr = text
+			a.Log.Warn("checking the rules failed", "err", state.Unseen)
 		}
 		return
 	}
-	a.inspectErr = ""
-	if !intact {
+	a.tickErr = ""
+	if state.Changed {
 		a.Metrics.repaired()
 		a.Log.Warn("another program changed the rules; rewriting them")
 		_ = a.sync(ctx, "repair")

@@ -20,33 +20,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// Dataplane makes a kernel route what the table says. It is used by one goroutine.
+// Dataplane makes a kernel route what the table says. One goroutine uses it.
 type Dataplane interface {
-	// Sync makes the kernel equal to the whole table. It adopts what is right
-	// already and writes only what differs: at the start, after an error, when
-	// the host changes, and when somebody else changed the rules.
+	// Sync makes the kernel equal to the whole table and finishes all of it. It adopts what is right
+	// already and writes only what differs: at the start, after an error, when the host changes, and
+	// when another program changed the rules.
 	Sync(ctx context.Context, host Host, t *vip.Table) error
-	// Apply brings the kernel from the table before the changes to the one after.
-	// Its cost is that of the changes. After an error only Sync is of use.
-	Apply(ctx context.Context, changes []vip.Change) error
-	// Intact reports whether the kernel's state is still what was written: false
-	// if another program changed or flushed it. It is cheap enough for each second.
-	Intact() (bool, error)
-	// Close lets go of the kernel and leaves the rules working.
+	// Apply brings the kernel from the table before the changes to the one after. Its cost is that of
+	// the changes. It waits for no time to pass: it returns when Tick must be called for what is left,
+	// or the zero time if the changes are complete. After an error other than RouteErrors only Sync is
+	// of use.
+	//
+	// New connections have backends of the old or the new route while something is left.
+	Apply(ctx context.Context, changes []vip.Change) (due time.Time, err error)
+	// Tick does what is due: it writes the next part of large changes, removes backends whose
+	// connections have ended and shapes that no frontend uses, and looks at the kernel at times. It is
+	// called when something is due and about once a second. Its errors are those of Apply.
+	Tick(ctx context.Context, now time.Time) (State, error)
+	// Close frees the sockets and leaves the rules working.
 	Close() error
 }
 
-// Sliced is a Dataplane whose Apply returns before a large change is in the kernel, so that
-// other changes need not wait for it. Until then, new connections to its frontends have backends of
-// the old or the new route.
-type Sliced interface {
-	// Unfinished reports that Apply must be called again. Without changes it writes the next
-	// slice; with changes it writes these. Sync finishes all.
-	Unfinished() bool
+// State is what Tick found.
+type State struct {
+	// Due is when Tick must be called again, at the latest; zero: the changes are complete.
+	Due time.Time
+	// Changed reports that another program changed what was written. Only Sync is of use then.
+	Changed bool
+	// Unseen is why the kernel could not be looked at; nil: it was, or nothing was to be looked at.
+	Unseen error
 }
 
 // Limited is a Dataplane that cannot do all that routes may ask for, because the means of the

@@ -42,7 +42,7 @@ func (p *plane) Sync(_ context.Context, _ dataplane.Host, t *vip.Table) error {
 }
 
 // Apply implements dataplane.Dataplane.
-func (p *plane) Apply(_ context.Context, changes []vip.Change) error {
+func (p *plane) Apply(_ context.Context, changes []vip.Change) (time.Time, error) {
 	p.write(func() (cost int) {
 		for _, c := range changes {
 			cost += elements(p.routes[c.Frontend], c.New)
@@ -52,7 +52,7 @@ func (p *plane) Apply(_ context.Context, changes []vip.Change) error {
 		}
 		return cost
 	})
-	return nil
+	return time.Time{}, nil
 }
 
 // write sleeps as long as a write takes, then shows its result.
@@ -100,8 +100,10 @@ func elements(was, is *vip.Route) int {
 	return n
 }
 
-// Intact implements dataplane.Dataplane.
-func (p *plane) Intact() (bool, error) { return true, nil }
+// Tick implements dataplane.Dataplane.
+func (p *plane) Tick(context.Context, time.Time) (dataplane.State, error) {
+	return dataplane.State{}, nil
+}
 
 // Close implements dataplane.Dataplane.
 func (p *plane) Close() error { return nil }

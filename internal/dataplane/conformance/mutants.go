@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -253,14 +254,15 @@ func (m *mutatedPlane) Sync(ctx context.Context, host dataplane.Host, t *vip.Tab
 	return errors.Join(m.Dataplane.Sync(ctx, host, m.table), m.forget())
 }
 
-func (m *mutatedPlane) Apply(ctx context.Context, changes []vip.Change) error {
+func (m *mutatedPlane) Apply(ctx context.Context, changes []vip.Change) (due time.Time, err error) {
 	var errs []error
 	for _, c := range changes {
 		if m.misses == nil || !m.misses(c) {
-			errs = append(errs, m.Dataplane.Apply(ctx, m.set(c.Frontend, c.New)))
+			due, err = m.Dataplane.Apply(ctx, m.set(c.Frontend, c.New))
+			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, m.forget())...)
+	return due, errors.Join(append(errs, m.forget())...)
 }
 
 func (m *mutatedPlane) set(f vip.Frontend, r *vip.Route) []vip.Change {

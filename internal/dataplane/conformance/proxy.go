@@ -4,9 +4,11 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/cluster"
 	"github.com/signpost-dns/signpost/internal/dataplane"
@@ -25,6 +27,7 @@ type proxy struct {
 	facts dataplane.Host
 	table *vip.Table
 	plane plane
+	looks time.Duration // a second for each look at the kernel: a dataplane looks at times only
 }
 
 // masqueradeMark is kube-proxy's.
@@ -204,11 +207,18 @@ func (p *proxy) sync() error {
 	})
 }
 
-// set makes routes the frontends of a Service.
+// set makes routes the frontends of a Service, and waits until the dataplane has finished.
 func (p *proxy) set(key cluster.Key, routes []*vip.Route) error {
 	changes := p.table.Set(key, routes)
 	return p.host.Do(func() error {
-		if err := p.plane.Apply(context.Background(), changes); err != nil {
+		due, err := p.plane.Apply(context.Background(), changes)
+		for err == nil && !due.IsZero() {
+			time.Sleep(time.Until(due))
+			var state dataplane.State
+			state, err = p.plane.Tick(context.Background(), time.Now())
+			due = state.Due
+		}
+		if err != nil {
 			return fmt.Errorf("apply %d changes to the dataplane of %s: %w", len(changes), p.host.Name, err)
 		}
 		return nil
@@ -228,11 +238,12 @@ func (p *proxy) close() error {
 func (w *world) intact() error {
 	for _, p := range w.proxies {
 		err := p.host.Do(func() error {
-			ok, err := p.plane.Intact()
-			if err == nil && !ok {
-				err = fmt.Errorf("the dataplane of %s says that its rules were changed by another", p.host.Name)
+			p.looks += time.Second
+			state, err := p.plane.Tick(context.Background(), time.Now().Add(p.looks))
+			if err == nil && state.Changed {
+				err = fmt.Errorf("the dataplane of %s says that another program changed its rules", p.host.Name)
 			}
-			return err
+			return errors.Join(err, state.Unseen)
 		})
 		if err != nil {
 			return err

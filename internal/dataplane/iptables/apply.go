@@ -24,7 +24,7 @@ type Options struct {
 	// Tools are the programs; the zero value lets Open find out which the node uses.
 	Tools Tools
 	// SyncPeriod is the time between two comparisons of the jumps and the shared chains; zero: each
-	// call of Intact compares them.
+	// call of Tick compares them.
 	SyncPeriod time.Duration
 }
 
@@ -141,9 +141,9 @@ func (d *Dataplane) unsupported(changes []vip.Change) error {
 }
 
 // Apply implements dataplane.Dataplane.
-func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
+func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) (due time.Time, err error) {
 	if d.doubt != nil {
-		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
+		return due, fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
 	}
 	for _, f := range d.families {
 		s := script{}
@@ -152,10 +152,10 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 		}
 		if err := f.restore(ctx, s); err != nil {
 			d.doubt = err
-			return err
+			return due, err
 		}
 	}
-	return d.unsupported(changes)
+	return due, d.unsupported(changes)
 }
 
 // Close implements dataplane.Dataplane.

@@ -78,7 +78,7 @@ func TestCleanupOther(t *testing.T) {
 				t.Errorf("left of %s, %v:\n%s", other.Backend(), err, left)
 			}
 			d.looks.whole = look{}
-			if ok, err := d.Intact(); !ok || err != nil {
+			if ok, err := intact(d); !ok || err != nil {
 				t.Errorf("the rules of %s: intact %v, %v", tools.Backend(), ok, err)
 			}
 		})

@@ -127,7 +127,7 @@ func BenchmarkDataplane(b *testing.B) {
 				})
 				b.Run("replace", func(b *testing.B) {
 					for i := range b.N {
-						if err := d.Apply(b.Context(), table.Set(serviceKey(3), []*vip.Route{serviceRoute(3, 1+i%2)})); err != nil {
+						if _, err := d.Apply(b.Context(), table.Set(serviceKey(3), []*vip.Route{serviceRoute(3, 1+i%2)})); err != nil {
 							b.Fatal(err)
 						}
 					}

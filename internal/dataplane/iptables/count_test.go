@@ -59,11 +59,11 @@ func TestRulesOfMetrics(t *testing.T) {
 					t.Errorf("%+v, and %s lists %d", r, tools.Save, listed)
 				}
 			}
-			if err := d.Apply(t.Context(), table.Set(serviceKey(3), nil)); err != nil {
+			if _, err := d.Apply(t.Context(), table.Set(serviceKey(3), nil)); err != nil {
 				t.Fatal(err)
 			}
 			before := d.Rules()
-			if err := d.Apply(t.Context(), table.Set(serviceKey(3), []*vip.Route{serviceRoute(3, 0)})); err != nil {
+			if _, err := d.Apply(t.Context(), table.Set(serviceKey(3), []*vip.Route{serviceRoute(3, 0)})); err != nil {
 				t.Fatal(err)
 			}
 			i := slices.IndexFunc(d.Rules(), func(r dataplane.Rules) bool { return r.Table == nat && !r.IPv6 })

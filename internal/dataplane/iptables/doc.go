@@ -21,7 +21,7 @@
 // The kernel remembers clients for affinity in lists of xt_recent, which by default hold a
 // hundred clients for each backend (module parameter ip_list_tot).
 //
-// Other programs change the same tables. Intact finds a flush at once, a change of the jumps and the shared
+// Other programs change the same tables. Tick finds a flush at once, a change of the jumps and the shared
 // chains within the syncPeriod, and any other change within an hour.
 //
 // The package is layered as decide, render, apply. What to do is decided by internal/vip.

@@ -46,7 +46,7 @@ func TestForeignChanges(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if ok, err := d.Intact(); !ok || err != nil {
+					if ok, err := intact(d); !ok || err != nil {
 						t.Fatalf("before the change: intact %v, %v", ok, err)
 					}
 					script := strings.ReplaceAll(c.script, "IPTABLES", tools.Iptables+" -w")
@@ -57,7 +57,7 @@ func TestForeignChanges(t *testing.T) {
 					if c.whole {
 						d.looks.whole = look{}
 					}
-					if ok, err := d.Intact(); ok || err != nil {
+					if ok, err := intact(d); ok || err != nil {
 						t.Errorf("after the change: intact %v, %v", ok, err)
 					}
 					if err := d.Sync(t.Context(), testHost, everything()); err != nil {
@@ -70,7 +70,7 @@ func TestForeignChanges(t *testing.T) {
 					if diff := cmp.Diff(before, after); diff != "" {
 						t.Errorf("after the repair (-before +after):\n%s", diff)
 					}
-					if ok, err := d.Intact(); !ok || err != nil {
+					if ok, err := intact(d); !ok || err != nil {
 						t.Errorf("after the repair: intact %v, %v", ok, err)
 					}
 				})
@@ -79,8 +79,8 @@ func TestForeignChanges(t *testing.T) {
 	}
 }
 
-// Between two looks at the shared chains Intact looks at the canaries alone, which needs less.
-func TestIntactLooksByPeriod(t *testing.T) {
+// Between two looks at the shared chains Tick looks at the canaries alone, which needs less.
+func TestTickLooksByPeriod(t *testing.T) {
 	for _, tools := range installed(t) {
 		t.Run(tools.Backend(), func(t *testing.T) {
 			netlab.OwnNetwork(t)
@@ -102,7 +102,7 @@ func TestIntactLooksByPeriod(t *testing.T) {
 				if out, err := exec.Command(tools.Iptables, args...).CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s", err, out)
 				}
-				if ok, err := d.Intact(); ok != c.intact || err != nil {
+				if ok, err := intact(d); ok != c.intact || err != nil {
 					t.Errorf("after %s: intact %v, %v; want %v", c.change, ok, err, c.intact)
 				}
 			}

@@ -84,7 +84,7 @@ func Frontends() (list []vip.Frontend, err error) {
 				continue
 			}
 			for _, c := range []chain{services, nodePorts} {
-				rules, _, failed := f.list(c)
+				rules, _, failed := f.list(context.Background(), c)
 				err = errors.Join(err, failed)
 				for _, r := range rules {
 					if at, ok := frontendOf(r, v4); ok && at.IsNodePort() == (c == nodePorts) {

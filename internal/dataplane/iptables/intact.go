@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/signpost-dns/signpost/internal/dataplane"
 )
 
 const (
@@ -20,11 +22,11 @@ const (
 	rest = 20
 )
 
-// looks are the looks of Intact, from the cheapest to the dearest, and what the last one saw.
+// looks are the looks of Tick, from the cheapest to the dearest, and what the last one saw.
 type looks struct {
 	period                  time.Duration // between two looks at the shared chains
 	canaries, shared, whole look
-	intact                  bool
+	changed                 bool
 }
 
 // A look is when something was looked at last, and how long that took.
@@ -34,7 +36,9 @@ type look struct {
 }
 
 // due reports whether it is time to look again.
-func (l look) due(period time.Duration) bool { return time.Since(l.at) >= max(period, rest*l.took) }
+func (l look) due(now time.Time, period time.Duration) bool {
+	return now.Sub(l.at) >= max(period, rest*l.took)
+}
 
 // written says that all rules were compared and written just now.
 func (l *looks) written() {
@@ -42,46 +46,45 @@ func (l *looks) written() {
 	l.shared.at, l.whole.at = time.Now(), time.Now()
 }
 
-// Intact implements dataplane.Dataplane. Each call looks at a rule of ours in each table, which is
+// Tick implements dataplane.Dataplane. Each call looks at a rule of ours in each table, which is
 // gone after a flush. Every period it compares the jumps and the shared chains, and every hour all
 // rules. A look starts programs, so looks are fewer where they take long.
-func (d *Dataplane) Intact() (bool, error) {
+func (d *Dataplane) Tick(ctx context.Context, now time.Time) (dataplane.State, error) {
 	if d.doubt != nil {
-		return false, nil
+		return dataplane.State{Changed: true}, nil
 	}
 	l := &d.looks
 	var which *look
-	var see func(*family) (changed []chain, err error)
+	var see func(*family, context.Context) (changed []chain, err error)
 	switch {
-	case l.whole.due(wholePeriod):
+	case l.whole.due(now, wholePeriod):
 		which, see = &l.whole, (*family).compareAll
-	case l.shared.due(l.period):
+	case l.shared.due(now, l.period):
 		which, see = &l.shared, (*family).compareShared
-	case l.canaries.due(0):
+	case l.canaries.due(now, 0):
 		which, see = &l.canaries, (*family).missingCanaries
 	default:
-		return l.intact, nil
+		return dataplane.State{Changed: l.changed}, nil
 	}
-	start := time.Now()
-	defer func() { which.at, which.took = time.Now(), time.Since(start) }()
-	l.intact = true
+	defer func() { which.took = time.Since(now); which.at = now.Add(which.took) }()
+	l.changed = false
 	for _, f := range d.families {
-		changed, err := see(f)
+		changed, err := see(f, ctx)
 		if err != nil {
-			return false, err
+			return dataplane.State{Unseen: err}, nil
 		}
 		if len(changed) > 0 {
 			d.log.Warn("another program changed our rules", "table", changed[0].table, "chain", changed[0].name, "chains", len(changed))
-			l.intact = false
+			l.changed = true
 		}
 	}
-	return l.intact, nil
+	return dataplane.State{Changed: l.changed}, nil
 }
 
 // missingCanaries returns the canaries that lack their rule.
-func (f *family) missingCanaries() (missing []chain, err error) {
+func (f *family) missingCanaries(ctx context.Context) (missing []chain, err error) {
 	for _, c := range []chain{natCanary, filterCanary} {
-		rules, _, err := f.list(c)
+		rules, _, err := f.list(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -94,13 +97,13 @@ func (f *family) missingCanaries() (missing []chain, err error) {
 
 // compareShared returns the hooks that lack jumps and the shared chains that are not as they were written. The
 // programs of nft read one chain quickly and all slowly. Those of legacy read all rules for one chain.
-func (f *family) compareShared() ([]chain, error) {
+func (f *family) compareShared(ctx context.Context) ([]chain, error) {
 	if f.Backend() == "legacy" {
-		return f.compareAll()
+		return f.compareAll(ctx)
 	}
 	want, there := f.rules.shared(), listing{}
 	for _, c := range slices.Concat(slices.Collect(maps.Keys(want)), f.hooks()) {
-		rules, exists, err := f.list(c)
+		rules, exists, err := f.list(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -112,8 +115,8 @@ func (f *family) compareShared() ([]chain, error) {
 }
 
 // compareAll returns all chains that are not as they were written.
-func (f *family) compareAll() ([]chain, error) {
-	there, err := f.save(context.Background())
+func (f *family) compareAll(ctx context.Context) ([]chain, error) {
+	there, err := f.save(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +138,8 @@ func (f *family) hooks() (list []chain) {
 const isMissing = 1
 
 // list returns the rules of one chain.
-func (f *family) list(c chain) (rules []string, exists bool, err error) {
-	out, err := run(context.Background(), nil, f.Iptables, "-w", "1", "-t", c.table, "-S", c.name)
+func (f *family) list(ctx context.Context, c chain) (rules []string, exists bool, err error) {
+	out, err := run(ctx, nil, f.Iptables, "-w", "1", "-t", c.table, "-S", c.name)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == isMissing {
 		return nil, false, nil
 	}

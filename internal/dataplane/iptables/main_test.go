@@ -1,10 +1,13 @@
 package iptables
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -67,4 +70,10 @@ func open(t testing.TB, tools Tools) *Dataplane {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// intact has d look at the kernel.
+func intact(d *Dataplane) (bool, error) {
+	state, err := d.Tick(context.Background(), time.Now())
+	return !state.Changed, errors.Join(err, state.Unseen)
 }

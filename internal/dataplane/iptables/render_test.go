@@ -141,7 +141,7 @@ func TestAdopts(t *testing.T) {
 			}
 			next.looks.whole.at = time.Time{}
 			for _, look := range []string{"all rules", "shared chains"} { // in this order
-				if ok, err := next.Intact(); !ok || err != nil {
+				if ok, err := intact(next); !ok || err != nil {
 					t.Errorf("%s intact: %v %v", look, ok, err)
 				}
 			}

@@ -43,9 +43,9 @@ type Dataplane struct {
 	model     *model
 	layouts   []*layout       // one for each family
 	known     map[string]bool // which schedulers the kernel has
-	sample    virtual         // that Intact asks for
+	sample    virtual         // that Tick asks for
 	doubt     error           // why it is not known what is in the kernel; nil if it is
-	reaped    time.Time
+	looked    time.Time       // when Tick looked at the kernel last
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -87,8 +87,8 @@ func (d *Dataplane) Close() error {
 	return nil
 }
 
-// Sync implements dataplane.Dataplane.
-func (d *Dataplane) Sync(_ context.Context, host dataplane.Host, t *vip.Table) error {
+// Sync implements dataplane.Dataplane. It waits for what Apply would leave to Tick.
+func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table) error {
 	if bits.OnesCount32(host.MasqueradeMark) != 1 {
 		return fmt.Errorf("mark for masquerading 0x%x: expected one bit", host.MasqueradeMark)
 	}
@@ -110,7 +110,10 @@ func (d *Dataplane) Sync(_ context.Context, host dataplane.Host, t *vip.Table) e
 	if d.v6 {
 		d.layouts = append(d.layouts, newLayout(&host, false))
 	}
-	if d.doubt = d.adopt(bound, want); d.doubt != nil {
+	if d.doubt = d.adopt(bound, want); d.doubt == nil {
+		d.doubt = d.finish(ctx)
+	}
+	if d.doubt != nil {
 		return d.doubt
 	}
 	return d.refusals(changes)
@@ -199,10 +202,7 @@ func (d *Dataplane) take(s steps) error {
 			d.sample = virtual{}
 		}
 	}
-	if err := d.editBoth(s.last); err != nil {
-		return err
-	}
-	return d.servers.leave()
+	return d.editBoth(s.last)
 }
 
 // editBoth edits the companions of both families.
@@ -229,17 +229,17 @@ func (d *Dataplane) editBoth(e edits) error {
 	return nil
 }
 
-// Apply implements dataplane.Dataplane.
-func (d *Dataplane) Apply(_ context.Context, changes []vip.Change) error {
+// Apply implements dataplane.Dataplane. Tick removes the backends that get nothing new any more.
+func (d *Dataplane) Apply(_ context.Context, changes []vip.Change) (time.Time, error) {
 	if d.doubt != nil {
-		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
+		return time.Time{}, fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
 	}
 	before, after := d.model.change(d.served(changes))
 	if err := d.take(diff(before, after)); err != nil {
 		d.doubt = err
-		return err
+		return time.Time{}, err
 	}
-	return d.refusals(changes)
+	return d.due(time.Now()), d.refusals(changes)
 }
 
 // served are the changes of the families that this node has.
@@ -273,21 +273,64 @@ func (d *Dataplane) refusals(changes []vip.Change) error {
 	return errors.Join(errs...)
 }
 
-// reapEach is how often Intact looks whether connections to backends that went have ended.
-const reapEach = 10 * time.Second
+// lookPeriod is the least time between two looks at what other programs may change.
+const lookPeriod = 500 * time.Millisecond
 
-// Intact implements dataplane.Dataplane. It also removes backends whose connections have ended.
-func (d *Dataplane) Intact() (bool, error) {
+// Tick implements dataplane.Dataplane.
+func (d *Dataplane) Tick(_ context.Context, now time.Time) (state dataplane.State, err error) {
 	if d.doubt != nil {
-		return true, nil // what there is to repair is known already
+		return dataplane.State{Changed: true}, nil
 	}
-	if len(d.servers.draining) > 0 && time.Since(d.reaped) > reapEach {
-		d.reaped = time.Now()
-		if err := d.servers.reap(); err != nil {
-			d.log.Warn("looking for connections to backends that went", "error", err)
-			return false, nil
+	if d.doubt = d.proceed(now); d.doubt != nil {
+		return state, d.doubt
+	}
+	if err := d.servers.reapAt(now); err != nil {
+		d.log.Warn("looking for connections to backends that went", "error", err)
+		return dataplane.State{Changed: true}, nil
+	}
+	state.Due = d.due(now)
+	if now.Sub(d.looked) >= lookPeriod {
+		d.looked = now
+		intact, err := d.verify()
+		state.Changed, state.Unseen = !intact && err == nil, err
+	}
+	return state, nil
+}
+
+// proceed does what is due of what Apply left.
+func (d *Dataplane) proceed(now time.Time) error {
+	return errors.Join(d.servers.leave(now), d.link.leaveToOurs(now))
+}
+
+// due returns when something is due of what Apply left; the zero time if nothing is left.
+func (d *Dataplane) due(now time.Time) time.Time {
+	due := d.servers.due()
+	if len(d.link.waiting) > 0 && (due.IsZero() || due.After(now.Add(routePoll))) {
+		due = now.Add(routePoll)
+	}
+	return due
+}
+
+// finish waits until nothing is left.
+func (d *Dataplane) finish(ctx context.Context) error {
+	for {
+		due := d.due(time.Now())
+		if due.IsZero() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Until(due)):
+		}
+		if err := d.proceed(time.Now()); err != nil {
+			return err
 		}
 	}
+}
+
+// verify reports whether the companion, a virtual server and the addresses are as they were written.
+func (d *Dataplane) verify() (bool, error) {
 	for _, l := range d.layouts {
 		if ok, err := d.companion.intact(l); !ok || err != nil {
 			if err == nil {

@@ -45,7 +45,7 @@ func BenchmarkChange(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				r := numbered(services/2, i%2 == 0)
-				if err := d.Apply(b.Context(), table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
+				if _, err := d.Apply(b.Context(), table.Set(r.Owner.Service, []*vip.Route{r})); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -76,7 +76,7 @@ func TestInspect(t *testing.T) {
 	if got := inspect(f); !strings.Contains(got, "server -t 10.96.0.1:80 lacks nothing and has 10.244.1.1:80 besides") {
 		t.Errorf("before the change is written:\n%s", got)
 	}
-	if err := d.Apply(t.Context(), changes); err != nil {
+	if _, err := d.Apply(t.Context(), changes); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"in place of scheduler best: look whether the kernel has the module ip_vs_best", "\nas intended"} {

@@ -127,16 +127,16 @@ func TestAdopts(t *testing.T) {
 	if got, err := state(); err != nil || got != strings.Replace(want, changed+" -m -w 1", changed+" -m -w 7", 1) {
 		t.Errorf("%v; a Sync that should change nothing (-before +after):\n%s", err, cmp.Diff(want, got))
 	}
-	if ok, err := next.Intact(); !ok || err != nil {
+	if ok, err := intact(next); !ok || err != nil {
 		t.Errorf("intact: %v, %v", ok, err)
 	}
 	for _, flush := range [][]string{{"ipvsadm", "-C"}, {"nft", "flush", "ruleset"}, {"ip", "link", "delete", linkName}} {
 		output(t, flush[0], flush[1:]...)
-		if ok, err := next.Intact(); ok || err != nil {
+		if ok, err := intact(next); ok || err != nil {
 			t.Errorf("intact after %v: %v, %v", flush, ok, err)
 		}
 		sync(t, next, host, table)
-		if ok, err := next.Intact(); !ok || err != nil {
+		if ok, err := intact(next); !ok || err != nil {
 			t.Errorf("intact after %v and a Sync: %v, %v", flush, ok, err)
 		}
 		if got, err := state(); err != nil || strings.ReplaceAll(got, "-m -w 7", "-m -w 1") != want {
@@ -278,7 +278,7 @@ func TestRefusedBackend(t *testing.T) {
 	if list := output(t, "ipvsadm", "-S", "-n"); !strings.Contains(list, "-a -t 10.96.12.34:80 -r 10.244.2.7:8080") {
 		t.Errorf("the other Service:\n%s", list)
 	}
-	if err := d.Apply(t.Context(), table.Set(broken.Owner.Service, nil)); err != nil {
+	if _, err := d.Apply(t.Context(), table.Set(broken.Owner.Service, nil)); err != nil {
 		t.Error(err)
 	}
 }
@@ -306,10 +306,26 @@ func TestDatagramsDoNotDrain(t *testing.T) {
 	next := *r
 	next.Cluster = r.Cluster[1:]
 	next.Local = next.Cluster
-	if err := d.Apply(t.Context(), table.Set(r.Owner.Service, []*vip.Route{&next})); err != nil {
-		t.Fatal(err)
+	due, err := d.Apply(t.Context(), table.Set(r.Owner.Service, []*vip.Route{&next}))
+	if err != nil || time.Until(due) > answering {
+		t.Fatalf("%v, the rest is due in %v, want at most %v", err, time.Until(due), answering)
 	}
-	if list := output(t, "ipvsadm", "-S", "-n"); strings.Contains(list, "10.244.1.1") || strings.Count(list, "10.244.1.2:53 -m -w 1") != 2 {
-		t.Errorf("after it left:\n%s", list)
+	for _, c := range []struct {
+		name    string
+		now     time.Time
+		leaving int
+		left    bool
+	}{
+		{"at once", due.Add(-answering), 2, true},
+		{"when it is due", due.Add(answering), 0, false},
+	} {
+		state, err := d.Tick(t.Context(), c.now)
+		if err != nil || state.Changed || state.Due.IsZero() == c.left {
+			t.Errorf("%s: %+v, %v", c.name, state, err)
+		}
+		list := output(t, "ipvsadm", "-S", "-n")
+		if strings.Count(list, "10.244.1.1:53 -m -w 0") != c.leaving || strings.Contains(list, "10.244.1.1:53 -m -w 1") || strings.Count(list, "10.244.1.2:53 -m -w 1") != 2 {
+			t.Errorf("%s: want %d backends of weight 0:\n%s", c.name, c.leaving, list)
+		}
 	}
 }

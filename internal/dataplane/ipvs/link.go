@@ -27,6 +27,9 @@ type link struct {
 	index   int
 	source  map[bool]netip.Addr // that the node dials with, by whether IPv4
 	written int
+	// waiting are IPv6 addresses to which the kernel has not made its own route yet, and when it is no longer
+	// waited for.
+	waiting map[netip.Addr]time.Time
 }
 
 func openLink() (*link, error) {
@@ -34,7 +37,7 @@ func openLink() (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to routing: %w", err)
 	}
-	return &link{handle: h, source: map[bool]netip.Addr{}}, nil
+	return &link{handle: h, source: map[bool]netip.Addr{}, waiting: map[netip.Addr]time.Time{}}, nil
 }
 
 // ensure makes the interface, if it is not there, and looks for the node's own addresses.
@@ -128,30 +131,48 @@ func (k *link) dialFrom(a netip.Addr) error {
 	r := k.route(a)
 	r.Src = source.AsSlice()
 	err := k.handle.RouteReplace(r)
-	if err == nil && !a.Is4() {
-		err = k.leaveToOurs(a)
-	}
 	if err != nil {
 		return fmt.Errorf("make the node dial %v from %v: %w", a, source, err)
+	}
+	if !a.Is4() {
+		now := time.Now()
+		k.waiting[a] = now.Add(patience)
+		return k.removeKernels(a, now)
 	}
 	return nil
 }
 
-// patience is how long the kernel may take to make its own route to an IPv6 address. It does so
-// in the background.
-const patience = 100 * time.Millisecond
+const (
+	// patience is how long the kernel may take to make its own route to an IPv6 address, which it does in the
+	// background.
+	patience = 100 * time.Millisecond
+	// routePoll is the time between two looks for that route.
+	routePoll = 2 * time.Millisecond
+)
 
-// leaveToOurs removes the kernel's own route to an IPv6 address: ours cannot replace it, for it has a
-// metric and the kernel's has none, and comes first. If there is none yet, the next Sync finds it.
-func (k *link) leaveToOurs(a netip.Addr) error {
-	kernels := k.route(a)
-	kernels.Protocol = unix.RTPROT_KERNEL
-	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		err := k.handle.RouteDel(kernels)
-		if absent(err) != nil || err == nil || time.Since(start) > patience {
-			return absent(err)
+// leaveToOurs removes the kernel's own routes to the IPv6 addresses that wait for it.
+func (k *link) leaveToOurs(now time.Time) error {
+	for a := range k.waiting {
+		if err := k.removeKernels(a, now); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// removeKernels removes the kernel's own route to an IPv6 address, if it is there: ours cannot replace it. The
+// kernel's comes first, for it has no metric. A route that comes too late is found by the next Sync.
+func (k *link) removeKernels(a netip.Addr, now time.Time) error {
+	kernels := k.route(a)
+	kernels.Protocol = unix.RTPROT_KERNEL
+	err := k.handle.RouteDel(kernels)
+	if err == nil || !now.Before(k.waiting[a]) {
+		delete(k.waiting, a)
+	}
+	if err := absent(err); err != nil {
+		return fmt.Errorf("remove the kernel's route to %v: %w", a, err)
+	}
+	return nil
 }
 
 // route is the route to an address of the interface that we make. That to an IPv4 address is in place of the
@@ -170,6 +191,7 @@ func (k *link) route(a netip.Addr) *netlink.Route {
 // unbind removes an address.
 func (k *link) unbind(a netip.Addr) error {
 	k.written++
+	delete(k.waiting, a)
 	err := k.handle.AddrDel(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: k.index}}, address(a))
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("remove address %v from %s: %w", a, linkName, err)

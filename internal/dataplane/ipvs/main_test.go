@@ -1,6 +1,8 @@
 package ipvs
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -8,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/signpost-dns/signpost/internal/netlab"
+	"github.com/signpost-dns/signpost/internal/vip"
 )
 
 func TestMain(m *testing.M) {
@@ -42,4 +45,18 @@ func open(t testing.TB, o Options) *Dataplane {
 		}
 	})
 	return d
+}
+
+// intact has d look at the kernel.
+func intact(d *Dataplane) (bool, error) {
+	state, err := d.Tick(context.Background(), d.looked.Add(lookPeriod))
+	return !state.Changed, errors.Join(err, state.Unseen)
+}
+
+// applyAll is Apply, and all of what it leaves.
+func applyAll(d *Dataplane, changes []vip.Change) error {
+	if _, err := d.Apply(context.Background(), changes); err != nil {
+		return err
+	}
+	return d.finish(context.Background())
 }

@@ -83,7 +83,7 @@ func (b *bench) serve(port uint16, scheduler string, pods ...string) {
 	}
 	slices.SortFunc(r.Cluster, func(x, y vip.Backend) int { return x.Compare(y.AddrPort) })
 	r.Policy = vip.ClusterMasquerade
-	b.onNode(func() error { return b.plane.Apply(b.t.Context(), b.table.Set(r.Owner.Service, []*vip.Route{r})) })
+	b.onNode(func() error { return applyAll(b.plane, b.table.Set(r.Owner.Service, []*vip.Route{r})) })
 }
 
 // weigh gives a pod another weight, as an operator would.

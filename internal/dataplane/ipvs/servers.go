@@ -19,7 +19,8 @@ import (
 type servers struct {
 	handle   *moby.Handle
 	draining map[virtual]map[netip.AddrPort]bool // backends with weight 0
-	leaving  map[leaver]bool                     // such that go at the end of this write
+	leaving  map[leaver]time.Time                // backends with weight 0 that are removed then
+	reaped   time.Time                           // when reapAt looked last
 	written  int                                 // requests that changed something
 	refused  []refusal
 }
@@ -79,7 +80,7 @@ func (k *servers) list(ours func(virtual) bool) (map[virtual]server, error) {
 		return nil, fmt.Errorf("list the virtual servers: %w", err)
 	}
 	all := map[virtual]server{}
-	k.draining, k.leaving = map[virtual]map[netip.AddrPort]bool{}, map[leaver]bool{}
+	k.draining, k.leaving = map[virtual]map[netip.AddrPort]bool{}, map[leaver]time.Time{}
 	for _, s := range services {
 		v := virtualOf(s)
 		if !ours(v) {
@@ -97,7 +98,7 @@ func (k *servers) list(ours func(virtual) bool) (map[virtual]server, error) {
 			} else if now.drains() {
 				k.drain(v, b)
 			} else {
-				k.leaving[leaver{v, b}] = true
+				k.leaving[leaver{v, b}] = time.Now().Add(answering)
 			}
 		}
 		slices.SortFunc(now.backends, netip.AddrPort.Compare)
@@ -177,13 +178,13 @@ func (k *servers) add(v virtual, s *moby.Service, b netip.AddrPort) error {
 	return err
 }
 
-// remove takes a backend away: it gets nothing new, and goes with this write, or when its connections have
-// ended.
+// remove takes a backend away: it gets nothing new. It is removed when its connections have ended, or, where
+// nothing is known to end, after a time.
 func (k *servers) remove(c serverChange, s *moby.Service, b netip.AddrPort) error {
 	if c.drains {
 		k.drain(c.virtual, b)
 	} else {
-		k.leaving[leaver{c.virtual, b}] = true
+		k.leaving[leaver{c.virtual, b}] = time.Now().Add(answering)
 	}
 	return absent(k.handle.UpdateDestination(s, destinationOf(b, 0)))
 }
@@ -192,26 +193,38 @@ func (k *servers) remove(c serverChange, s *moby.Service, b netip.AddrPort) erro
 // kernel forgets who asked it, and an answer on its way is lost.
 const answering = 20 * time.Millisecond
 
-// leave removes what is leaving.
-func (k *servers) leave() error {
-	if len(k.leaving) == 0 {
-		return nil
-	}
-	time.Sleep(answering)
-	for l := range k.leaving {
+// leave removes the backends whose time is over.
+func (k *servers) leave(now time.Time) error {
+	for l, at := range k.leaving {
+		if at.After(now) {
+			continue
+		}
 		k.written++
 		if err := absent(k.handle.DelDestination(l.service(settings{}), destinationOf(l.backend, 0))); err != nil {
 			return fmt.Errorf("take backend %v from virtual server %v: %w", l.backend, l.virtual, err)
 		}
+		delete(k.leaving, l)
 	}
-	k.leaving = map[leaver]bool{} // not cleared: to walk through a map costs what it once held
+	if len(k.leaving) == 0 {
+		k.leaving = map[leaver]time.Time{} // not cleared: iterating a cleared map still scans its buckets
+	}
 	return nil
+}
+
+// due returns when the next backend is to be removed; the zero time if none is.
+func (k *servers) due() (first time.Time) {
+	for _, at := range k.leaving {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
 }
 
 // retire removes a virtual server and all its backends.
 func (k *servers) retire(v virtual) error {
 	delete(k.draining, v)
-	maps.DeleteFunc(k.leaving, func(l leaver, _ bool) bool { return l.virtual == v })
+	maps.DeleteFunc(k.leaving, func(l leaver, _ time.Time) bool { return l.virtual == v })
 	k.written++
 	if err := absent(k.handle.DelService(v.service(settings{}))); err != nil {
 		return fmt.Errorf("remove virtual server %v: %w", v, err)
@@ -232,6 +245,18 @@ func (k *servers) dried(v virtual, b netip.AddrPort) {
 	if delete(k.draining[v], b); len(k.draining[v]) == 0 {
 		delete(k.draining, v)
 	}
+}
+
+// reapPeriod is the time between two looks for connections to backends that drain.
+const reapPeriod = 10 * time.Second
+
+// reapAt is reap, if it is time for it.
+func (k *servers) reapAt(now time.Time) error {
+	if len(k.draining) == 0 || now.Sub(k.reaped) <= reapPeriod {
+		return nil
+	}
+	k.reaped = now
+	return k.reap()
 }
 
 // reap removes the backends whose connections have all ended.

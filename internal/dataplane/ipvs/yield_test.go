@@ -47,7 +47,7 @@ func TestYield(t *testing.T) {
 	if !strings.Contains(rules(), "table ip "+tableName) || !strings.Contains(rules(), "table ip6 "+tableName) {
 		t.Errorf("the tables are gone, which connections need that go on:\n%s", rules())
 	}
-	if ok, err := d.Intact(); ok || err != nil {
+	if ok, err := intact(d); ok || err != nil {
 		t.Errorf("intact: %v %v, want false: the process that yields does not route any more", ok, err)
 	}
 

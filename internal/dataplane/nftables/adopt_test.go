@@ -158,7 +158,7 @@ func TestForeignChanges(t *testing.T) {
 		mustNFT(t, command, "-f", "-")
 		if (strings.Contains(command, " element ") || strings.HasPrefix(command, "flush set")) && !countsElements(t, d) {
 			t.Logf("this kernel does not count elements, expected Linux 6.15 or newer: %s", command)
-		} else if ok, err := d.Intact(); err != nil || ok {
+		} else if ok, err := intact(d); err != nil || ok {
 			t.Errorf("%s: intact %v, %v; want that it is noticed", command, ok, err)
 		}
 		mustSync(t, d, mixedTable())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"slices"
+	"time"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/nft"
@@ -18,7 +19,7 @@ type Options struct {
 	// Log gets a line where an operator may want to know. Nil is silence.
 	Log *slog.Logger
 	// Shared leaves the tables to everybody, as on kernels before 6.9: another
-	// program can flush them, which Intact notices. Otherwise the kernel keeps other
+	// program can flush them, which Tick notices. Otherwise the kernel keeps other
 	// programs off them, which has a price: `nft -f` refuses a file as a whole if it
 	// has a listing of them in it, saved by `nft list ruleset`, as long as this process
 	// lives (measured with nft 1.0.6; the kernel says "operation not permitted").
@@ -33,7 +34,8 @@ type Dataplane struct {
 	flags  uint32 // of our tables
 	can    features
 	tables []*table
-	doubt  error // why it is not known what is in the kernel; nil if it is
+	doubt  error     // why it is not known what is in the kernel; nil if it is
+	looked time.Time // when Tick looked at the kernel last
 
 	generation uint32 // of the rules of this host, when they were last seen to be intact
 	commits    uint32 // how many commits of ours that generation includes
@@ -107,13 +109,10 @@ func familyOf(f vip.Frontend) *nft.Family {
 	return nft.IPv6
 }
 
-// Apply implements dataplane.Dataplane.
-func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
+// Apply implements dataplane.Dataplane. A frontend with very many backends is written in parts.
+func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) (time.Time, error) {
 	if d.doubt != nil {
-		return fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
-	}
-	if len(changes) == 0 {
-		return d.proceed(ctx)
+		return time.Time{}, fmt.Errorf("apply %d changes: it is not known what is in the kernel, Sync must come first: %w", len(changes), d.doubt)
 	}
 	var errs []error
 	for _, f := range families {
@@ -129,11 +128,11 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) error {
 		err := d.applyTo(ctx, f, ours)
 		if fatal(err) {
 			d.doubt = d.explain(f, err)
-			return d.doubt
+			return time.Time{}, d.doubt
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return d.due(time.Now()), errors.Join(errs...)
 }
 
 func (d *Dataplane) applyTo(ctx context.Context, f *nft.Family, changes []vip.Change) error {
@@ -174,22 +173,29 @@ func fatal(err error) bool {
 // Close implements dataplane.Dataplane.
 func (d *Dataplane) Close() error { return d.conn.Close() }
 
-// Intact implements dataplane.Dataplane. It also removes what no frontend has needed for a while.
-func (d *Dataplane) Intact() (bool, error) {
+// lookPeriod is the least time between two looks at the kernel. It is less than the period of Tick, which varies.
+const lookPeriod = time.Second / 2
+
+// Tick implements dataplane.Dataplane. It writes one transaction of what Apply left. About once a second it looks
+// whether another program changed the tables, and removes what no frontend has needed for a while.
+func (d *Dataplane) Tick(ctx context.Context, now time.Time) (dataplane.State, error) {
 	if d.doubt != nil {
-		return false, nil
+		return dataplane.State{Changed: true}, nil
 	}
-	intact, err := d.verify()
-	if !intact || err != nil {
-		return false, err
-	}
-	for _, t := range d.tables {
-		if err := t.tidy(); err != nil {
-			d.doubt = d.explain(t.Family, err)
-			return false, d.doubt
+	if now.Sub(d.looked) >= lookPeriod {
+		d.looked = now
+		if intact, err := d.verify(); !intact || err != nil {
+			return dataplane.State{Changed: err == nil, Unseen: err, Due: d.due(now)}, nil
+		}
+		for _, t := range d.tables {
+			if err := t.tidy(); err != nil {
+				d.doubt = d.explain(t.Family, err)
+				return dataplane.State{}, d.doubt
+			}
 		}
 	}
-	return true, nil
+	err := d.proceed(ctx)
+	return dataplane.State{Due: d.due(now)}, err
 }
 
 // verify reports whether the tables are as we left them.

@@ -310,7 +310,7 @@ func wantedState(f *nft.Family, table *vip.Table) map[string]frontendState {
 
 // mustProceed writes the next slice of what Apply left.
 func mustProceed(t interface{ Fatal(...any) }, d *Dataplane) {
-	if err := d.Apply(context.Background(), nil); err != nil {
+	if _, err := d.Tick(context.Background(), d.looked); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -334,13 +334,13 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 			} else {
 				services[i] = randomRoutes(rt, i)
 			}
-			if err := d.Apply(context.Background(), table.Set(service(i), services[i])); err != nil {
+			if _, err := d.Apply(context.Background(), table.Set(service(i), services[i])); err != nil {
 				rt.Fatal(err)
 			}
-			for n := rapid.IntRange(0, 9).Draw(rt, "slices"); n > 0 && d.Unfinished(); n-- {
+			for n := rapid.IntRange(0, 9).Draw(rt, "slices"); n > 0 && d.unfinished(); n-- {
 				mustProceed(rt, d)
 			}
-			if d.Unfinished() {
+			if d.unfinished() {
 				continue // the next change comes before the rest of this one
 			}
 			for _, f := range families {
@@ -349,7 +349,7 @@ func TestChangesLeadToTheFreshState(t *testing.T) {
 				}
 			}
 		}
-		for d.Unfinished() {
+		for d.unfinished() {
 			mustProceed(rt, d)
 		}
 		if g, err := d.conn.Generation(); err != nil || g != d.expectedGeneration() {

@@ -67,16 +67,24 @@ func mustApply(t testing.TB, d *Dataplane, changes []vip.Change) {
 
 // applyAll is Apply, and all of what it leaves.
 func applyAll(d *Dataplane, changes []vip.Change) error {
-	errs := []error{d.Apply(context.Background(), changes)}
-	for d.Unfinished() && !fatal(errs[len(errs)-1]) {
-		errs = append(errs, d.Apply(context.Background(), nil))
+	_, err := d.Apply(context.Background(), changes)
+	errs := []error{err}
+	for d.unfinished() && !fatal(errs[len(errs)-1]) {
+		_, err := d.Tick(context.Background(), d.looked)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
+// intact has d look at the kernel.
+func intact(d *Dataplane) (bool, error) {
+	state, err := d.Tick(context.Background(), d.looked.Add(lookPeriod))
+	return !state.Changed, errors.Join(err, state.Unseen)
+}
+
 func mustIntact(t testing.TB, d *Dataplane, want bool) {
 	t.Helper()
-	if ok, err := d.Intact(); err != nil || ok != want {
+	if ok, err := intact(d); err != nil || ok != want {
 		t.Fatalf("intact: %v, %v, want %v", ok, err, want)
 	}
 }

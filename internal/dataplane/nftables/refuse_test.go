@@ -153,7 +153,7 @@ func TestMessagesForPeople(t *testing.T) {
 	netlab.OwnNetwork(t)
 	d := open(t, shared)
 	ctx := context.Background()
-	if err := d.Apply(ctx, nil); err == nil || !strings.Contains(err.Error(), "Sync must come first") {
+	if _, err := d.Apply(ctx, nil); err == nil || !strings.Contains(err.Error(), "Sync must come first") {
 		t.Errorf("Apply before Sync: %v", err)
 	}
 	host := testHost
@@ -165,11 +165,11 @@ func TestMessagesForPeople(t *testing.T) {
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
 	table := testTable(2, 2)
-	if err := d.Apply(canceled, table.Set(service(0), nil)); !errors.Is(err, context.Canceled) {
+	if _, err := d.Apply(canceled, table.Set(service(0), nil)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Apply that is canceled: %v", err)
 	}
 	mustIntact(t, d, false)
-	if err := d.Apply(ctx, nil); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "Sync must come first") {
+	if _, err := d.Apply(ctx, nil); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "Sync must come first") {
 		t.Errorf("Apply after one that was canceled: %v", err)
 	}
 	mustSync(t, d, table)
@@ -179,7 +179,7 @@ func TestMessagesForPeople(t *testing.T) {
 	mustNFT(t, "add element ip signpost backends-tcp-2 { 10.96.9.9 . 80 . 0 : 10.0.0.9 . 80 }", "-f", "-")
 	r := testRoute(1, 2)
 	r.Addr = addr("10.96.9.9")
-	err := d.Apply(ctx, table.Set(service(3), []*vip.Route{r}))
+	_, err := d.Apply(ctx, table.Set(service(3), []*vip.Route{r}))
 	if !errors.Is(err, unix.EEXIST) || !strings.Contains(err.Error(), "adding to backends-tcp-2: 10.96.9.9 . 80 . 0 : 10.128.0.2 . 8080") {
 		t.Errorf("an element in the way: %v", err)
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
-	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -26,16 +26,16 @@ type touched struct {
 	pods      map[netip.Addr]int // keys: those with a hairpin element
 }
 
-var _ dataplane.Sliced = (*Dataplane)(nil)
-
-// Unfinished implements dataplane.Sliced.
-func (d *Dataplane) Unfinished() bool {
-	for _, t := range d.tables {
-		if len(t.unfinished) > 0 {
-			return true
-		}
+// due returns the time at which a remainder can be written, which is now, or the zero time without one.
+func (d *Dataplane) due(now time.Time) time.Time {
+	if d.unfinished() {
+		return now
 	}
-	return false
+	return time.Time{}
+}
+
+func (d *Dataplane) unfinished() bool {
+	return slices.ContainsFunc(d.tables, func(t *table) bool { return len(t.unfinished) > 0 })
 }
 
 // proceed writes one transaction of a remainder, if there is one.

@@ -27,7 +27,7 @@ func TestLargeFrontendInSlices(t *testing.T) {
 	in := func(f vip.Frontend) int { return len(kernelState(t, d, nft.IPv4)[f.String()].In) }
 	first := testRoute(0, 1).Frontend
 	for _, n := range []int{2000, 4000, 1000, 4000, 0} {
-		before, finishes := d.conn.Commits(), d.Unfinished()
+		before, finishes := d.conn.Commits(), d.unfinished()
 		mustApplyPart(t, d, large(n))
 		if made := d.conn.Commits() - before; made > 2 && !finishes { // one may make a class
 			t.Fatalf("%d backends: %d commits at once, want at most 2", n, made)
@@ -43,7 +43,7 @@ func TestLargeFrontendInSlices(t *testing.T) {
 				t.Fatalf("%d backends: %v is missing between slices", n, first)
 			}
 		}
-		if !d.Unfinished() {
+		if !d.unfinished() {
 			t.Fatalf("%d backends are written already; the test needs more", n)
 		}
 		if n == 1000 { // the next change comes before the last slice
@@ -66,12 +66,12 @@ func TestSyncFinishes(t *testing.T) {
 	d.conn.Limit = 20 << 10
 	r := testRoute(0, 2000)
 	mustApplyPart(t, d, table.Set(r.Owner.Service, []*vip.Route{r}))
-	if !d.Unfinished() {
+	if !d.unfinished() {
 		t.Fatal("all is written at once")
 	}
 	d.conn.Limit = most
 	mustSync(t, d, table)
-	if d.Unfinished() {
+	if d.unfinished() {
 		t.Error("unfinished after a Sync")
 	}
 	if diff := cmp.Diff(wantedState(nft.IPv4, table), kernelState(t, d, nft.IPv4), equalAddrPorts); diff != "" {
@@ -92,10 +92,10 @@ func TestChangeAfterRefusedRemainder(t *testing.T) {
 		return table.Set(service(0), []*vip.Route{testRoute(0, n)})
 	}
 	mustApplyPart(t, d, slices.Concat(large(table, 2000), table.Set(service(1), []*vip.Route{testRoute(1, 2)})))
-	if !d.Unfinished() {
+	if !d.unfinished() {
 		t.Fatal("all is written at once")
 	}
-	err := d.Apply(context.Background(), large(table, 1500))
+	_, err := d.Apply(context.Background(), large(table, 1500))
 	if refused := routesIn(t, err); !slices.Equal(refused, []string{"default/service-1:http"}) {
 		t.Errorf("Apply refuses %v, want service-1", refused)
 	}
@@ -108,7 +108,7 @@ func TestChangeAfterRefusedRemainder(t *testing.T) {
 
 func mustApplyPart(t *testing.T, d *Dataplane, changes []vip.Change) {
 	t.Helper()
-	if err := d.Apply(context.Background(), changes); err != nil {
+	if _, err := d.Apply(context.Background(), changes); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,7 +1,7 @@
 package nftables
 
-// idleLooks is how often Intact sees a shape without elements before it is removed: what a
-// tenant creates and deletes in turn is not made anew each time. The agent looks each second.
+// idleLooks is how often Tick sees a shape without elements, once a second, before it is removed: what a
+// tenant creates and deletes in turn is not made anew each time.
 const idleLooks = 10
 
 // tidy removes the groups, classes, source ranges and timeouts that no frontend needs any more.
