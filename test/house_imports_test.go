@@ -95,12 +95,12 @@ var table = []room{
 	{
 		path:    "./internal/dataplane/iptables",
 		ours:    []string{"./internal/cluster", "./internal/dataplane", "./internal/vip"}, // of cluster the names of protocols
-		outside: []string{"golang.org/x/sys"},
+		outside: []string{"github.com/prometheus/client_golang", "golang.org/x/sys"},      // kube-proxy's metrics about rules
 		because: "it translates a table; a Service was turned into one before it got here",
 	},
 	{
 		path:    "./internal/dataplane/ipvs",
-		ours:    []string{"./internal/cluster", "./internal/dataplane", "./internal/vip"}, // of cluster the names of protocols
+		ours:    []string{"./internal/cluster", "./internal/conntrack", "./internal/dataplane", "./internal/vip"}, // of cluster the names of protocols, of conntrack the connections of IPVS
 		outside: []string{"github.com/moby/ipvs", "github.com/sirupsen/logrus", "github.com/vishvananda/netlink", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys"},
 		because: "it translates a table; a Service was turned into one before it got here, and what IPVS cannot do nf_tables does",
 	},

@@ -9,7 +9,10 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/kube-proxy/config/v1alpha1"
+
 	"github.com/signpost-dns/signpost/internal/config"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/node"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -17,32 +20,39 @@ import (
 // adoptLimit limits the search for existing rules, which starts programs.
 const adoptLimit = 10 * time.Second
 
-// adopted returns the mode whose rules were in the kernel before the start, and whether there
-// is one. Mode iptables comes last: another mode of kube-proxy may have left its chains.
-func adopted(log *slog.Logger) (mode, bool) {
+// adopted returns the mode whose rules the kernel has from before the start, and whether there
+// is one. Mode iptables comes last: its chains may be what another mode of kube-proxy left.
+func adopted(c *config.Config, log *slog.Logger) (dataplane.Mode, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), adoptLimit)
 	defer cancel()
-	order := slices.Clone(modes)
-	slices.SortStableFunc(order, func(a, b mode) int { return last(a) - last(b) })
+	order := modes(c, log, nil)
+	slices.SortStableFunc(order, func(a, b dataplane.Mode) int { return last(a) - last(b) })
 	for _, m := range order {
-		there, err := m.there(ctx)
+		there, err := m.InUse(ctx)
 		if err != nil {
-			log.Debug("looking for rules from before the start", "mode", string(m.name), "err", err)
+			log.Debug("looking for rules from before the start", "mode", m.Name, "err", err)
 		}
 		if there {
 			return m, true
 		}
 	}
-	return mode{}, false
+	return dataplane.Mode{}, false
+}
+
+func last(m dataplane.Mode) int {
+	if m.Name == string(config.ModeIPTables) {
+		return 1
+	}
+	return 0
 }
 
 // frontendsBefore lists what the rules from before the start translate, in any mode. It finds
 // flows to frontends that were removed while no forwarder ran, or that another mode had.
 func frontendsBefore(c *config.Config, log *slog.Logger) (all []vip.Frontend) {
-	for _, m := range modes {
-		list, err := m.frontends(c)
+	for _, m := range modes(c, log, nil) {
+		list, err := m.Frontends()
 		if err != nil {
-			log.Warn("looking for frontends from before the start; flows to those that are gone stay", "mode", string(m.name), "err", err)
+			log.Warn("looking for frontends from before the start; flows to those that are gone stay", "mode", m.Name, "err", err)
 		}
 		all = append(all, list...)
 	}
@@ -54,7 +64,7 @@ func frontendsBefore(c *config.Config, log *slog.Logger) (all []vip.Frontend) {
 // before the start, or without a configuration for them, the process cannot start.
 func fallBack(args []string, stderr io.Writer, why error) (*config.Config, error) {
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	if _, there := adopted(log); !there {
+	if _, there := adopted(&config.Config{}, log); !there {
 		return nil, why
 	}
 	text, err := node.Kept()
@@ -68,17 +78,17 @@ func fallBack(args []string, stderr io.Writer, why error) (*config.Config, error
 	return nil, why
 }
 
-// fallBackIn returns the mode of the existing rules if the configured mode does not work on this node.
-func fallBackIn(c *config.Config, log *slog.Logger, why error) (mode, error) {
-	m, there := adopted(log)
-	if !there || m.name == c.Wire.Mode || c.Flags.ConfigFile == "" {
-		return mode{}, why
+// fallBackIn settles the mode where the named one cannot work here: that of the rules from before the start.
+func fallBackIn(c *config.Config, log *slog.Logger, why error) (dataplane.Mode, error) {
+	m, there := adopted(c, log)
+	if !there || m.Name == string(c.Wire.Mode) || c.Flags.ConfigFile == "" {
+		return dataplane.Mode{}, why
 	}
-	if err := c.In(m.name); err != nil {
-		return mode{}, errors.Join(why, err)
+	if err := c.In(v1alpha1.ProxyMode(m.Name)); err != nil {
+		return dataplane.Mode{}, errors.Join(why, err)
 	}
-	if err := m.probe(c); err != nil {
-		return mode{}, errors.Join(why, fmt.Errorf("mode %s: %w", m.name, err))
+	if err := m.Probe(); err != nil {
+		return dataplane.Mode{}, errors.Join(why, fmt.Errorf("mode %s: %w", m.Name, err))
 	}
 	return m, nil
 }
@@ -92,11 +102,4 @@ func (f *forwarder) keep(c *config.Config) {
 	if err != nil {
 		f.log.Debug("keeping the configuration in the kernel", "err", err)
 	}
-}
-
-func last(m mode) int {
-	if m.name == config.ModeIPTables {
-		return 1
-	}
-	return 0
 }

@@ -29,8 +29,8 @@ func explain(ctx context.Context, c *config.Config, env environment, q question)
 	if v.config.HostnameOverride == "" || v.isHere() {
 		kernel = inspect(ctx, v, &x)
 	}
-	if kernel != nil { // with mode auto, the kernel shows which mode routes
-		v.mode, v.host.DropsUnused, v.host.BindsExternal = kernel.mode, kernel.mode.dropsUnused, kernel.mode.bindsExternal
+	if kernel != nil { // with mode auto only the node knows which one it is
+		v.mode, v.host.DropsUnused, v.host.BindsExternal = kernel.mode, kernel.mode.DropsUnused, kernel.mode.BindsExternal
 		x = v.table.Explain(&v.host.Host, p)
 	}
 	text := x.String()

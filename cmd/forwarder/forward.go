@@ -36,7 +36,8 @@ func forward(ctx context.Context, c *config.Config, env environment, refused err
 		return err
 	}
 	defer release()
-	m, err := choose(c, log)
+	registry := prometheus.NewRegistry()
+	m, err := choose(modes(c, log, registry), c, log)
 	if err != nil {
 		refused = errors.Join(refused, err)
 		if m, err = fallBackIn(c, log, err); err != nil {
@@ -46,7 +47,7 @@ func forward(ctx context.Context, c *config.Config, env environment, refused err
 	log.Info("forwarder starts", "version", version(), "node", name, "mode", string(c.Wire.Mode), "pid", os.Getpid())
 	warnOf(c.Notes, log)
 	prepareQuietly(c, log)
-	f, err := assemble(c, m, name, log)
+	f, err := assemble(c, m, registry, name, log)
 	if err != nil {
 		return err
 	}
@@ -94,8 +95,8 @@ type forwarder struct {
 	refusals prometheus.Gauge
 }
 
-// assemble creates the parts and starts none.
-func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwarder, err error) {
+// assemble puts the parts together and starts none.
+func assemble(c *config.Config, m dataplane.Mode, registry *prometheus.Registry, name string, log *slog.Logger) (f *forwarder, err error) {
 	f = &forwarder{config: c, log: log}
 	f.current.Store(c)
 	defer func() {
@@ -106,15 +107,14 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	}()
 	facts := node.ReadFacts()
 	warn(c, facts, log)
-	registry := prometheus.NewRegistry()
 	registerInfo(registry, c)
-	metrics := agent.NewMetrics(registry, string(c.Wire.Mode), families(facts)...)
+	metrics := agent.NewMetrics(registry, m.Metrics, families(facts)...)
 	health := healthcheck.NewHealth(2*c.SyncPeriod, families(facts)...)
-	if _, there := adopted(log); there {
+	if _, there := adopted(c, log); there {
 		health.Adopted()
 	}
 	store := cluster.NewStoreByName()
-	o := options(c, name, store)
+	o := options(c, m, name, store)
 	if f.events, err = newRecorder(c, name, log); err != nil {
 		return f, err
 	}
@@ -131,13 +131,13 @@ func assemble(c *config.Config, m mode, name string, log *slog.Logger) (f *forwa
 	if f.machine, err = node.NewMachine(); err != nil {
 		return f, err
 	}
-	if f.plane, err = m.open(c, log); err != nil {
-		return f, fmt.Errorf("mode %s: %w", m.name, err)
+	if f.plane, err = m.Open(); err != nil {
+		return f, fmt.Errorf("mode %s: %w", m.Name, err)
 	}
 	if f.cleaner, err = conntrack.New(cleaned(metrics, log)); err != nil {
 		return f, err
 	}
-	o.Before = frontendsBefore(c, log)
+	o.Before, o.Limits = frontendsBefore(c, log), m.Limits()
 	o.Dataplane, o.Machine, o.Flows, o.Health, o.Metrics, o.Log = f.plane, f.machine, f.cleaner, health, metrics, log
 	if f.traffic, err = newTraffic(c, facts, registry, log); err != nil {
 		return f, err
@@ -166,14 +166,14 @@ func (f *forwarder) programmed(p kube.Programmed) {
 	f.agent.Programmed(family, p.Service.Key, p.Since)
 }
 
-// options returns the agent's options from the configuration.
-func options(c *config.Config, name string, store *cluster.Store) agent.Options {
-	p, m := c.LocalPods, planned(c)
+// options are what the configuration and the mode say to an agent.
+func options(c *config.Config, m dataplane.Mode, name string, store *cluster.Store) agent.Options {
+	p := c.LocalPods
 	return agent.Options{
 		Store: store, NodeName: name, NodeAddr: c.BindAddress, NodePorts: node.NodePorts(c.NodePorts),
 		Pods:          agent.Detection{Pods: vip.Pods{CIDRs: p.CIDRs, Interface: p.Interface, Prefix: p.Prefix}, NodeCIDR: p.NodeCIDR},
 		MasqueradeAll: c.MasqueradeAll, MasqueradeMark: c.MasqueradeMark, NoExternalIPs: !c.ExternalIPs, CutHalfOpen: c.Flags.CutHalfOpen,
-		DropsUnused: m.dropsUnused, BindsExternal: m.bindsExternal,
+		DropsUnused: m.DropsUnused, BindsExternal: m.BindsExternal,
 		GuardedPorts: guardedPorts(c),
 	}
 }

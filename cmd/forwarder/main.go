@@ -78,8 +78,8 @@ func run(ctx context.Context, args []string, env environment) error {
 	case c.Flags.InitOnly:
 		log := newLog(c, env.stderr)
 		err := prepare(c, log)
-		if _, there := adopted(log); err != nil && there {
-			log.Error("the node is not prepared as configured; existing rules stay active", "err", err)
+		if _, there := adopted(c, log); err != nil && there {
+			log.Error("the node is not prepared as configured; it has rules from before, which go on", "error", err)
 			err = nil
 		}
 		return err

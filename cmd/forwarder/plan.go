@@ -24,7 +24,7 @@ const planTimeout = time.Minute
 type view struct {
 	config *config.Config
 	log    *slog.Logger
-	mode   mode // by which the node routes, if known
+	mode   dataplane.Mode // by which it routes, as far as that is known
 	store  *cluster.Store
 	object *cluster.Node // nil: there is no Node object
 	node   vip.Node
@@ -41,7 +41,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 		return nil, err
 	}
 	warnOf(c.Notes, log)
-	v := &view{config: c, log: log, mode: planned(c), store: cluster.NewStoreByName(), table: vip.NewTable()}
+	v := &view{config: c, log: log, mode: planned(c, log), store: cluster.NewStoreByName(), table: vip.NewTable()}
 	objects, err := newFeed(c, name, v.store, log, report(log, nil, nil), nil)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func look(ctx context.Context, c *config.Config, env environment) (*view, error)
 	if v.object != nil && !meets(v.object.Addrs, machine.Addrs()) { // the plan is for a different machine
 		networks = nil
 	}
-	v.node, v.host = agent.Surroundings(options(c, name, v.store), addresses(v.object, machine), networks)
+	v.node, v.host = agent.Surroundings(options(c, v.mode, name, v.store), addresses(v.object, machine), networks)
 	v.host.Overlaps = agent.Overlaps(&v.host, v.store)
 	budget := vip.NewBudget(vip.NodeRoom)
 	for e := range v.store.Services() {
@@ -76,7 +76,7 @@ func plan(ctx context.Context, c *config.Config, env environment) error {
 	if err != nil {
 		return err
 	}
-	rules, refused := v.mode.plan(v.config, v.host, v.table)
+	rules, refused := v.mode.Render(v.host, v.table)
 	text := v.table.String()
 	for _, line := range slices.Concat(v.stranger(), v.relayed(), v.closed(netip.Addr{}), v.refused(netip.AddrPort{}), v.unscheduled()) {
 		text += "# " + line
@@ -126,10 +126,10 @@ func (v *view) relayed() []string {
 
 // scheduled returns a line about a scheduler that the mode does not support.
 func (v *view) scheduled(r *vip.Route) string {
-	if r.Scheduler == "" || v.mode.schedules {
+	if r.Scheduler == "" || v.mode.Schedules {
 		return ""
 	}
-	return fmt.Sprintf("the scheduler %s of %v (annotation signpost.dev/scheduler) has no effect in mode %s\n", r.Scheduler, r.Owner.Service, v.mode.name)
+	return fmt.Sprintf("the scheduler %s of %v (annotation signpost.dev/scheduler) has no effect in mode %s\n", r.Scheduler, r.Owner.Service, v.mode.Name)
 }
 
 // unscheduled returns the lines about schedulers, sorted, one per Service.

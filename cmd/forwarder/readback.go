@@ -23,7 +23,7 @@ import (
 
 // found describes this machine's kernel state for a frontend, and its mode.
 type found struct {
-	mode  mode
+	mode  dataplane.Mode
 	lines []string
 }
 
@@ -33,8 +33,8 @@ func inspect(ctx context.Context, v *view, x *vip.Explanation) *found {
 	if !node.ReadFacts().NetAdmin {
 		return nil
 	}
-	for _, m := range modes {
-		lines, err := m.inspect(ctx, v, frontendOf(x), x.Route)
+	for _, m := range modes(v.config, v.log, nil) {
+		lines, err := m.Inspect(ctx, v.host, v.table, frontendOf(x))
 		if errors.Is(err, dataplane.ErrNoRules) {
 			continue
 		}

@@ -21,12 +21,12 @@ func (f *forwarder) takeOver(ctx context.Context) {
 		return
 	case <-f.agent.InPlace():
 	}
-	for _, m := range modes {
-		if m.yield == nil || m.name == f.config.Wire.Mode {
+	for _, m := range modes(f.config, f.log, nil) {
+		if m.Handover == nil || m.Name == string(f.config.Wire.Mode) {
 			continue
 		}
-		if err := m.yield(); err != nil {
-			f.log.Warn("rules of another mode still get new connections", "mode", string(m.name), "err", err)
+		if err := m.Yield(); err != nil {
+			f.log.Warn("rules of another mode still get new connections", "mode", m.Name, "err", err)
 		}
 	}
 	f.waitForOthers(ctx)
@@ -119,15 +119,16 @@ func waitForPeer(ctx context.Context, c *config.Config, log *slog.Logger) error 
 	}
 }
 
-// othersLead combines leads of all modes except the one that routes. Modes whose check fails are not waited for.
+// othersLead reports whether there are rules of other modes than the one that routes, and whether connections need
+// them. Where this cannot be read it is not waited for.
 func (f *forwarder) othersLead() (there, leads bool) {
-	for _, m := range modes {
-		if m.leads == nil || m.name == f.config.Wire.Mode {
+	for _, m := range modes(f.config, f.log, nil) {
+		if m.Handover == nil || m.Name == string(f.config.Wire.Mode) {
 			continue
 		}
-		some, of, err := m.leads()
+		some, of, err := m.Connections()
 		if err != nil {
-			f.log.Warn("checking connections of another mode failed", "mode", string(m.name), "err", err)
+			f.log.Warn("looking for connections of another mode", "mode", m.Name, "error", err)
 		}
 		there, leads = there || some, leads || of
 	}

@@ -110,7 +110,7 @@ func (f *forwarder) reconfigure() error {
 	f.log.Info("configuration changed", "file", path, "fields", strings.Join(alive, ", "))
 	f.keep(later)
 	prepareQuietly(later, f.log)
-	f.agent.Reconfigure(options(later, "", nil))
+	f.agent.Reconfigure(options(later, planned(later, f.log), "", nil))
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (f *forwarder) reconfigure() error {
 func possible(now, later *config.Config, log *slog.Logger) error {
 	if later.Wire.Mode != now.Wire.Mode {
 		trial := *later
-		if _, err := choose(&trial, log); err != nil {
+		if _, err := choose(modes(&trial, log, nil), &trial, log); err != nil {
 			return err
 		}
 	}

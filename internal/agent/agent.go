@@ -72,13 +72,14 @@ type Options struct {
 	Pods           Detection
 	MasqueradeAll  bool
 	MasqueradeMark uint32
-	NoExternalIPs  bool           // ignores spec.externalIPs
-	GuardedPorts   []vip.Port     // ports of the node that no Service may claim
-	Traffic        Traffic        // nil disables traffic counting
-	DropsUnused    bool           // as in vip.Host
-	BindsExternal  bool           // as in vip.Host
-	Before         []vip.Frontend // in the kernel before the start; flows of those that are gone are removed
-	CutHalfOpen    bool           // also removes unanswered TCP connections to removed backends
+	NoExternalIPs  bool              // ignores spec.externalIPs
+	GuardedPorts   []vip.Port        // ports of the node that no Service may claim
+	Traffic        Traffic           // nil disables traffic counting
+	Limits         []dataplane.Limit // of the mode
+	DropsUnused    bool              // as in vip.Host
+	BindsExternal  bool              // as in vip.Host
+	Before         []vip.Frontend    // in the kernel before the start; flows of those that are gone are removed
+	CutHalfOpen    bool              // also removes unanswered TCP connections to removed backends
 }
 
 // Agent runs the sync loop. Create one with New.
@@ -137,7 +138,7 @@ func New(o Options) *Agent {
 		Options: o, build: vip.BuildWithin, table: vip.NewTable(), budget: vip.NewBudget(vip.NodeRoom), lane: newLane(), leftOut: newLeftOut(),
 		node:    vip.Node{Name: cluster.MakeAtom(o.NodeName), MasqueradeAll: o.MasqueradeAll, NoExternalIPs: o.NoExternalIPs},
 		latency: newLatency(),
-		flows:   newFlows(o.CutHalfOpen, o.Before), conflicts: newConflicts(), failing: failing{}, refusals: refusals{of: map[cluster.Key][]vip.Refusal{}}, counts: newCounts(), limits: newLimits(o.Dataplane), ranges: newRanges(),
+		flows:   newFlows(o.CutHalfOpen, o.Before), conflicts: newConflicts(), failing: failing{}, refusals: refusals{of: map[cluster.Key][]vip.Refusal{}}, counts: newCounts(), limits: newLimits(o.Limits), ranges: newRanges(),
 		upkeep: upkeep{
 			ticks: stoppedTimer(), retry: stoppedTimer(),
 			pause: backoff{first: retryFirst, last: retryLast}, routes: backoff{first: routesFirst, last: routesLast},

@@ -42,7 +42,7 @@ func loaded(t testing.TB, services int) (toggle, follow func()) {
 	store.Put(1, objects...)
 	a := New(Options{
 		Store: store, Dataplane: nowhere{}, Machine: &machine{}, Flows: nowhere{}, Log: slog.New(slog.DiscardHandler),
-		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry(), modeNFTables), NodeName: "node-1", MasqueradeMark: 1,
+		Health: healthcheck.NewHealth(time.Minute), Metrics: NewMetrics(prometheus.NewRegistry(), names), NodeName: "node-1", MasqueradeMark: 1,
 	})
 	changes := a.changes
 	a.refreshNode()

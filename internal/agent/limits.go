@@ -16,12 +16,7 @@ type limits struct {
 	logged    []bool // by limit
 }
 
-func newLimits(d dataplane.Dataplane) limits {
-	limited, ok := d.(dataplane.Limited)
-	if !ok {
-		return limits{}
-	}
-	list := limited.Limits()
+func newLimits(list []dataplane.Limit) limits {
 	return limits{list, make([]int, len(list)), make([]bool, len(list))}
 }
 

@@ -8,20 +8,15 @@ import (
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
-// limitedKernel cannot do external addresses.
-type limitedKernel struct{ *kernel }
-
-func (limitedKernel) Limits() []dataplane.Limit {
-	return []dataplane.Limit{{
-		Name: "external", Why: "there is no way", Concerns: func(r *vip.Route) bool { return r.Kind == vip.ExternalIP },
-	}}
-}
+// limited is a mode without external addresses.
+var limited = []dataplane.Limit{{
+	Name: "external", Why: "there is no way", Concerns: func(r *vip.Route) bool { return r.Kind == vip.ExternalIP },
+}}
 
 // What a mode can do in part only is counted, and told once.
 func TestLimits(t *testing.T) {
 	play(t, func(s *stage) {
-		s.agent.Dataplane = limitedKernel{s.kernel}
-		s.agent.limits = newLimits(s.agent.Dataplane)
+		s.agent.limits = newLimits(limited)
 		s.put(service("plain", "10.96.0.20"))
 		s.store.MarkSynced()
 		s.start()

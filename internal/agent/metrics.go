@@ -28,7 +28,6 @@ type Metrics struct {
 	rulesDuration, fullDuration, partialDuration *prometheus.HistogramVec
 	lastQueued, lastWritten                      *prometheus.GaugeVec
 	failures, partialFailures                    *prometheus.CounterVec
-	rules, rulesWritten                          *prometheus.GaugeVec
 	healthz, livez                               *prometheus.CounterVec
 	programming, cleanDuration                   *prometheus.HistogramVec
 	noLocal                                      *prometheus.GaugeVec
@@ -49,8 +48,8 @@ type Metrics struct {
 	serviceChanges prometheus.Counter
 }
 
-// NewMetrics registers the metrics of a node for a mode and its IP families.
-func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.Family) *Metrics {
+// NewMetrics registers the metrics of a node for its IP families, under the names of its mode.
+func NewMetrics(to prometheus.Registerer, names dataplane.Metrics, families ...healthcheck.Family) *Metrics {
 	m := &Metrics{
 		families:        families,
 		rulesDuration:   histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of writes of rules, full and partial.", 0.001, 15, "ip_family"),
@@ -58,10 +57,8 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		partialDuration: histogram("kubeproxy_sync_partial_proxy_rules_duration_seconds", "Duration of writes of changed rules.", 0.001, 15, "ip_family"),
 		lastQueued:      gauges("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "Time of the last change that has to be written.", "ip_family"),
 		lastWritten:     gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "Time of the last successful write of rules.", "ip_family"),
-		failures:        counters(failuresOf(mode), "Failed writes of rules.", "ip_family"),
-		partialFailures: counters("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "Failed writes of changed rules; a write of all rules follows each.", "ip_family"),
-		rules:           gauges("kubeproxy_sync_proxy_rules_iptables_total", "Rules in the forwarder's chains.", "table", "ip_family"),
-		rulesWritten:    gauges("kubeproxy_sync_proxy_rules_iptables_last", "Rules written by the last write.", "table", "ip_family"),
+		failures:        counters(names.Failures, "Failed writes of rules.", "ip_family"),
+		partialFailures: counters(names.PartialFailures, "Failed writes of changed rules; a write of all rules follows each.", "ip_family"),
 		programming: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kubeproxy_network_programming_duration_seconds", Help: "Time from the change of a pod or Service to the rules that route to its endpoints.",
 			Buckets: programmingBuckets(),
@@ -89,11 +86,11 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		m.healthz, m.livez, m.cleanDuration, m.cleaned, m.written, m.frontends, m.backends, m.limits, m.contested, m.refused,
 		m.routesFailing, m.leftOut, m.notEnforced, m.repairs, m.cleanFailures, m.serviceChanges)
 	m.registerChanges(to)
-	if mode == modeNFTables {
-		m.registerListeners(to)
+	if names.Listeners != "" {
+		m.registerListeners(to, names)
 	}
-	if mode == modeIPTables {
-		to.MustRegister(m.partialFailures, m.rules, m.rulesWritten)
+	if names.PartialFailures != "" {
+		to.MustRegister(m.partialFailures)
 	}
 	for k := range vip.Kinds {
 		m.frontends.WithLabelValues(k.String()) // exported from the start, so that a query sees 0 instead of no data
@@ -104,20 +101,6 @@ func NewMetrics(to prometheus.Registerer, mode string, families ...healthcheck.F
 		m.cleaned.WithLabelValues(string(f))
 	}
 	return m
-}
-
-// Modes that have their own metric names.
-const (
-	modeNFTables = "nftables"
-	modeIPTables = "iptables"
-)
-
-// failuresOf returns kube-proxy's name for the metric of failed writes in a mode.
-func failuresOf(mode string) string {
-	if mode == modeNFTables {
-		return "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"
-	}
-	return "kubeproxy_sync_proxy_rules_iptables_restore_failures_total" // also for ipvs
 }
 
 // registerChanges registers the change counts of the subscription that follow sets.
@@ -142,7 +125,7 @@ func (m *Metrics) registerChanges(to prometheus.Registerer) {
 }
 
 // registerListeners registers the counts that Listeners returns.
-func (m *Metrics) registerListeners(to prometheus.Registerer) {
+func (m *Metrics) registerListeners(to prometheus.Registerer, names dataplane.Metrics) {
 	count := func(pick func(listeners, failures int) int) func() float64 {
 		return func() float64 {
 			if m.Listeners == nil {
@@ -152,9 +135,9 @@ func (m *Metrics) registerListeners(to prometheus.Registerer) {
 		}
 	}
 	to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "kubeproxy_nftables_localhost_nodeport_listeners", Help: "Sockets that listen for NodePorts on loopback addresses.",
+		Name: names.Listeners, Help: "Sockets that listen for NodePorts on loopback addresses.",
 	}, count(func(listeners, _ int) int { return listeners })), prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total", Help: "Failed attempts to listen for a NodePort on a loopback address.",
+		Name: names.ListenerFailures, Help: "Failed attempts to listen for a NodePort on a loopback address.",
 	}, count(func(_, failures int) int { return failures })))
 }
 
@@ -236,22 +219,6 @@ func (m *Metrics) inPlace(failing int) {
 	m.routesFailing.Set(float64(failing))
 	for _, f := range m.families {
 		m.lastWritten.WithLabelValues(string(f)).SetToCurrentTime()
-	}
-}
-
-// counted records the number of rules, if the dataplane counts them.
-func (m *Metrics) counted(d dataplane.Dataplane) {
-	c, ok := d.(dataplane.Counted)
-	if !ok {
-		return
-	}
-	for _, r := range c.Rules() {
-		family := healthcheck.IPv4
-		if r.IPv6 {
-			family = healthcheck.IPv6
-		}
-		m.rules.WithLabelValues(r.Table, string(family)).Set(float64(r.There))
-		m.rulesWritten.WithLabelValues(r.Table, string(family)).Set(float64(r.Written))
 	}
 }
 

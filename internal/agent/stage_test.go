@@ -124,7 +124,7 @@ func play(t *testing.T, f func(s *stage)) {
 		}
 		s.agent = New(Options{
 			Store: s.store, Dataplane: s.kernel, Machine: s.machine, Flows: s.kernel, Health: s.health, Events: s.notes,
-			Metrics:  NewMetrics(s.registry, modeNFTables, healthcheck.IPv4),
+			Metrics:  NewMetrics(s.registry, names, healthcheck.IPv4),
 			Log:      slog.New(loglimit.NewHandler(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: loglimit.Shorten}))),
 			NodeName: "node-1", GuardedPorts: []vip.Port{{Number: 22}}, NodePorts: node.NodePorts{Primary: true},
 			Pods: Detection{Pods: vip.Pods{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}, MasqueradeMark: 0x4000,

@@ -261,7 +261,6 @@ func (a *Agent) settled(ctx context.Context, what string, took time.Duration, er
 	a.pause.reset()
 	a.refused(refused, touched)
 	a.Metrics.inPlace(len(a.failing))
-	a.Metrics.counted(a.Dataplane)
 	a.Health.Updated()
 	a.finish()
 	a.publishChecks()

@@ -56,35 +56,6 @@ type State struct {
 	Unseen error
 }
 
-// Limited is a Dataplane that cannot do all that routes may ask for, because the means of the
-// kernel do not allow it. It does what comes nearest.
-type Limited interface {
-	// Limits is what that is. It may be asked before anything is written.
-	Limits() []Limit
-}
-
-// Limit is one thing that a dataplane cannot do.
-type Limit struct {
-	Name     string // for metrics: words with hyphens
-	Why      string // what happens, and what the operator can do
-	Concerns func(*vip.Route) bool
-	Tell     bool // whether each Service is to hear of it by an Event
-}
-
-// Counted is a Dataplane that counts its rules by table.
-type Counted interface {
-	// Rules returns the counts after the last Sync or Apply, the tables in a fixed order.
-	Rules() []Rules
-}
-
-// Rules counts the rules of a table.
-type Rules struct {
-	Table   string // nat, filter
-	IPv6    bool
-	There   int // in chains of ours
-	Written int // by the last Sync or Apply
-}
-
 // Host is what the rules depend on besides the table. It is not to be changed
 // once passed. All of it may be another at each Sync, while the process runs.
 type Host struct {

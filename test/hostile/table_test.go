@@ -18,6 +18,7 @@ import (
 
 	"github.com/signpost-dns/signpost/internal/agent"
 	"github.com/signpost-dns/signpost/internal/cluster"
+	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/healthcheck"
 	"github.com/signpost-dns/signpost/internal/loglimit"
 	"github.com/signpost-dns/signpost/internal/node"
@@ -118,7 +119,7 @@ func play(t *testing.T, f func(s *stage)) {
 		s.agent = agent.New(agent.Options{
 			Store: s.store, Dataplane: s.plane, Machine: machine{w.node}, Flows: s.plane, Events: s.paper,
 			Health:   healthcheck.NewHealth(time.Minute, healthcheck.IPv4),
-			Metrics:  agent.NewMetrics(prometheus.NewRegistry(), "nftables", healthcheck.IPv4),
+			Metrics:  agent.NewMetrics(prometheus.NewRegistry(), dataplane.Metrics{Failures: "failures"}, healthcheck.IPv4),
 			Log:      slog.New(loglimit.NewHandler(slog.NewTextHandler(s.paper, &slog.HandlerOptions{ReplaceAttr: loglimit.Shorten}))),
 			NodeName: nodeName, NodePorts: node.NodePorts{Primary: true}, MasqueradeMark: 0x4000,
 			GuardedPorts: []vip.Port{{Number: 10256, Protocol: cluster.TCP}, {Number: 10249, Protocol: cluster.TCP}, {Number: 22}},

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/signpost-dns/signpost/internal/dataplane"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
@@ -26,6 +28,8 @@ type Options struct {
 	// SyncPeriod is the time between two comparisons of the jumps and the shared chains; zero: each
 	// call of Tick compares them.
 	SyncPeriod time.Duration
+	// Registry gets the metrics of Open. Nil: none are kept.
+	Registry prometheus.Registerer
 }
 
 // lockPatience is how long iptables-restore waits for the lock of the tables (legacy only).
@@ -37,6 +41,7 @@ type Dataplane struct {
 	families []*family
 	doubt    error // why it is not known what is in the kernel; nil if it is
 	looks    looks
+	metrics  metrics
 }
 
 // A family is one of the two sets of programs with what was written by it.
@@ -48,11 +53,7 @@ type family struct {
 	last    tally // rules that it was given in the last Sync or Apply
 }
 
-var (
-	_ dataplane.Dataplane = (*Dataplane)(nil)
-	_ dataplane.Limited   = (*Dataplane)(nil)
-	_ dataplane.Counted   = (*Dataplane)(nil)
-)
+var _ dataplane.Dataplane = (*Dataplane)(nil)
 
 // Open opens a dataplane in the network namespace of the calling thread. It changes
 // nothing yet.
@@ -66,7 +67,7 @@ func Open(o Options) (*Dataplane, error) {
 			return nil, err
 		}
 	}
-	d := &Dataplane{log: o.Log, doubt: errors.New("there was no Sync yet"), looks: looks{period: o.SyncPeriod}}
+	d := &Dataplane{log: o.Log, doubt: errors.New("there was no Sync yet"), looks: looks{period: o.SyncPeriod}, metrics: newMetrics()}
 	for _, v4 := range []bool{true, false} {
 		f := &family{Tools: o.Tools.of(v4), v4: v4}
 		if err := f.works(); err == nil {
@@ -75,7 +76,7 @@ func Open(o Options) (*Dataplane, error) {
 			return nil, err
 		}
 	}
-	return d, nil
+	return d, d.metrics.register(o.Registry)
 }
 
 // Sync implements dataplane.Dataplane.
@@ -102,31 +103,8 @@ func (d *Dataplane) Sync(ctx context.Context, host dataplane.Host, t *vip.Table)
 	}
 	d.doubt = nil
 	d.looks.written()
+	d.metrics.count(d.families)
 	return d.unsupported(changes)
-}
-
-// wellRemembered is how many clients nftables mode remembers for affinity, and recent how many
-// xt_recent does for each backend unless it is told otherwise.
-const (
-	wellRemembered = 65535
-	recentDefault  = 100
-)
-
-// Limits implements dataplane.Limited. How many clients the kernel remembers is a parameter of the
-// module and not of the network namespace, so it is the node's owner's to set.
-func (d *Dataplane) Limits() []dataplane.Limit {
-	most, err := readNumber("/sys/module/xt_recent/parameters/ip_list_tot")
-	if err != nil {
-		most = recentDefault // it is not loaded yet
-	}
-	if most >= wellRemembered {
-		return nil
-	}
-	return []dataplane.Limit{{
-		Name:     "affinity-clients",
-		Why:      fmt.Sprintf("the kernel remembers %d clients for each backend and forgets others early: load the module with xt_recent ip_list_tot=%d", most, wellRemembered),
-		Concerns: func(r *vip.Route) bool { return r.Affinity > 0 },
-	}}
 }
 
 // unsupported is the errors about routes of a family that the node has no iptables for.
@@ -155,6 +133,7 @@ func (d *Dataplane) Apply(ctx context.Context, changes []vip.Change) (due time.T
 			return due, err
 		}
 	}
+	d.metrics.count(d.families)
 	return due, d.unsupported(changes)
 }
 

@@ -1,6 +1,10 @@
 package iptables
 
-import "github.com/signpost-dns/signpost/internal/dataplane"
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // tables that have rules of ours, as metrics name them.
 var tables = []string{"filter", "nat"}
@@ -28,12 +32,36 @@ func (t tally) script(s script) {
 	}
 }
 
-// Rules implements dataplane.Counted.
-func (d *Dataplane) Rules() (out []dataplane.Rules) {
-	for _, f := range d.families {
+// metrics are kube-proxy's about rules of iptables.
+type metrics struct{ there, written *prometheus.GaugeVec }
+
+func newMetrics() metrics {
+	gauges := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"table", "ip_family"})
+	}
+	return metrics{
+		there:   gauges("kubeproxy_sync_proxy_rules_iptables_total", "Rules in the forwarder's chains."),
+		written: gauges("kubeproxy_sync_proxy_rules_iptables_last", "Rules written by the last write."),
+	}
+}
+
+func (m metrics) register(to prometheus.Registerer) error {
+	if to == nil {
+		return nil
+	}
+	return errors.Join(to.Register(m.there), to.Register(m.written))
+}
+
+// count sets the metrics after a write.
+func (m metrics) count(families []*family) {
+	for _, f := range families {
+		name := "IPv6"
+		if f.v4 {
+			name = "IPv4"
+		}
 		for _, table := range tables {
-			out = append(out, dataplane.Rules{Table: table, IPv6: !f.v4, There: f.rules.count[table], Written: f.last[table]})
+			m.there.WithLabelValues(table, name).Set(float64(f.rules.count[table]))
+			m.written.WithLabelValues(table, name).Set(float64(f.last[table]))
 		}
 	}
-	return out
 }

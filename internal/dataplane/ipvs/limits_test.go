@@ -13,14 +13,14 @@ import (
 func TestLimits(t *testing.T) {
 	var names []string
 	concerned := func(r *vip.Route) (list []string) {
-		for _, l := range (&Dataplane{}).Limits() {
+		for _, l := range limits {
 			if l.Concerns(r) {
 				list = append(list, l.Name)
 			}
 		}
 		return list
 	}
-	for _, l := range (&Dataplane{}).Limits() {
+	for _, l := range limits {
 		if !l.Tell { // in no scenario a node knows another one
 			names = append(names, l.Name)
 		}
