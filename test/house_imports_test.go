@@ -100,8 +100,8 @@ var table = []room{
 	},
 	{
 		path:    "./internal/dataplane/ipvs",
-		ours:    []string{"./internal/cluster", "./internal/conntrack", "./internal/dataplane", "./internal/vip"}, // of cluster the names of protocols, of conntrack the connections of IPVS
-		outside: []string{"github.com/moby/ipvs", "github.com/sirupsen/logrus", "github.com/vishvananda/netlink", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys"},
+		ours:    []string{"./internal/cluster", "./internal/conntrack", "./internal/dataplane", "./internal/nft", "./internal/vip"}, // of cluster the names of protocols, of conntrack the connections of IPVS
+		outside: []string{"github.com/moby/ipvs", "github.com/sirupsen/logrus", "github.com/vishvananda/netlink", "github.com/google/nftables", "golang.org/x/sys"},
 		because: "it translates a table; a Service was turned into one before it got here, and what IPVS cannot do nf_tables does",
 	},
 	{

@@ -51,5 +51,5 @@
 // as long as they are there. So they stay for a while (cmd/forwarder).
 //
 // The package is layered as decide, render, apply. What to do is decided by internal/vip. model.go, layout.go,
-// phrase.go, plan.go and render.go are pure; apply.go, servers.go, link.go and rules.go talk to the kernel.
+// plan.go and render.go are pure; apply.go, servers.go, link.go and rules.go talk to the kernel.
 package ipvs

@@ -7,11 +7,11 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/signpost-dns/signpost/internal/dataplane"
+	"github.com/signpost-dns/signpost/internal/nft"
 	"github.com/signpost-dns/signpost/internal/vip"
 )
 
@@ -60,11 +60,43 @@ const (
 type layout struct {
 	host *dataplane.Host
 	v4   bool
+	ip   *nft.Family
 
 	name string // of the seal, once it is made
 }
 
-func newLayout(h *dataplane.Host, v4 bool) *layout { return &layout{host: h, v4: v4} }
+func newLayout(h *dataplane.Host, v4 bool) *layout {
+	l := &layout{host: h, v4: v4, ip: nft.IPv6}
+	if v4 {
+		l.ip = nft.IPv4
+	}
+	return l
+}
+
+func (l *layout) table() nft.Table { return nft.Table{Family: l.ip, Name: tableName} }
+
+// nft returns a set in the form that the kernel has it.
+func (s *set) nft(l *layout) *nft.Set {
+	k := &nft.Set{Name: s.name, Key: l.fields(s.fields...), Interval: s.ranges}
+	if s.isMap {
+		k.Value = []nft.Field{nft.Mark()}
+	}
+	return k
+}
+
+// fields returns how the rules load parts of a key.
+func (l *layout) fields(list ...field) []nft.Field {
+	all := make([]nft.Field, len(list))
+	for i, f := range list {
+		all[i] = map[field]nft.Field{
+			destination: l.ip.Destination(), source: l.ip.Source(), protocol: nft.Protocol(), port: nft.Port(),
+		}[f]
+	}
+	return all
+}
+
+// key loads a key.
+func (l *layout) key(list ...field) nft.Statement { return nft.Concat(l.fields(list...)...) }
 
 // sets are all sets of the companion.
 func sets() []set {
@@ -83,15 +115,6 @@ func sets() []set {
 	)
 }
 
-// A chain is a chain of the companion. A base chain has a hook.
-type chain struct {
-	name     string
-	kind     nftables.ChainType // "" for one that others lead to
-	hook     *nftables.ChainHook
-	priority nftables.ChainPriority
-	rules    []phrase
-}
-
 // Priorities, by those of IPVS: it takes packets in at 99 in the hook input and at -98 in output,
 // where it lets them pass once more after it translated them.
 const (
@@ -99,6 +122,7 @@ const (
 	afterInput   = 110
 	beforeOutput = -99
 	afterOutput  = -90
+	sourceNAT    = 100
 )
 
 // claimPriority is before that of destination NAT (-100): of the rules that translate a packet the
@@ -108,106 +132,124 @@ const claimPriority = -110
 // The chains that claim the addresses of kube-ipvs0.
 const claimPrerouting, claimOutput = "claim-prerouting", "claim-output"
 
-// chains are all of them; those that others lead to come first.
-func (l *layout) chains() []chain {
-	var list []chain
+// chains are all of them. Those that other chains lead to come first.
+func (l *layout) chains() []nft.Chain {
+	var list []nft.Chain
 	for c := range vip.Classes {
 		list = append(list, l.class(c))
 	}
 	list = append(list, l.decide())
-	isNew, filter := ctNew(), nftables.ChainTypeFilter
-	decide := []phrase{join(isNew, verdict(expr.VerdictJump, "decide"))}
-	rest := append([]phrase{l.unmark()}, l.refuse(join(isNew, untranslated(), l.key(destination), l.in(setVIPs, true)))...)
+	decide := []nft.Statement{nft.Rule(nft.IsNew, nft.Jump("decide"))}
+	refused := l.refuse(nft.Rule(nft.IsNew, nft.IsUntranslated, l.key(destination), nft.In(setVIPs, true)))
+	rest := append([]nft.Statement{l.unmark()}, refused...)
 	forward, output := l.unusedAddrs(), l.unusedAddrs(l.notByIPVS())
-	claim := []phrase{l.claim()}
+	claim := []nft.Statement{l.claim()}
 	return append(list,
-		chain{claimPrerouting, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, claimPriority, claim},
-		chain{claimOutput, nftables.ChainTypeNAT, nftables.ChainHookOutput, claimPriority, claim},
-		chain{"input", filter, nftables.ChainHookInput, beforeInput, decide},
-		chain{"input-rest", filter, nftables.ChainHookInput, afterInput, rest},
-		chain{"output", filter, nftables.ChainHookOutput, beforeOutput, decide},
-		chain{"output-rest", filter, nftables.ChainHookOutput, afterOutput, append(rest[:len(rest):len(rest)], output...)},
-		chain{"forward", filter, nftables.ChainHookForward, 0, forward},
-		chain{"postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, l.postrouting()},
+		base(claimPrerouting, "nat", prerouting, claimPriority, claim),
+		base(claimOutput, "nat", localOut, claimPriority, claim),
+		base("input", "filter", localIn, beforeInput, decide),
+		base("input-rest", "filter", localIn, afterInput, rest),
+		base("output", "filter", localOut, beforeOutput, decide),
+		base("output-rest", "filter", localOut, afterOutput, append(rest[:len(rest):len(rest)], output...)),
+		base("forward", "filter", forwarding, 0, forward),
+		base("postrouting", "nat", postrouting, sourceNAT, l.postrouting()),
 	)
 }
 
+// The hooks, by what nft calls them.
+var (
+	prerouting  = nft.Hook{Name: "prerouting", Number: unix.NF_INET_PRE_ROUTING}
+	localIn     = nft.Hook{Name: "input", Number: unix.NF_INET_LOCAL_IN}
+	forwarding  = nft.Hook{Name: "forward", Number: unix.NF_INET_FORWARD}
+	localOut    = nft.Hook{Name: "output", Number: unix.NF_INET_LOCAL_OUT}
+	postrouting = nft.Hook{Name: "postrouting", Number: unix.NF_INET_POST_ROUTING}
+)
+
+func base(name, kind string, hook nft.Hook, priority int32, rules []nft.Statement) nft.Chain {
+	hook.Type, hook.Priority = kind, priority
+	return nft.Chain{Name: name, Hook: &hook, Rules: rules}
+}
+
+// refuse answers what matches.
+func (l *layout) refuse(match nft.Statement) []nft.Statement {
+	return l.ip.Refuse(nft.TCP.Is(true), match)
+}
+
 // claim translates the addresses of kube-ipvs0 to themselves. Without it the rules for a CNI's hostPorts, which
-// translate what is for any local address, would take the ports of Services. Once kube-ipvs0 is gone it claims
-// nothing: the rules of another proxy are to translate what is sent there.
-func (l *layout) claim() phrase {
-	return join(l.key(destination), l.in(setVIPs, true), toThisNode(true), l.translate(l.key(destination)))
+// translate what is sent to any local address, would take the ports of Services. Without kube-ipvs0 it claims
+// nothing: the rules of another proxy translate what is sent there.
+func (l *layout) claim() nft.Statement {
+	to := l.key(destination)
+	return nft.Rule(to, nft.In(setVIPs, true), nft.ToThisNode(true), nft.Say("dnat to "+to.Text, append(to.Exprs, &expr.NAT{
+		Type: expr.NATTypeDestNAT, Family: uint32(l.ip.Number), RegAddrMin: unix.NFT_REG_1, RegAddrMax: unix.NFT_REG_1,
+	})...))
 }
 
 // decide sends each class its way.
-func (l *layout) decide() chain {
-	frontend := l.key(destination, protocol, port)
-	c := chain{name: "decide", rules: []phrase{join(
-		frontend, l.in(setRestricted, true),
-		l.key(destination, protocol, port, source), l.in(setSources, false), drop(),
+func (l *layout) decide() nft.Chain {
+	c := nft.Chain{Name: "decide", Rules: []nft.Statement{nft.Rule(
+		l.key(destination, protocol, port), nft.In(setRestricted, true),
+		l.key(destination, protocol, port, source), nft.In(setSources, false), nft.Drop,
 	)}}
 	pods := l.host.Pods
 	switch {
 	case pods.Interface != "":
-		c.rules = append(c.rules, join(fromInterface(pods.Interface, false), verdict(expr.VerdictGoto, "pod")))
+		c.Rules = append(c.Rules, nft.Rule(nft.FromInterface(pods.Interface, false, true), nft.Goto("pod")))
 	case pods.Prefix != "":
-		c.rules = append(c.rules, join(fromInterface(pods.Prefix, true), verdict(expr.VerdictGoto, "pod")))
+		c.Rules = append(c.Rules, nft.Rule(nft.FromInterface(pods.Prefix, true, true), nft.Goto("pod")))
 	}
 	for _, p := range l.only(pods.CIDRs) {
-		c.rules = append(c.rules, join(l.network(source, p), verdict(expr.VerdictGoto, "pod")))
+		c.Rules = append(c.Rules, nft.Rule(l.ip.InNetwork(l.ip.Source(), p), nft.Goto("pod")))
 	}
-	c.rules = append(c.rules,
-		join(fromThisNode(), verdict(expr.VerdictGoto, "node")),
-		verdict(expr.VerdictGoto, "outside"),
-	)
+	c.Rules = append(c.Rules, nft.Rule(nft.FromThisNode(true), nft.Goto("node")), nft.Goto("outside"))
 	return c
 }
 
 // class is what happens to packets of a class: they are answered, dropped or marked.
-func (l *layout) class(c vip.Class) chain {
+func (l *layout) class(c vip.Class) nft.Chain {
 	frontend := l.key(destination, protocol, port)
-	refused := l.refuse(join(frontend, l.in(setName(rejects, c), true)))
-	return chain{name: c.String(), rules: append(refused,
-		join(frontend, l.in(setName(drops, c), true), drop()),
-		join(frontend, l.in(setName(masquerades, c), true), setBits(l.host.MasqueradeMark)),
-		l.markFrom(setName(marks, c), destination, protocol, port),
+	refused := l.refuse(nft.Rule(frontend, nft.In(setName(rejects, c), true)))
+	return nft.Chain{Name: c.String(), Rules: append(refused,
+		nft.Rule(frontend, nft.In(setName(drops, c), true), nft.Drop),
+		nft.Rule(frontend, nft.In(setName(masquerades, c), true), nft.SetMarkBits(l.host.MasqueradeMark)),
+		nft.SetMark(nft.Map(setName(marks, c), l.fields(destination, protocol, port)...)),
 	)}
 }
 
 // unusedAddrs drops what is sent to ClusterIPs that no Service has. It leaves alone what rules translated and what
 // is for the node itself.
-func (l *layout) unusedAddrs(more ...phrase) []phrase {
-	var rules []phrase
+func (l *layout) unusedAddrs(more ...nft.Statement) []nft.Statement {
+	var rules []nft.Statement
 	for _, p := range l.only(l.host.Enforced()) {
-		match := join(ctNew(), l.network(destination, p), untranslated(), toThisNode(false))
-		rules = append(rules, join(match, join(more...), drop()))
+		match := nft.Rule(nft.IsNew, l.ip.InNetwork(l.ip.Destination(), p), nft.IsUntranslated, nft.ToThisNode(false))
+		rules = append(rules, nft.Rule(match, nft.Rule(more...), nft.Drop))
 	}
 	return rules
 }
 
-// notByIPVS matches what processes of this node send and IPVS did not translate: it sends in the hook output also
-// what came in from elsewhere, and conntrack tells its translations by the original destination alone.
-func (l *layout) notByIPVS() phrase {
-	return join(fromProcess(), l.originalDestination(), l.in(setVIPs, false))
+// notByIPVS matches what processes of this node send and IPVS did not translate. In the hook output IPVS also sends
+// what came in from elsewhere, and conntrack shows its translations only by the original destination.
+func (l *layout) notByIPVS() nft.Statement {
+	return nft.Rule(nft.FromProcess(), nft.Concat(l.ip.OriginalDestination()), nft.In(setVIPs, false))
 }
 
 // postrouting masquerades what a class's chain marked, what leads a pod back to itself, and what the
 // node sends from a virtual address because it has no better one.
-func (l *layout) postrouting() []phrase {
+func (l *layout) postrouting() []nft.Statement {
 	bit := l.host.MasqueradeMark
-	return []phrase{
-		join(markIs(bit, bit), keepBits(^bit), masquerade()),
-		join(l.key(source, destination), l.in(setHairpin, true), masquerade()),
-		join(l.key(source), l.in(setVIPs, true), masquerade()),
+	return []nft.Statement{
+		nft.Rule(nft.MarkIs(bit, bit), nft.KeepMarkBits(^bit), nft.Masquerade),
+		nft.Rule(l.key(source, destination), nft.In(setHairpin, true), nft.Masquerade),
+		nft.Rule(l.key(source), nft.In(setVIPs, true), nft.Masquerade),
 	}
 }
 
-// unmark takes the firewall mark off once the virtual server is chosen, but for the bit that asks for
-// masquerading: a tunnel would carry the mark along, and IPVS take the tunnel's packets for ours.
-func (l *layout) unmark() phrase {
+// unmark clears the firewall mark once the virtual server is chosen, except the bit that asks for masquerading. A
+// tunnel would carry the mark along, and IPVS would take the tunnel's packets for ours.
+func (l *layout) unmark() nft.Statement {
 	bit := l.host.MasqueradeMark
 	mask := uint32(markMask) &^ bit
-	return join(markIs(mask, markTag&mask), keepBits(bit))
+	return nft.Rule(nft.MarkIs(mask, markTag&mask), nft.KeepMarkBits(bit))
 }
 
 func (l *layout) only(list []netip.Prefix) []netip.Prefix {
@@ -232,26 +274,20 @@ func (l *layout) text() string {
 		if s.ranges {
 			end += " flags interval"
 		}
-		fmt.Fprintf(&b, "\t%s %s { typeof %s%s }\n", kind, s.name, l.key(s.fields...).text, end)
+		fmt.Fprintf(&b, "\t%s %s { typeof %s%s }\n", kind, s.name, l.key(s.fields...).Text, end)
 	}
 	for _, c := range l.chains() {
-		fmt.Fprintf(&b, "\tchain %s {\n", c.name)
-		if c.kind != "" {
-			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy accept;\n", c.kind, hookNames[*c.hook], c.priority)
+		fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
+		if c.Hook != nil {
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy accept;\n", c.Hook.Type, c.Hook.Name, c.Hook.Priority)
 		}
-		for _, r := range c.rules {
-			fmt.Fprintf(&b, "\t\t%s\n", r.text)
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "\t\t%s\n", r.Text)
 		}
 		b.WriteString("\t}\n")
 	}
 	b.WriteString("}\n")
 	return b.String()
-}
-
-var hookNames = map[nftables.ChainHook]string{
-	*nftables.ChainHookPrerouting: "prerouting",
-	*nftables.ChainHookInput:      "input", *nftables.ChainHookForward: "forward",
-	*nftables.ChainHookOutput: "output", *nftables.ChainHookPostrouting: "postrouting",
 }
 
 // sealed is what the name of a seal begins with.
@@ -267,12 +303,7 @@ func (l *layout) seal() string {
 	return l.name
 }
 
-func (l *layout) family() string {
-	if l.v4 {
-		return "ip"
-	}
-	return "ip6"
-}
+func (l *layout) family() string { return l.ip.Name }
 
 // keyOf is the key of an element, and where the set has ranges its end.
 func (s *set) keyOf(e element) (key, end []byte) {
@@ -312,9 +343,3 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a
 }
-
-// registers of nf_tables: that of 16 bytes with number n begins with the one of 4 bytes 8 + 4 (n - 1).
-const (
-	firstRegister = unix.NFT_REG32_00
-	wordBytes     = 4
-)
