@@ -35,7 +35,8 @@ type Backend struct {
 	Samples int
 	// Lacks names what the dataplane cannot do (see needs.go), with the reason.
 	Lacks map[string]string
-	// Sequences is how many random sequences are played, if -rapid.checks does not say it.
+	// Sequences is how many random sequences are played, if -rapid.checks does not say it. With -short
+	// rapid plays a fifth of them: less than five would be none.
 	Sequences int
 }
 

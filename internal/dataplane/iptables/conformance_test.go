@@ -17,7 +17,7 @@ func TestConformance(t *testing.T) {
 			conformance.Run(t, conformance.Backend{
 				Open:      func() (dataplane.Dataplane, error) { return Open(Options{Tools: tools}) },
 				State:     func() (string, error) { return state(tools) },
-				Sequences: 4, Proven: true,
+				Sequences: 5, Proven: true,
 				Lacks: map[string]string{conformance.DropsUnused: "it leaves that to the routes, as kube-proxy's mode iptables does"},
 			})
 		})

@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	netlab.NeedIPVS(t)
 	conformance.Run(t, conformance.Backend{
 		Open:  func() (dataplane.Dataplane, error) { return Open(Options{}) },
-		State: state, Sequences: 2, Proven: true, Lacks: lacks, Samples: 45,
+		State: state, Sequences: 5, Proven: true, Lacks: lacks, Samples: 45,
 	})
 }
 
