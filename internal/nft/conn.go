@@ -85,8 +85,15 @@ func (c *Conn) setBuffer(most int) error {
 // FD returns the socket.
 func (c *Conn) FD() int { return c.fd }
 
-// Close closes the socket.
-func (c *Conn) Close() error { return unix.Close(c.fd) }
+// Close closes the socket. A second call does nothing: the number of the descriptor may be that of another file by then.
+func (c *Conn) Close() error {
+	if c.fd < 0 {
+		return nil
+	}
+	fd := c.fd
+	c.fd = -1
+	return unix.Close(fd)
+}
 
 // Port returns the kernel's name for the socket, which is the owner of the tables that it owns.
 func (c *Conn) Port() uint32 { return c.port }
