@@ -102,26 +102,36 @@ func (s *sink) behind() (bool, <-chan struct{}) {
 	return count != s.place.listing, next
 }
 
-// catchUp lists again if the server was restored since this watch started. After a lost watch
-// it asks for the server's version with a list of one object.
+// catchUp lists again if the server was restored since this watch started.
 func (l *link) catchUp(ctx context.Context) error {
-	behind, _ := l.sink.behind()
-	if !behind {
-		l.sink.mu.Lock()
-		at := l.sink.place
-		l.sink.mu.Unlock()
-		if !l.lost.Load() || at.version == 0 {
-			return nil
-		}
-		page, err := l.page(ctx, l.timeouts.begin, metav1.ListOptions{Limit: 1})
-		if err != nil {
-			return err
-		}
-		if m, err := meta.ListAccessor(page); err != nil || source.Version(m.GetResourceVersion()) >= at.version {
-			return nil // the version is no number, so it cannot be compared
-		}
+	if behind, _ := l.sink.behind(); !behind {
+		return nil
 	}
 	return l.listAnew(ctx)
+}
+
+// noteRestore asks for the server's version after a lost watch, with a list of one object, and records a restore. The next
+// watch is open by then: client-go repeats a request whose connection fails, so a list before the watch may come from the
+// server as it was.
+func (l *link) noteRestore(ctx context.Context) error {
+	l.sink.mu.Lock()
+	at := l.sink.place
+	l.sink.mu.Unlock()
+	if !l.lost.Load() || at.version == 0 {
+		return nil
+	}
+	page, err := l.page(ctx, l.timeouts.begin, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return err
+	}
+	m, err := meta.ListAccessor(page)
+	if err != nil {
+		return nil // it has no version
+	}
+	if is := source.Version(m.GetResourceVersion()); is != 0 && is < at.version {
+		l.sink.restores.found(at.known, at.version, is)
+	}
+	return nil
 }
 
 // listAnew lists as the Reflector does at its start, but without its backoff.

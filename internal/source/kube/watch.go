@@ -55,6 +55,13 @@ func (l *link) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface
 		l.failed(ctx, err)
 		return nil, err
 	}
+	if o.SendInitialEvents == nil {
+		if err := l.noteRestore(ctx); err != nil {
+			w.Stop()
+			cancel(nil)
+			return nil, err
+		}
+	}
 	end := time.Duration(0)
 	if o.TimeoutSeconds != nil {
 		end = time.Duration(*o.TimeoutSeconds)*time.Second + l.timeouts.over
