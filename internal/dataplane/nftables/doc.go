@@ -3,7 +3,7 @@
 //
 // There is one table per address family, `ip signpost` and `ip6 signpost`. Services
 // are elements of its sets. Rules and sets do not depend on the number of Services, but on
-// the kinds of them that there are. The kinds are bounded, whatever objects say: groups (308), classes of
+// the kinds of them that there are. The kinds are bounded, whatever objects say: groups (44), classes of
 // sizes (238), lengths of source ranges (34 or 130, for NodePorts and for others) and timeouts of affinity (32). All of
 // them together are 1 MB of messages (TestStructureFitsIntoTransactions), which are sent in as many transactions as
 // the socket requires.
