@@ -79,6 +79,13 @@ func gone(t *testing.T, s state, pids []int) {
 	}
 }
 
+// awaitEnd waits until the supervisor of a cluster has ended, for 20 seconds at most.
+func awaitEnd(s state) {
+	for deadline := time.Now().Add(20 * time.Second); s.alive() && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestLife(t *testing.T) {
 	t.Parallel() // with the plays: it has clusters of its own, and both wait more than they compute
 	e := newLife(t)
@@ -127,9 +134,7 @@ func TestLife(t *testing.T) {
 		if err := syscall.Kill(s.Pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(20 * time.Second); s.alive() && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Millisecond)
-		}
+		awaitEnd(s)
 		for _, pid := range pids { // the kernel ends them all
 			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 				if _, running := processStart(pid); !running {
@@ -149,6 +154,7 @@ func TestLife(t *testing.T) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // many die with others
 			time.Sleep(20 * time.Millisecond)
 		}
+		awaitEnd(s) // on a busy machine the kernel takes a while for a whole PID namespace
 		first := s
 		_, s, again := begin() // it removes what the first has left
 		gone(t, first, pids)
