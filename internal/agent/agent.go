@@ -192,9 +192,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.lane.rest.timer.Stop()
 	for {
 		a.startBuild()
-		wake, programmed := a.changes.Wake(), a.latency.wake
+		wake, programmed, step := a.changes.Wake(), a.latency.wake, a.ready()
 		if rest.resting {
-			wake, programmed = nil, nil
+			wake, programmed, step = nil, nil, nil // steps during a pause would go before the changes that wait for its end
 		}
 		select {
 		case <-ctx.Done():
@@ -209,7 +209,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.begin(jobs)
 		case <-a.lane.rest.timer.C:
 			a.lane.rest.resting = false
-		case <-a.ready():
+		case <-step:
 			a.followFirst(ctx, wake, rest)
 			a.step(ctx)
 		case <-a.ticks.C:
