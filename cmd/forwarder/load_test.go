@@ -114,6 +114,10 @@ func killedUnderLoad(t *testing.T, mode string) {
 		before = f.markServers()
 	}
 	f.load()
+	p.until("the configuration is kept", func() (bool, string) {
+		got := nft(t, f.node.Host, "", "list", "ruleset")
+		return strings.Contains(got, "signpost-config"), got
+	})
 	w := watchRules(t, f.node.Host)
 	for range 3 {
 		time.Sleep(50 * time.Millisecond)
